@@ -1,0 +1,33 @@
+-- What happened, and what the nodes tell one another.
+-- sqlite
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at BIGINT NOT NULL,
+  action TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  subject TEXT,
+  client_id TEXT,
+  grant_id TEXT,
+  reference TEXT,
+  event TEXT NOT NULL
+);
+-- postgres
+CREATE TABLE audit (
+  seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at BIGINT NOT NULL,
+  action TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  subject TEXT,
+  client_id TEXT,
+  grant_id TEXT,
+  reference TEXT,
+  event TEXT NOT NULL
+);
+CREATE INDEX audit_reference ON audit (reference);
+CREATE INDEX audit_subject ON audit (subject, at);
+
+-- sqlite
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, at BIGINT NOT NULL);
+-- postgres
+CREATE TABLE changes (seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, at BIGINT NOT NULL);
+CREATE INDEX changes_at ON changes (at);

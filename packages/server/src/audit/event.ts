@@ -1,0 +1,39 @@
+// Owns the one schema of what Lanyard records. It does not decide what is recorded: every domain names its own events.
+
+/** What happened, as `noun.verb`. Every event that a domain records is listed here. */
+export type AuditAction =
+  | 'client.registered' | 'client.updated' | 'client.deleted' | 'client.refused'
+  | 'authorization.requested' | 'authorization.granted' | 'authorization.refused'
+  | 'consent.granted' | 'consent.denied' | 'consent.revoked'
+  | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
+  | 'user.disabled' | 'subject.revoked'
+  | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
+  | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted'
+  | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
+  | 'key.created' | 'key.activated' | 'key.revoked'
+  | 'provider.degraded'
+
+/** One recorded fact. It never holds a token, a code, a secret, an assertion or a tool's arguments. */
+export interface AuditEvent {
+  readonly action: AuditAction
+  readonly outcome: 'success' | 'failure'
+  /** The user's identifier, when known. */
+  readonly subject?: string
+  readonly clientId?: string
+  readonly grantId?: string
+  readonly resource?: string
+  readonly upstream?: string
+  readonly tool?: string
+  /** The rule that decided, for policy. */
+  readonly rule?: string
+  readonly reason?: string
+  /** The reference that a person reads on an error page, and that finds all events of one flow or request. */
+  readonly reference?: string
+  readonly address?: string
+  readonly detail?: Readonly<Record<string, string | number | boolean | readonly string[]>>
+}
+
+/** Records events that stand alone: the promise resolves when they are durable. State changes carry their events into the store instead. */
+export interface Recorder {
+  record(...events: readonly AuditEvent[]): Promise<void>
+}

@@ -1,0 +1,27 @@
+// Owns the authorization endpoint: from request over sign-in, consent and connections to the code. It mints no token.
+import type { Hashed } from '../oauth/secret.ts'
+import type { Resource } from '../oauth/resource.ts'
+import type { RedirectUri } from '../oauth/redirect-uri.ts'
+
+/** What a token is issued for. `id` is the grant: all tokens that come of one approval share it and end with it. */
+export interface Authorization {
+  readonly id: string
+  readonly userId: string
+  readonly clientId: string
+  readonly resource: Resource
+  readonly scope: readonly string[]
+  readonly authTime?: number
+  readonly acr?: string
+  readonly amr?: readonly string[]
+}
+
+/** An authorization code's record; the code itself is known to the client alone. */
+export interface CodeRecord {
+  readonly hash: Hashed
+  readonly authorization: Authorization
+  /** The redirect URI as the request gave it: must be repeated at the token endpoint when sent there (RFC 6749 §4.1.3). */
+  readonly redirectUri: RedirectUri
+  readonly codeChallenge: string
+  /** Seconds since the epoch; 60 s after issue. */
+  readonly expiresAt: number
+}

@@ -1,0 +1,44 @@
+// Owns who the applications are: pre-registered, client ID metadata documents, dynamic registration, and how they
+// authenticate. It does not know users, consent or tokens.
+import type { JSONWebKeySet } from 'jose'
+import type { Hashed } from '../oauth/secret.ts'
+
+export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
+
+export interface Client {
+  readonly id: string
+  readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
+  readonly name: string
+  readonly applicationType: 'web' | 'native'
+  readonly redirectUris: readonly string[]
+  readonly grantTypes: readonly string[]
+  readonly responseTypes: readonly string[]
+  /** Any one of these: a metadata document may list several (RP Metadata Choices). */
+  readonly tokenEndpointAuthMethods: readonly ClientAuthMethod[]
+  readonly jwks?: JSONWebKeySet
+  readonly jwksUri?: string
+  readonly secretHashes: readonly Hashed[]
+  readonly scope?: readonly string[]
+  readonly clientUri?: string
+  /** The host of the `client_id` URL: proven by having been fetched from there, or pinned in the built-in directory. */
+  readonly verifiedHost?: string
+  /** Changes when name, redirect URIs or keys change: a remembered consent holds for one digest only (CIMD §6.3). */
+  readonly digest: string
+}
+
+export interface Clients {
+  /** @throws OAuthError `invalid_client` when there is no such client, or its metadata document is refused. */
+  find(clientId: string): Promise<Client>
+}
+
+/** Authenticates the client of a request to the token, revocation or introspection endpoint. */
+export interface ClientAuthentication {
+  /** @throws OAuthError `invalid_client`, or `invalid_request` when two methods are used at once (RFC 6749 §2.3). */
+  authenticate(request: ClientRequest): Promise<Client>
+}
+
+export interface ClientRequest {
+  readonly authorization: string | undefined
+  readonly params: { get(name: string): string | undefined }
+  readonly address?: string
+}

@@ -1,0 +1,74 @@
+import { OAuthError } from '../oauth/error.ts'
+
+const MAX_FORM_BYTES = 64 * 1024
+
+/** The parameters of one OAuth request: each at most once (RFC 6749 §3.1, §3.2), `resource` excepted (RFC 8707 §2). */
+export class Params {
+  readonly #values: ReadonlyMap<string, readonly string[]>
+
+  private constructor(values: ReadonlyMap<string, readonly string[]>) {
+    this.#values = values
+  }
+
+  /** @throws OAuthError `invalid_request` when a parameter is repeated. */
+  static from(search: URLSearchParams): Params {
+    const values = new Map<string, readonly string[]>()
+    for (const name of new Set(search.keys())) {
+      const given = search.getAll(name)
+      // RFC 6749 §3.1: "Request and response parameters MUST NOT be included more than once."
+      if (given.length > 1 && name !== 'resource') throw new OAuthError('invalid_request', `${printable(name)} is repeated`)
+      // RFC 6749 §3.1: "Parameters sent without a value MUST be treated as if they were omitted."
+      const present = given.filter((value) => value !== '')
+      if (present.length > 0) values.set(name, present)
+    }
+    return new Params(values)
+  }
+
+  /** Reads an `application/x-www-form-urlencoded` body; the query string is never read (RFC 6749 §3.2). */
+  static async fromForm(request: Request): Promise<Params> {
+    const type = request.headers.get('content-type') ?? ''
+    if (!/^application\/x-www-form-urlencoded\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type)) {
+      throw new OAuthError('invalid_request', 'the body must be application/x-www-form-urlencoded')
+    }
+    const body = await readText(request, MAX_FORM_BYTES)
+    if (body === undefined) throw new OAuthError('invalid_request', 'the body is too large')
+    return Params.from(new URLSearchParams(body))
+  }
+
+  get(name: string): string | undefined {
+    return this.#values.get(name)?.[0]
+  }
+
+  all(name: string): readonly string[] {
+    return this.#values.get(name) ?? []
+  }
+
+  /** @throws OAuthError `invalid_request` when the parameter is missing. */
+  require(name: string): string {
+    const value = this.get(name)
+    if (value === undefined) throw new OAuthError('invalid_request', `${name} is missing`)
+    return value
+  }
+
+  /** All parameters, for storing the request or for passing it on. */
+  entries(): [string, string][] {
+    return [...this.#values].flatMap(([name, values]) => values.map((value): [string, string] => [name, value]))
+  }
+}
+
+/** Reads a body of at most `limit` bytes as UTF-8, or undefined when it is larger: nothing past the limit is buffered. */
+export async function readText(message: Request | Response, limit: number): Promise<string | undefined> {
+  if (message.body === null) return ''
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of message.body) {
+    size += chunk.byteLength
+    if (size > limit) return undefined
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function printable(name: string): string {
+  return /^[\w.-]{1,40}$/.test(name) ? name : 'a parameter'
+}

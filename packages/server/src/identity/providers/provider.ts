@@ -1,0 +1,48 @@
+import type { Identity, IdentityTokens } from '../user.ts'
+
+/** What a sign-in must remember between the redirect to the identity provider and the way back. */
+export interface LoginSecrets {
+  readonly state: string
+  readonly nonce: string
+  readonly codeVerifier: string
+}
+
+export interface LoginOptions {
+  readonly redirectUri: string
+  /** Forces re-authentication (OpenID Connect Core §3.1.2.1). */
+  readonly prompt?: 'login'
+  readonly maxAge?: number
+  readonly acrValues?: string
+  readonly loginHint?: string
+}
+
+/** Proves who a user is. A preset is a short file over this. */
+export interface IdentityProvider {
+  readonly id: string
+  readonly name: string
+  /** @throws ProviderUnavailable when the provider cannot be reached: nothing else of Lanyard depends on it. */
+  authorizationUrl(secrets: LoginSecrets, options: LoginOptions): Promise<URL>
+  /** @throws LoginRefused with a reason when any check of the answer fails. */
+  finish(callback: URL, secrets: LoginSecrets, options: LoginOptions): Promise<Identity>
+  /**
+   * Asks the provider again who the user is.
+   * @returns undefined when the provider says that the grant has ended (`invalid_grant`).
+   * @throws ProviderUnavailable
+   */
+  refresh?(tokens: IdentityTokens, known: { issuer: string; subject: string }): Promise<Identity | undefined>
+}
+
+/** The identity provider cannot be reached, or answers with an error of its own. */
+export class ProviderUnavailable extends Error {
+  override readonly name = 'ProviderUnavailable'
+}
+
+/** The identity provider's answer does not prove an identity. `reason` goes to the audit trail only. */
+export class LoginRefused extends Error {
+  override readonly name = 'LoginRefused'
+  readonly reason: string
+  constructor(reason: string, cause?: unknown) {
+    super('the sign-in could not be verified', cause === undefined ? undefined : { cause })
+    this.reason = reason
+  }
+}

@@ -1,0 +1,69 @@
+// The vocabulary of OAuth: pure values and checks, no clock, no input or output.
+
+/** The error codes of RFC 6749, 6750, 7009, 7591, 8707, 9126 and OpenID Connect that Lanyard answers with, and their HTTP status. */
+const STATUS = {
+  invalid_request: 400,
+  invalid_client: 401,
+  invalid_grant: 400,
+  unauthorized_client: 400,
+  unsupported_grant_type: 400,
+  unsupported_response_type: 400,
+  unsupported_token_type: 400,
+  invalid_scope: 400,
+  invalid_target: 400,
+  access_denied: 400,
+  server_error: 500,
+  temporarily_unavailable: 503,
+  too_many_requests: 429,
+  invalid_token: 401,
+  insufficient_scope: 403,
+  invalid_redirect_uri: 400,
+  invalid_client_metadata: 400,
+  login_required: 400,
+  consent_required: 400,
+  interaction_required: 400,
+  request_not_supported: 400,
+  request_uri_not_supported: 400,
+} as const
+
+export type OAuthErrorCode = keyof typeof STATUS
+
+export interface OAuthErrorDetail {
+  /** Why, for the audit trail only: never sent. */
+  readonly reason?: string
+  readonly cause?: unknown
+  /** Seconds, for `Retry-After`. */
+  readonly retryAfter?: number
+  /** The scheme named in `WWW-Authenticate` of a 401 (RFC 6749 §5.2). */
+  readonly challenge?: string
+}
+
+/** An error in OAuth's own form; `message` is the `error_description` that the client may read. */
+export class OAuthError extends Error {
+  readonly code: OAuthErrorCode
+  readonly reason: string
+  readonly retryAfter: number | undefined
+  readonly challenge: string | undefined
+
+  constructor(code: OAuthErrorCode, description: string, detail: OAuthErrorDetail = {}) {
+    super(description, detail.cause === undefined ? undefined : { cause: detail.cause })
+    this.name = 'OAuthError'
+    this.code = code
+    this.reason = detail.reason ?? description
+    this.retryAfter = detail.retryAfter
+    this.challenge = detail.challenge
+  }
+
+  get status(): number {
+    return STATUS[this.code]
+  }
+
+  /** The JSON answer of RFC 6749 §5.2. */
+  toResponse(): Response {
+    const headers = new Headers({ 'cache-control': 'no-store', pragma: 'no-cache' })
+    if (this.retryAfter !== undefined) headers.set('retry-after', String(Math.ceil(this.retryAfter)))
+    // RFC 6749 §5.2: a client that authenticated by the Authorization header gets the matching challenge.
+    if (this.status === 401) headers.set('www-authenticate', `${this.challenge ?? 'Basic'} realm="lanyard"`)
+    return Response.json({ error: this.code, error_description: this.message }, { status: this.status, headers })
+  }
+}

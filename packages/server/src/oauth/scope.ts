@@ -1,0 +1,34 @@
+// RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/
+
+/** Splits a scope parameter into its distinct tokens, or says that it is malformed (RFC 6749 §3.3). */
+export function parseScope(value: string): readonly string[] | undefined {
+  const tokens = value.split(' ').filter((token) => token !== '')
+  return tokens.every((token) => SCOPE_TOKEN.test(token)) ? [...new Set(tokens)] : undefined
+}
+
+export function formatScope(scope: readonly string[]): string {
+  return scope.join(' ')
+}
+
+/** The two things that a tool may need: a tool that its upstream or an administrator marks read-only needs `read`. */
+export type Access = 'read' | 'write'
+
+/** The scopes any one of which allows the access at the upstream; `mcp.write` includes `mcp.read` (hierarchy). */
+export function scopesAllowing(access: Access, upstreamId: string): readonly string[] {
+  const write = ['mcp.write', `mcp.${upstreamId}.write`]
+  return access === 'write' ? write : [...write, 'mcp.read', `mcp.${upstreamId}.read`]
+}
+
+/** Whether the granted scope allows the access at the upstream. */
+export function scopeAllows(granted: readonly string[], access: Access, upstreamId: string): boolean {
+  return scopesAllowing(access, upstreamId).some((scope) => granted.includes(scope))
+}
+
+/** The scopes that exist at a resource over these upstreams. */
+export function resourceScopes(upstreamIds: readonly string[]): readonly string[] {
+  return ['mcp.read', 'mcp.write', ...upstreamIds.flatMap((id) => [`mcp.${id}.read`, `mcp.${id}.write`])]
+}
+
+/** What a client that names no scope is asked to request, and what the challenge and the resource's metadata name. */
+export const BASELINE_SCOPE: readonly string[] = ['mcp.read', 'mcp.write']

@@ -1,0 +1,27 @@
+// Owns how the domains' interfaces become SQL: two thin drivers, one SQL text, one conformance suite. No rule lives here.
+
+export type Value = string | number | null
+
+/**
+ * Runs SQL that both drivers understand: parameters are `$1`, `$2`, … (each used in order, repeats allowed); times are
+ * integers; booleans are 0 and 1; JSON is text; `INSERT … ON CONFLICT … DO UPDATE` and `RETURNING` are there.
+ */
+export interface Database {
+  /** Runs one statement and returns its rows; names of columns as the SQL writes them. */
+  query<Row extends object = Record<string, Value>>(sql: string, params?: readonly Value[]): Promise<Row[]>
+  /**
+   * Runs statements as one transaction that commits when `run` resolves and rolls back when it throws. Conflicting
+   * writers wait for each other (SQLite: one writer; PostgreSQL: read committed, rows locked by UPDATE).
+   * Nothing but `tx` may be awaited inside.
+   */
+  transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>
+  readonly dialect: 'sqlite' | 'postgres'
+  close(): Promise<void>
+}
+
+export interface Transaction {
+  query: Database['query']
+  readonly dialect: Database['dialect']
+  /** Runs after the commit, on this node alone. */
+  onCommit(run: () => void): void
+}

@@ -1,0 +1,36 @@
+// Owns upstream servers, the profiles made of them, and users' connections to them. It does not forward calls.
+import type { Resource } from '../oauth/resource.ts'
+
+export interface Upstream {
+  readonly id: string
+  readonly name: string
+  readonly url: string
+  readonly connector: ConnectorSettings
+  /** Tools that an administrator marked read-only, besides those that the upstream annotates so. */
+  readonly readOnlyTools: readonly string[]
+  readonly timeoutMs: number
+}
+
+export type ConnectorSettings =
+  | { readonly type: 'none' }
+  | { readonly type: 'api-key'; readonly header: string; readonly value: string }
+  | {
+      readonly type: 'oauth'
+      readonly clientId?: string
+      readonly clientSecret?: string
+      readonly scopes?: readonly string[]
+    }
+
+/** A named set of upstreams that is one protected resource; an upstream alone is a profile of one. */
+export interface Profile {
+  readonly id: string
+  readonly name: string
+  readonly upstreams: readonly Upstream[]
+  readonly resource: Resource
+}
+
+export interface Profiles {
+  byId(id: string): Profile | undefined
+  byResource(resource: Resource): Profile | undefined
+  all(): readonly Profile[]
+}
