@@ -1,0 +1,23 @@
+export interface PageErrorDetail {
+  /** Why, for the audit trail and the log only: never shown. */
+  readonly reason?: string
+  readonly cause?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** An error told to a person: `message` says in plain words what happened and what to do next. */
+export class PageError extends Error {
+  override readonly name = 'PageError'
+  readonly status: number
+  readonly title: string
+  readonly reason: string
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(status: number, title: string, message: string, detail: PageErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
+    this.status = status
+    this.title = title
+    this.reason = detail.reason ?? title
+    this.headers = detail.headers ?? {}
+  }
+}

@@ -1,0 +1,43 @@
+import type { Hashed } from '../oauth/secret.ts'
+import type { RequestContext } from '../http/route.ts'
+import type { Session, User } from './user.ts'
+
+/** The signed-in browser of a request. */
+export interface SignedIn {
+  readonly session: Session
+  readonly user: User
+  /** The session cookie's value: keys the CSRF tokens of this session's forms. */
+  readonly secret: string
+}
+
+export interface Sessions {
+  /** Undefined when there is no session, it expired or was ended, or the user is disabled. */
+  current(request: Request): Promise<SignedIn | undefined>
+}
+
+/** Binds pending requests to the browser that started them. */
+export interface Flows {
+  /** The browser's flow, made when it has none; then `setCookie` must go into the answer. */
+  current(request: Request): { readonly secret: string; readonly hash: Hashed; readonly setCookie?: string }
+}
+
+export interface SignInOptions {
+  /** A path of this gateway to come back to, signed in. */
+  readonly returnTo: string
+  readonly reference: string
+  readonly prompt?: 'login'
+  readonly maxAge?: number
+  readonly acrValues?: string
+  readonly loginHint?: string
+}
+
+export interface SignIn {
+  /** Sends the browser to the identity provider, or to the choice between several. */
+  start(request: Request, context: RequestContext, options: SignInOptions): Promise<Response>
+}
+
+/** Asks the identity provider again, at most every few minutes, whether the user may go on. */
+export interface Recheck {
+  /** `ended` when the provider said so or the user is disabled; a provider that cannot be reached changes nothing. */
+  recheck(userId: string): Promise<'active' | 'ended'>
+}

@@ -1,0 +1,16 @@
+import type { Profile, Upstream } from './upstream.ts'
+
+/** Users' connections, as the authorization endpoint, the gateway and a person's own page see them. */
+export interface Connections {
+  /** The upstreams of the profile that need an account of the user's own and have none. */
+  missing(userId: string, profile: Profile): Promise<readonly Upstream[]>
+  list(userId: string): Promise<readonly ConnectionSummary[]>
+  /** The address of the connect page for this user: it holds nothing private and signs nobody in. */
+  connectUrl(userId: string, upstream: Upstream): string
+}
+
+export interface ConnectionSummary {
+  readonly upstream: Upstream
+  readonly connectedAt: number
+  readonly state: 'active' | 'reconnect_needed'
+}
