@@ -1,0 +1,117 @@
+// Owns the configuration file: one schema, one frozen value, every mistake reported at once. It starts nothing.
+import * as z from 'zod'
+
+const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
+const secret = z.string().min(1, 'must not be empty')
+const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8' })
+const patterns = z.array(z.string().min(1)).min(1, 'leave it out for all, or name at least one')
+
+const issuer = z.string().superRefine((value, context) => {
+  const problem = issuerProblem(value)
+  if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+})
+
+function issuerProblem(value: string): string | undefined {
+  if (!URL.canParse(value)) return 'must be an absolute URL'
+  const url = new URL(value)
+  if (value !== url.origin) return `must be an origin without path or trailing slash, such as ${url.origin}`
+  if (url.protocol === 'https:') return undefined
+  const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\./.test(url.hostname)
+  return url.protocol === 'http:' && loopback ? undefined : 'must be https (http is allowed on a loopback address alone)'
+}
+
+const identityProvider = z.strictObject({
+  id,
+  name: z.string().optional(),
+  type: z.literal('oidc', { error: 'this version knows the type "oidc"' }),
+  issuer: httpUrl,
+  clientId: z.string().min(1),
+  clientSecret: secret.optional(),
+  scopes: z.array(z.string().min(1)).optional(),
+  groupsClaim: z.string().min(1).default('groups'),
+  offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
+  acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
+})
+
+const client = z.strictObject({
+  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://'),
+  name: z.string().min(1),
+  redirectUris: z.array(z.string()).default([]),
+  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token'])).default(['authorization_code', 'refresh_token']),
+  tokenEndpointAuthMethod: z.enum(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']).default('client_secret_basic'),
+  clientSecret: secret.min(32, 'must have at least 32 characters').optional(),
+  jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }).optional(),
+  jwksUri: httpUrl.optional(),
+  resources: z.array(z.string()).default([]),
+})
+
+const connector = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('none') }),
+  z.strictObject({ type: z.literal('api-key'), header: z.string().regex(/^[A-Za-z0-9-]+$/, 'must be a header name'), value: secret }),
+  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), scopes: z.array(z.string()).optional() }),
+])
+
+const upstream = z.strictObject({
+  id,
+  name: z.string().optional(),
+  url: httpUrl,
+  connector: connector.default({ type: 'none' }),
+  readOnlyTools: z.array(z.string()).default([]),
+  timeoutSeconds: z.number().positive().max(3600).default(60),
+})
+
+const rule = z.strictObject({
+  id: z.string().min(1),
+  effect: z.enum(['allow', 'deny']),
+  groups: patterns.optional(),
+  users: patterns.optional(),
+  clients: patterns.optional(),
+  upstreams: patterns.optional(),
+  tools: patterns.optional(),
+  unless: z.strictObject({ networks: z.array(cidr).min(1) }).optional(),
+})
+
+export const schema = z.strictObject({
+  issuer,
+  listen: z.string().regex(/^(?:\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, 'must be ADDRESS:PORT').default('127.0.0.1:8080'),
+  hosts: z.array(z.string()).default([]),
+  allowedOrigins: z.array(httpUrl).default([]),
+  trustedProxies: z.array(cidr).default([]),
+  dataDir: z.string().default('./data'),
+  store: z.string().regex(/^(?:sqlite:.+|postgres(?:ql)?:\/\/.+)$/, 'must be sqlite:PATH or postgres://…').optional(),
+  keyEncryption: z.string().regex(/^(?:file|env):.+$/, 'must be file:PATH or env:NAME').optional(),
+  outbound: z.strictObject({ allow: z.array(cidr).default([]) }).default({ allow: [] }),
+  identityProviders: z.array(identityProvider).min(1, 'name at least one identity provider'),
+  clients: z.array(client).default([]),
+  registration: z
+    .strictObject({
+      dynamic: z.boolean().default(true),
+      clientIdMetadataDocuments: z.boolean().default(true),
+      approval: z.literal('none', { error: 'this version knows no approval but "none"' }).default('none'),
+    })
+    .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none' }),
+  upstreams: z.array(upstream).default([]),
+  profiles: z.array(z.strictObject({ id, name: z.string().optional(), upstreams: z.array(id).min(1) })).default([]),
+  rules: z.array(rule).default([]),
+  limits: z
+    .strictObject({ registrationsPerHour: z.int().positive().default(5), tokenRequestsPerMinute: z.int().positive().default(60) })
+    .default({ registrationsPerHour: 5, tokenRequestsPerMinute: 60 }),
+  tokens: z
+    .strictObject({
+      accessTokenSeconds: z.int().min(60).max(3600).default(900),
+      refreshTokenDays: z.int().min(1).max(365).default(30),
+      grantDays: z.int().min(1).max(730).default(90),
+    })
+    .default({ accessTokenSeconds: 900, refreshTokenDays: 30, grantDays: 90 }),
+  sessions: z
+    .strictObject({ idleHours: z.number().positive().default(8), absoluteHours: z.number().positive().default(24), recheckMinutes: z.number().positive().default(15) })
+    .default({ idleHours: 8, absoluteHours: 24, recheckMinutes: 15 }),
+  signing: z
+    .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
+    .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
+  admins: z.strictObject({ groups: z.array(z.string()).default([]) }).optional(),
+  scim: z.strictObject({ tokens: z.array(z.strictObject({ provider: id, token: secret })).default([]) }).optional(),
+})
+
+export type Settings = z.output<typeof schema>
