@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair } from 'jose'
-import Provider, { type Configuration, type JWK } from 'oidc-provider'
+import { Provider, type Configuration, type JWK } from 'oidc-provider'
 import { signInPage } from './page.ts'
 import { people, personById } from './people.ts'
 
@@ -97,7 +97,7 @@ function configuration(options: ProviderOptions, issuer: string): Configuration 
       const { client, session, params } = context.oidc
       if (client === undefined || session?.accountId === undefined) return undefined
       const grant = new context.oidc.provider.Grant({ clientId: client.clientId, accountId: session.accountId })
-      grant.addOIDCScope(`openid profile email offline_access ${String(params?.['scope'] ?? '')}`)
+      grant.addOIDCScope(`openid profile email offline_access ${typeof params?.['scope'] === 'string' ? params['scope'] : ''}`)
       if (resource !== undefined) grant.addResourceScope(resource.url, resource.scope)
       await grant.save()
       return grant

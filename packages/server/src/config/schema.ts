@@ -17,7 +17,7 @@ function issuerProblem(value: string): string | undefined {
   const url = new URL(value)
   if (value !== url.origin) return `must be an origin without path or trailing slash, such as ${url.origin}`
   if (url.protocol === 'https:') return undefined
-  const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\./.test(url.hostname)
+  const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || url.hostname.startsWith('127.')
   return url.protocol === 'http:' && loopback ? undefined : 'must be https (http is allowed on a loopback address alone)'
 }
 
