@@ -1,0 +1,66 @@
+// Owns the command line: arguments in, exit code out. What a command does lives in the rooms it calls.
+import { Command, CommanderError } from 'commander'
+import { ConfigError } from '../config/load.ts'
+import { check } from './check.ts'
+import { demo } from './demo.ts'
+import { keysList, keysRevoke, keysRotate } from './keys.ts'
+import { migrateStore } from './migrate.ts'
+import { serve } from './serve.ts'
+import { CommandFailed } from './command.ts'
+
+const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
+
+function program(): Command {
+  const lanyard = new Command('lanyard').description('One login, every approved MCP tool: the Lanyard gateway.').exitOverride().showHelpAfterError()
+  lanyard.command('serve').description('run the gateway').option(...CONFIG).action(serve)
+  lanyard
+    .command('demo')
+    .description('run the gateway with a demo company: an OpenID provider and two MCP servers')
+    .option('-p, --port <port>', 'port of the gateway (default: 8080, or a free one)', parsePort)
+    .action(demo)
+  lanyard
+    .command('check')
+    .description('check the configuration, what it reaches, and the public metadata as a client sees it')
+    .option(...CONFIG)
+    .option('--json', 'print JSON')
+    .action(check)
+  lanyard.command('migrate').description('bring the store to the newest schema').option(...CONFIG).option('--json', 'print JSON').action(migrateStore)
+  const keys = lanyard.command('keys').description('signing keys')
+  keys.command('list').description('list the signing keys').option(...CONFIG).option('--json', 'print JSON').action(keysList)
+  keys
+    .command('rotate')
+    .description('sign with the next key from now on; the present one stays valid until its tokens have ended')
+    .option(...CONFIG)
+    .option('--force', 'do not wait until the next key has been published long enough')
+    .option('--json', 'print JSON')
+    .action(keysRotate)
+  keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option('--json', 'print JSON').action(keysRevoke)
+  return lanyard
+}
+
+function parsePort(value: string): number {
+  const port = Number(value)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new CommanderError(2, 'lanyard.port', `${value} is not a port`)
+  return port
+}
+
+/** Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. */
+async function main(): Promise<void> {
+  try {
+    await program().parseAsync()
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : 2
+    } else if (error instanceof ConfigError) {
+      console.error(error.message)
+      process.exitCode = 2
+    } else if (error instanceof CommandFailed) {
+      console.error(error.message)
+      process.exitCode = 1
+    } else {
+      throw error
+    }
+  }
+}
+
+await main()

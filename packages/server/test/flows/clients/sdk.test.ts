@@ -1,0 +1,94 @@
+// J1 and J3 with the official SDK's clients, unmodified: discover, register, sign in, consent, list, call, refresh, revoked.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { startGateway, type RunningGateway } from '../../support/gateway.ts'
+import { memoryProvider, type MemoryProvider, type ProviderChoices } from '../../support/oauth-clients.ts'
+import { connectV1, connectV2, type ToolClient } from '../../support/sdk-clients.ts'
+import { variants } from '../../support/variants.ts'
+
+/** A well-known client whose document the gateway pins, for when its host refuses to be fetched from. */
+const PINNED_CLIENT = { clientMetadataUrl: 'https://claude.ai/oauth/claude-code-client-metadata', redirectUrl: 'http://localhost:53683/callback' }
+
+const clients: [string, (url: string, provider: MemoryProvider) => Promise<ToolClient>][] = [
+  ['SDK 2, revision 2026-07-28', (url, provider) => connectV2(url, provider, 'modern')],
+  ['SDK 2, revision 2025-11-25', (url, provider) => connectV2(url, provider, 'legacy')],
+  ['SDK 1', connectV1],
+]
+
+for (const variant of variants()) {
+  describe(`official clients on ${variant.name}`, () => {
+    let gateway: RunningGateway
+    before(async () => { gateway = await startGateway(variant) })
+    after(() => gateway.close())
+
+    for (const [name, connect] of clients) {
+      for (const [registration, choices] of [['dynamic registration', {}], ['client ID metadata document', PINNED_CLIENT]] satisfies [string, ProviderChoices][]) {
+        test(`${name} with ${registration}: signs in, lists and calls, refreshes, and is revoked`, async () => {
+          const url = `${gateway.issuer}/mcp/notes`
+          const provider = memoryProvider(choices)
+          const client = await connect(url, provider)
+          assert.deepEqual(await client.tools(), ['list_notes', 'read_note', 'write_note'])
+          assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
+
+          const first = provider.tokens()
+          assert.ok(first?.refresh_token)
+          provider.saveTokens({ ...first, access_token: 'expired' })
+          assert.match(await client.call('list_notes'), /on-call/)
+          const second = provider.tokens()
+          assert.notEqual(second?.refresh_token, first.refresh_token)
+          assert.ok(gateway.events.some((event) => event.action === 'token.refreshed' && event.outcome === 'success'))
+
+          await revokeEverything(gateway, provider)
+          await assert.rejects(client.call('list_notes'))
+          const refused = await fetch(url, { method: 'POST', headers: { authorization: `Bearer ${second?.access_token}` } })
+          assert.equal(refused.status, 401)
+          assert.match(refused.headers.get('www-authenticate') ?? '', /error="invalid_token"/)
+          await client.close()
+        })
+      }
+    }
+
+    test('a tool that needs an account of the user works after one sitting, as that user (J2, J3)', async () => {
+      const provider = memoryProvider()
+      const client = await connectV2(`${gateway.issuer}/mcp/tickets`, provider, 'modern')
+      assert.deepEqual(await client.tools(), ['my_tickets', 'create_ticket'])
+      assert.match(await client.call('my_tickets'), /coffee machine/)
+      await client.close()
+      assert.ok(gateway.events.some((event) => event.action === 'connection.created' && event.upstream === 'tickets'))
+    })
+
+    test('the second client of the same browser needs no password: sign-in is asked for once', async () => {
+      const first = memoryProvider()
+      const one = await connectV2(`${gateway.issuer}/mcp/notes`, first, 'modern')
+      const second = memoryProvider({ browser: first.browser, person: 'nobody' })
+      const two = await connectV1(`${gateway.issuer}/mcp/notes`, second)
+      assert.deepEqual(await two.tools(), await one.tools())
+      await Promise.all([one.close(), two.close()])
+    })
+
+    test('bob sees the tools that policy allows him, and a hidden tool answers like an unknown one', async () => {
+      const client = await connectV2(`${gateway.issuer}/mcp/notes`, memoryProvider({ person: 'bob' }), 'modern')
+      assert.deepEqual(await client.tools(), ['list_notes', 'read_note'])
+      const hidden = await client.call('write_note', { title: 'x', text: 'y' }).catch((error: Error) => error.message)
+      const unknown = await client.call('no_such_tool', { title: 'x', text: 'y' }).catch((error: Error) => error.message)
+      assert.equal(hidden.replaceAll('write_note', '?'), unknown.replaceAll('no_such_tool', '?'))
+      assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome/)
+      await client.close()
+    })
+
+    test('dana, whom no rule allows, gets no token', async () => {
+      await assert.rejects(connectV2(`${gateway.issuer}/mcp/notes`, memoryProvider({ person: 'dana' }), 'modern'))
+      assert.ok(gateway.events.some((event) => event.action === 'authorization.refused' && event.outcome === 'failure'))
+    })
+  })
+}
+
+/** Revokes all that the person granted, on the person's own page. */
+async function revokeEverything(gateway: RunningGateway, provider: MemoryProvider): Promise<void> {
+  for (;;) {
+    const page = await provider.browser.open(`${gateway.issuer}/`)
+    const form = page.forms.find((candidate) => /\/grants\/[^/]+\/revoke$/.test(candidate.action))
+    if (form === undefined) return
+    await provider.browser.submit(page, form)
+  }
+}
