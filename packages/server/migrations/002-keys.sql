@@ -1,0 +1,10 @@
+-- Signing keys; the private half is sealed. Times in milliseconds since the epoch.
+CREATE TABLE signing_keys (
+  kid TEXT PRIMARY KEY,
+  algorithm TEXT NOT NULL,
+  state TEXT NOT NULL,
+  public_jwk TEXT NOT NULL,
+  private_jwk TEXT NOT NULL,
+  since BIGINT NOT NULL
+);
+CREATE TABLE signing_key_setup (id INTEGER PRIMARY KEY);

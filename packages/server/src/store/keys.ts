@@ -1,0 +1,64 @@
+import type { KeyRecord, KeyStore } from '../keys/key-store.ts'
+import type { Sealed } from '../oauth/secret.ts'
+import type { Transaction } from './database.ts'
+import type { StoreParts } from './parts.ts'
+
+interface KeyRow {
+  readonly kid: string
+  readonly algorithm: string
+  readonly state: KeyRecord['state']
+  readonly public_jwk: string
+  readonly private_jwk: Sealed
+  readonly since: number
+}
+
+export function keyStore({ db, audit, changed }: StoreParts): KeyStore {
+  return {
+    async all() {
+      const rows = await db.query<KeyRow>('SELECT kid, algorithm, state, public_jwk, private_jwk, since FROM signing_keys ORDER BY since, kid')
+      return rows.map((row) => ({ kid: row.kid, algorithm: row.algorithm, state: row.state, publicJwk: row.public_jwk, privateJwk: row.private_jwk, since: row.since }))
+    },
+    addFirst: (keys, events) =>
+      db.transaction(async (tx) => {
+        // The singleton row is the lock: whoever inserts it makes the keys of the installation.
+        const first = await tx.query('INSERT INTO signing_key_setup (id) VALUES (1) ON CONFLICT (id) DO NOTHING RETURNING id')
+        if (first.length === 0) return false
+        for (const key of keys) await insert(tx, key)
+        await audit.append(tx, events)
+        return true
+      }),
+    rotate: ({ activeKid, nextKid, added, at }, events) =>
+      db.transaction(async (tx) => {
+        const retired = await tx.query(`UPDATE signing_keys SET state = 'retired', since = $1 WHERE kid = $2 AND state = 'active' RETURNING kid`, [at, activeKid])
+        if (retired.length === 0) return false
+        await tx.query(`UPDATE signing_keys SET state = 'active', since = $1 WHERE kid = $2 AND state = 'next'`, [at, nextKid])
+        await insert(tx, added)
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'signing-keys', key: nextKid, at })
+        return true
+      }),
+    revoke: (kid, at, events) =>
+      db.transaction(async (tx) => {
+        const revoked = await tx.query(`UPDATE signing_keys SET state = 'revoked', since = $1 WHERE kid = $2 AND state <> 'revoked' RETURNING kid`, [at, kid])
+        if (revoked.length === 0) return false
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'key', key: kid, at })
+        await changed(tx, { kind: 'signing-keys', key: kid, at })
+        return true
+      }),
+    async forgetRetired(before) {
+      await db.query(`DELETE FROM signing_keys WHERE state IN ('retired', 'revoked') AND since < $1`, [before])
+    },
+  }
+}
+
+async function insert(tx: Transaction, key: KeyRecord): Promise<void> {
+  await tx.query('INSERT INTO signing_keys (kid, algorithm, state, public_jwk, private_jwk, since) VALUES ($1, $2, $3, $4, $5, $6)', [
+    key.kid,
+    key.algorithm,
+    key.state,
+    key.publicJwk,
+    key.privateJwk,
+    key.since,
+  ])
+}
