@@ -14,6 +14,78 @@ export interface PageContent {
 
 /** Answers with a whole page: layout, style, and the headers that keep it from being framed, cached or scripted. */
 export async function page(content: PageContent): Promise<Response> {
-  const document = await html`<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${content.title} · Lanyard</title></head><body>${content.body}</body></html>`
-  return new Response(String(document), { status: content.status ?? 200, headers: { 'content-type': 'text/html; charset=utf-8', ...content.headers } })
+  const document = await html`<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <title>${content.title} · Lanyard</title>
+    <link rel="stylesheet" href="/assets/lanyard.css">
+    <link rel="icon" href="/assets/lanyard.svg" type="image/svg+xml">
+  </head>
+  <body>
+    <header class="masthead"><img src="/assets/lanyard.svg" alt="" width="28" height="28"><span>Lanyard</span></header>
+    <main>${content.body}</main>
+  </body>
+</html>`
+  const headers = new Headers({
+    'content-type': 'text/html; charset=utf-8',
+    'cache-control': 'no-store',
+    'content-security-policy': contentSecurityPolicy(content.formTargets ?? []),
+    'x-frame-options': 'DENY',
+    ...content.headers,
+  })
+  return new Response(String(document), { status: content.status ?? 200, headers })
+}
+
+/** Browsers apply `form-action` to the redirects that follow a form, so its targets must stand there. */
+function contentSecurityPolicy(formTargets: readonly string[]): string {
+  const targets = ["'self'", ...formTargets.filter((target) => /^[a-z][a-z0-9+.-]*:(?:\/\/[\w.:*[\]-]+)?$/i.test(target))]
+  return [
+    "default-src 'none'",
+    "style-src 'self'",
+    "img-src 'self'",
+    `form-action ${targets.join(' ')}`,
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+  ].join('; ')
+}
+
+/** Where a form that ends at this URI may lead: its origin, any port of a loopback host, or its scheme. */
+export function formTarget(uri: string): string {
+  const url = new URL(uri)
+  if (url.protocol === 'http:' || url.protocol === 'https:') return url.origin
+  return url.protocol
+}
+
+/** Makes text from elsewhere fit to be shown: no control or direction characters, no more than `max` characters. */
+export function plain(text: string, max = 120): string {
+  const clean = text
+    .normalize('NFC')
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\u2028\u2029]/gu, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+  const characters = Array.from(clean)
+  return characters.length <= max ? clean : `${characters.slice(0, max - 1).join('')}…`
+}
+
+export interface ErrorContent {
+  readonly status: number
+  readonly title: string
+  readonly message: string
+  readonly reference: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** The page of an error: what happened, what to do next, and the reference that finds the recorded steps. */
+export function errorPage(error: ErrorContent): Promise<Response> {
+  return page({
+    title: error.title,
+    status: error.status,
+    ...(error.headers === undefined ? {} : { headers: error.headers }),
+    body: html`<h1>${error.title}</h1>
+      <p>${error.message}</p>
+      <p class="muted">If you ask your administrator, give them this reference: <code>${error.reference}</code></p>`,
+  })
 }

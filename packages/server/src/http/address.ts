@@ -1,0 +1,34 @@
+import ipaddr from 'ipaddr.js'
+
+/** Finds the network address of a caller behind trusted proxies. */
+export type ClientAddress = (socketAddress: string | undefined, forwardedFor: string | undefined) => string
+
+/** `X-Forwarded-For` is believed from right to left, as far as trusted proxies wrote it. */
+export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
+  const trusted = trustedProxies.map((network) => ipaddr.parseCIDR(network))
+  const isTrusted = (address: string): boolean => {
+    const parsed = ipaddr.process(address)
+    return trusted.some(([network, bits]) => parsed.kind() === network.kind() && parsed.match(network, bits))
+  }
+  return (socketAddress, forwardedFor) => {
+    let address = normal(socketAddress ?? '') ?? 'unknown'
+    const hops = (forwardedFor ?? '').split(',').map((hop) => normal(hop.trim()))
+    while (address !== 'unknown' && isTrusted(address)) {
+      const previous = hops.pop()
+      if (previous === undefined) break
+      address = previous
+    }
+    return address
+  }
+}
+
+/** What a flood guard counts by: an IPv4 address, or the /64 of an IPv6 address, which one host has all of. */
+export function addressBucket(address: string): string {
+  if (!ipaddr.isValid(address)) return address
+  const parsed = ipaddr.process(address)
+  return parsed instanceof ipaddr.IPv6 ? parsed.parts.slice(0, 4).map((part) => part.toString(16)).join(':') : parsed.toString()
+}
+
+function normal(address: string): string | undefined {
+  return ipaddr.isValid(address) ? ipaddr.process(address).toString() : undefined
+}

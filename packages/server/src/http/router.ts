@@ -1,0 +1,117 @@
+// Owns the way from a request to the route that answers it, and every error on that way. It knows no domain.
+import { randomInt } from 'node:crypto'
+import { Hono } from 'hono'
+import { OAuthError } from '../oauth/error.ts'
+import type { ClientAddress } from './address.ts'
+import { PageError } from './errors.ts'
+import { errorPage } from './page.ts'
+import type { RequestContext, Route } from './route.ts'
+
+export interface RouterSettings {
+  readonly issuer: string
+  /** Further `Host` values to answer to. */
+  readonly hosts: readonly string[]
+  readonly clientAddress: ClientAddress
+  /** Told of what is a bug: never of request data. */
+  readonly log: (line: Readonly<Record<string, unknown>>) => void
+}
+
+/** What the Node server passes along with a request. */
+export interface Bindings {
+  readonly incoming?: { readonly socket?: { readonly remoteAddress?: string } }
+}
+
+/** Probes reach a node by its own address. */
+const ANY_HOST = new Set(['/livez', '/readyz'])
+const REFERENCE_LETTERS = '23456789BCDFGHJKMNPQRSTVWXYZ'
+
+/** Makes the application of a route table. @throws Error when two routes have one method and path. */
+export function router(routes: readonly Route[], settings: RouterSettings): Hono<{ Bindings: Bindings }> {
+  const app = new Hono<{ Bindings: Bindings }>()
+  const host = hostCheck(settings)
+  const known = new Map<string, Set<string>>()
+  for (const route of routes) {
+    const methods = known.get(route.path) ?? new Set<string>()
+    known.set(route.path, methods)
+    if (methods.has(route.method)) throw new Error(`two routes answer ${route.method} ${route.path}`)
+    methods.add(route.method)
+  }
+  app.use(async (context, next) => {
+    const { pathname } = new URL(context.req.url)
+    if (!ANY_HOST.has(pathname) && !host(context.req.header('host'))) {
+      context.res = new Response('This host name is not served here.\n', { status: 421 })
+    } else {
+      await next()
+    }
+    secure(context.res.headers, settings.issuer)
+  })
+  for (const route of routes) {
+    app.on(route.method, route.path, async (context) => {
+      const request: RequestContext = {
+        address: settings.clientAddress(context.env?.incoming?.socket?.remoteAddress, context.req.header('x-forwarded-for')),
+        reference: newReference(),
+        params: context.req.param(),
+      }
+      const response = await answer(route, context.req.raw, request, settings.log)
+      return route.cors === true ? withCors(response) : response
+    })
+    if (route.cors === true) app.options(route.path, () => withCors(new Response(null, { status: 204 })))
+  }
+  for (const [path, methods] of known) {
+    app.all(path, () => new Response('This method is not allowed here.\n', { status: 405, headers: { allow: [...methods].join(', ') } }))
+  }
+  app.notFound(() => errorPage({ status: 404, title: 'There is nothing here', message: 'Check the address, or go back to your application.', reference: newReference() }))
+  return app
+}
+
+async function answer(route: Route, request: Request, context: RequestContext, log: RouterSettings['log']): Promise<Response> {
+  try {
+    return await route.respond(request, context)
+  } catch (error) {
+    if (error instanceof OAuthError) {
+      if (route.errors === 'oauth') return error.toResponse()
+      return errorPage({ status: error.status, title: 'This request cannot be completed', message: sentence(error.message), reference: context.reference })
+    }
+    if (error instanceof PageError) {
+      return errorPage({ status: error.status, title: error.title, message: error.message, headers: error.headers, reference: context.reference })
+    }
+    log({ level: 'error', reference: context.reference, route: `${route.method} ${route.path}`, error: error instanceof Error ? error.stack : 'not an error' })
+    if (route.errors === 'oauth') return new OAuthError('server_error', `something went wrong here; the reference is ${context.reference}`).toResponse()
+    return errorPage({ status: 500, title: 'Something went wrong', message: 'This is a fault of the gateway, not yours. Please try again.', reference: context.reference })
+  }
+}
+
+/** A short reference for people: no vowels and no look-alikes, read over the telephone without trouble. */
+export function newReference(): string {
+  const letters = Array.from({ length: 8 }, () => REFERENCE_LETTERS[randomInt(REFERENCE_LETTERS.length)] ?? '2').join('')
+  return `${letters.slice(0, 4)}-${letters.slice(4)}`
+}
+
+/** Answers no other name than the configured ones, so that a rebound name reaches nothing. */
+export function hostCheck(settings: { readonly issuer: string; readonly hosts: readonly string[] }): (host: string | undefined) => boolean {
+  const served = new Set([new URL(settings.issuer).host, ...settings.hosts].map((name) => name.toLowerCase()))
+  return (host) => host !== undefined && served.has(host.toLowerCase())
+}
+
+function secure(headers: Headers, issuer: string): void {
+  headers.set('x-content-type-options', 'nosniff')
+  // RFC 9700 §4.2.4: codes and state never leak by Referer.
+  headers.set('referrer-policy', 'no-referrer')
+  headers.set('cross-origin-opener-policy', 'same-origin')
+  headers.set('permissions-policy', 'camera=(), geolocation=(), microphone=()')
+  if (issuer.startsWith('https:')) headers.set('strict-transport-security', 'max-age=31536000; includeSubDomains')
+}
+
+/** For any origin and without credentials: what these routes know of the caller is in the request itself. */
+function withCors(response: Response): Response {
+  response.headers.set('access-control-allow-origin', '*')
+  response.headers.set('access-control-allow-methods', 'GET, POST, PUT, DELETE, OPTIONS')
+  response.headers.set('access-control-allow-headers', 'Authorization, Content-Type, MCP-Protocol-Version')
+  response.headers.set('access-control-expose-headers', 'WWW-Authenticate, Retry-After')
+  response.headers.set('access-control-max-age', '600')
+  return response
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
+}

@@ -1,0 +1,47 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { getRequestListener } from '@hono/node-server'
+
+export interface ServerOptions {
+  /** `ADDRESS:PORT`. */
+  readonly listen: string
+  readonly fetch: (request: Request, env: unknown) => Response | Promise<Response>
+  /** Answers `/mcp` and everything below it, on Node's own request and response. */
+  readonly mcp: (request: IncomingMessage, response: ServerResponse) => Promise<void>
+}
+
+export interface RunningServer {
+  readonly address: string
+  /** Stops accepting, lets requests end for a while, then closes what is left. */
+  close(graceMs: number): Promise<void>
+}
+
+/** @throws Error when the address cannot be listened on. */
+export async function listen(options: ServerOptions): Promise<RunningServer> {
+  const answer = getRequestListener((request, env) => options.fetch(request, env), { overrideGlobalObjects: false })
+  const server = createServer({ headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 65_000, maxHeaderSize: 32 * 1024 }, (request, response) => {
+    const path = request.url ?? '/'
+    const work = path === '/mcp' || path.startsWith('/mcp/') || path.startsWith('/mcp?') ? options.mcp(request, response) : answer(request, response)
+    Promise.resolve(work).catch(() => response.destroy())
+  })
+  const { host, port } = splitAddress(options.listen)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  const bound = server.address() as AddressInfo
+  return { address: `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`, close: (graceMs) => drain(server, graceMs) }
+}
+
+function splitAddress(listen: string): { host: string; port: number } {
+  const at = listen.lastIndexOf(':')
+  return { host: listen.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(listen.slice(at + 1)) }
+}
+
+async function drain(server: Server, graceMs: number): Promise<void> {
+  const ended = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+  await ended
+  clearTimeout(timer)
+}
