@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import type { JSONWebKeySet } from 'jose'
+import * as z from 'zod'
+import { OAuthError } from '../oauth/error.ts'
+import { redirectClass } from '../oauth/redirect-uri.ts'
+import type { ClientAuthMethod } from './client.ts'
+
+/** What a client says of itself, by registration (RFC 7591 §2) or in its metadata document, after our own rules. */
+export interface ClientMetadata {
+  readonly name: string
+  readonly applicationType: 'web' | 'native'
+  readonly redirectUris: readonly string[]
+  readonly grantTypes: readonly string[]
+  readonly responseTypes: readonly string[]
+  readonly tokenEndpointAuthMethods: readonly ClientAuthMethod[]
+  readonly jwks?: JSONWebKeySet
+  readonly jwksUri?: string
+  readonly scope?: readonly string[]
+  readonly clientUri?: string
+  readonly softwareId?: string
+}
+
+const METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']
+const MAX_REDIRECT_URIS = 32
+const MAX_TEXT = 2000
+
+const text = z.string().max(MAX_TEXT)
+const shape = z.object({
+  client_name: text.optional(),
+  application_type: z.string().optional(),
+  redirect_uris: z.array(text).max(MAX_REDIRECT_URIS),
+  grant_types: z.array(text).max(20).optional(),
+  response_types: z.array(text).max(20).optional(),
+  token_endpoint_auth_method: text.optional(),
+  token_endpoint_auth_methods_supported: z.array(text).max(20).optional(),
+  jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).max(20) }).optional(),
+  jwks_uri: text.optional(),
+  scope: text.optional(),
+  client_uri: text.optional(),
+  software_id: text.optional(),
+})
+
+export interface MetadataRules {
+  readonly grantTypes: readonly string[]
+  /** What a missing `token_endpoint_auth_method` means: RFC 7591 §2 and client ID metadata documents differ. */
+  readonly defaultMethod: ClientAuthMethod
+  readonly allowSecrets: boolean
+}
+
+/**
+ * Reads what a client says of itself. Members that Lanyard does not know are ignored (RFC 7591 §2); grant types that
+ * it does not serve are left out, and so is a redirect URI that nobody may use while another one is good.
+ *
+ * @throws OAuthError `invalid_redirect_uri` or `invalid_client_metadata` (RFC 7591 §3.2.2)
+ */
+export function parseClientMetadata(input: unknown, rules: MetadataRules): ClientMetadata {
+  const parsed = shape.safeParse(input)
+  if (!parsed.success) {
+    const field = String(parsed.error.issues[0]?.path[0] ?? 'the document')
+    throw new OAuthError(field === 'redirect_uris' ? 'invalid_redirect_uri' : 'invalid_client_metadata', `${field} is missing or not valid`)
+  }
+  const given = parsed.data
+  const redirectUris = usableRedirectUris(given.redirect_uris, given.application_type)
+  const grantTypes = (given.grant_types ?? ['authorization_code']).filter((type) => rules.grantTypes.includes(type))
+  if (!grantTypes.includes('authorization_code')) throw new OAuthError('invalid_client_metadata', 'grant_types must include authorization_code')
+  const responseTypes = given.response_types ?? ['code']
+  if (!responseTypes.includes('code')) throw new OAuthError('invalid_client_metadata', 'response_types must include code')
+  const tokenEndpointAuthMethods = authMethods(given, rules)
+  return {
+    name: given.client_name ?? new URL(redirectUris[0] ?? 'unknown:').host,
+    applicationType: redirectUris.every((uri) => redirectClass(uri) === 'https') ? 'web' : 'native',
+    redirectUris,
+    grantTypes,
+    responseTypes: ['code'],
+    tokenEndpointAuthMethods,
+    ...keysOf(given, tokenEndpointAuthMethods),
+    ...(given.scope === undefined ? {} : { scope: given.scope.split(' ').filter((scope) => scope !== '') }),
+    ...(given.client_uri !== undefined && URL.canParse(given.client_uri) ? { clientUri: given.client_uri } : {}),
+    ...(given.software_id === undefined ? {} : { softwareId: given.software_id }),
+  }
+}
+
+/**
+ * The policy by class: https for everybody; loopback and private-use schemes for native clients. A client that names a
+ * private-use scheme is native whatever it says (Cursor says `web`); one that names itself web gets no loopback.
+ */
+function usableRedirectUris(uris: readonly string[], applicationType: string | undefined): readonly string[] {
+  const classes = uris.map((uri) => [uri, redirectClass(uri)] as const)
+  const native = applicationType !== 'web' || classes.some(([, kind]) => kind === 'private-use')
+  const usable = classes.filter(([, kind]) => kind === 'https' || (kind !== undefined && native)).map(([uri]) => uri)
+  if (usable.length === 0) {
+    throw new OAuthError('invalid_redirect_uri', 'redirect_uris must hold an https URI, or for native clients a loopback URI or a private-use scheme')
+  }
+  return [...new Set(usable)]
+}
+
+function authMethods(given: z.output<typeof shape>, rules: MetadataRules): readonly ClientAuthMethod[] {
+  const named = [given.token_endpoint_auth_method ?? [], given.token_endpoint_auth_methods_supported ?? []].flat()
+  const wanted = named.length === 0 ? [rules.defaultMethod] : named
+  const known = METHODS.filter((method) => wanted.includes(method) && (rules.allowSecrets || !method.startsWith('client_secret')))
+  if (known.length === 0) throw new OAuthError('invalid_client_metadata', 'token_endpoint_auth_method is not supported')
+  return known
+}
+
+function keysOf(given: z.output<typeof shape>, methods: readonly ClientAuthMethod[]): Pick<ClientMetadata, 'jwks' | 'jwksUri'> {
+  if (given.jwks !== undefined && given.jwks_uri !== undefined) throw new OAuthError('invalid_client_metadata', 'jwks and jwks_uri exclude each other')
+  const missing = methods.includes('private_key_jwt') && given.jwks === undefined && given.jwks_uri === undefined
+  if (missing) throw new OAuthError('invalid_client_metadata', 'private_key_jwt needs jwks or jwks_uri')
+  if (given.jwks_uri !== undefined && !(URL.canParse(given.jwks_uri) && new URL(given.jwks_uri).protocol === 'https:')) {
+    throw new OAuthError('invalid_client_metadata', 'jwks_uri must be an https URI')
+  }
+  if (given.jwks !== undefined) return { jwks: given.jwks as JSONWebKeySet }
+  return given.jwks_uri === undefined ? {} : { jwksUri: given.jwks_uri }
+}
+
+/** Changes when name, redirect URIs or keys change (CIMD §6.3). */
+export function metadataDigest(metadata: Pick<ClientMetadata, 'name' | 'redirectUris' | 'jwks' | 'jwksUri'>): string {
+  const parts = [metadata.name, [...metadata.redirectUris].sort(), metadata.jwks ?? null, metadata.jwksUri ?? null]
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url')
+}
