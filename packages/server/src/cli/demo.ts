@@ -29,8 +29,8 @@ export async function demo(options: { readonly port?: number }): Promise<void> {
   const port = options.port ?? ((await isFree(PREFERRED_PORT)) ? PREFERRED_PORT : await freePort())
   const issuer = `http://127.0.0.1:${port}`
   const clientSecret = randomBytes(32).toString('base64url')
-  const { startCompany } = await demoPackage()
-  const company = await startCompany({ callback: `${issuer}/login/corp/callback`, clientSecret })
+  const demoCompany = await demoPackage()
+  const company = await demoCompany.startCompany({ callback: `${issuer}/login/corp/callback`, clientSecret })
   const directory = mkdtempSync(join(tmpdir(), 'lanyard-demo-'))
   const running = await start(demoConfig({ issuer, port, clientSecret, company, directory }), { sink: () => undefined }).catch((error: unknown) => {
     company.close()

@@ -109,7 +109,7 @@ function keysOf(given: z.output<typeof shape>, methods: readonly ClientAuthMetho
   if (given.jwks_uri !== undefined && !(URL.canParse(given.jwks_uri) && new URL(given.jwks_uri).protocol === 'https:')) {
     throw new OAuthError('invalid_client_metadata', 'jwks_uri must be an https URI')
   }
-  if (given.jwks !== undefined) return { jwks: given.jwks as JSONWebKeySet }
+  if (given.jwks !== undefined) return { jwks: given.jwks }
   return given.jwks_uri === undefined ? {} : { jwksUri: given.jwks_uri }
 }
 

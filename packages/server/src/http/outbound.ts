@@ -31,11 +31,21 @@ export interface Outbound {
   /** @throws OutboundError */
   request(url: string | URL, options: OutboundRequest): Promise<OutboundResponse>
   /** The same, in the shape of `fetch`, for oauth4webapi and jose. */
-  fetch(provenance: Provenance | ((url: URL) => Provenance)): (url: string | URL, init?: RequestInit) => Promise<Response>
+  fetch(provenance: Provenance | ((url: URL) => Provenance)): OutboundFetch
   /** The same addresses for streams without an end: what the data plane sends calls through. */
   readonly streams: Dispatcher
   close(): Promise<void>
 }
+
+export type OutboundFetch = (
+  url: string | URL,
+  init?: {
+    readonly method?: string | undefined
+    readonly headers?: HeadersInit | undefined
+    readonly body?: unknown
+    readonly signal?: AbortSignal | null | undefined
+  },
+) => Promise<Response>
 
 export type OutboundReason = 'refused_address' | 'refused_scheme' | 'too_large' | 'timeout' | 'unreachable' | 'protocol'
 

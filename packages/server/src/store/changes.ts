@@ -32,7 +32,7 @@ export async function changeFeed(db: Database, now: () => number): Promise<Runni
   const listeners: ((change: Change) => void)[] = []
   const seen = new Map<number, number>()
   let confirmedAt = now()
-  let closed = false
+  const stop = new AbortController()
   const deliver = (change: Change): void => {
     for (const listener of listeners) listener(change)
   }
@@ -52,9 +52,9 @@ export async function changeFeed(db: Database, now: () => number): Promise<Runni
   const prune = (): Promise<unknown> => db.query('DELETE FROM changes WHERE at < $1', [now() - KEEP_MS])
   let polls = 0
   const loop = async (): Promise<void> => {
-    while (!closed) {
+    while (!stop.signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS).unref())
-      if (closed) return
+      if (stop.signal.aborted) return
       // A failed poll leaves `confirmedAt` as it is: the node becomes stale by itself.
       await poll(false).catch(() => undefined)
       polls += 1
@@ -70,9 +70,7 @@ export async function changeFeed(db: Database, now: () => number): Promise<Runni
       return now() - confirmedAt < STALE_MS
     },
     deliver,
-    close: () => {
-      closed = true
-    },
+    close: () => stop.abort(),
   }
 }
 

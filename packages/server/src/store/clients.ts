@@ -17,7 +17,11 @@ interface ClientRow {
 /** A client in use: it has a grant that was not revoked. */
 const WITHOUT_GRANT = 'NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id AND grants.revoked_at IS NULL)'
 
-export function clientStore({ db, audit, changed }: StoreParts): ClientStore {
+export function clientStore(parts: StoreParts): ClientStore {
+  return { ...registrationVerbs(parts), ...useVerbs(parts) }
+}
+
+function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore, 'addClient' | 'updateClient' | 'deleteClient'> {
   return {
     addClient: (client, limits, ...events) =>
       db.transaction(async (tx) => {
@@ -44,10 +48,6 @@ export function clientStore({ db, audit, changed }: StoreParts): ClientStore {
         await audit.append(tx, events)
         return true
       }),
-    async findClient(id) {
-      const [row] = await db.query<ClientRow>('SELECT * FROM clients WHERE id = $1', [id])
-      return row === undefined ? undefined : fromRow(row)
-    },
     updateClient: (client, ...events) =>
       db.transaction(async (tx) => {
         const updated = await tx.query('UPDATE clients SET metadata = $1, secret_hash = $2, fingerprint = $3 WHERE id = $4 RETURNING id', [
@@ -68,6 +68,15 @@ export function clientStore({ db, audit, changed }: StoreParts): ClientStore {
         await changed(tx, { kind: 'client', key: id, at })
         return true
       }),
+  }
+}
+
+function useVerbs({ db }: StoreParts): Pick<ClientStore, 'findClient' | 'touchClient' | 'useAssertion' | 'reap'> {
+  return {
+    async findClient(id) {
+      const [row] = await db.query<ClientRow>('SELECT * FROM clients WHERE id = $1', [id])
+      return row === undefined ? undefined : fromRow(row)
+    },
     async touchClient(id, at) {
       await db.query('UPDATE clients SET last_used_at = $1 WHERE id = $2', [at, id])
     },

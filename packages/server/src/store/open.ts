@@ -37,11 +37,11 @@ export async function openStore(url: string, options: StoreOptions): Promise<Sto
   try {
     await migrate(db)
     const feed = await changeFeed(db, options.now)
-    const stopListening = await listen(db, feed.deliver)
+    const stopListening = await listen(db, (change) => feed.deliver(change))
     return {
       db,
       audit: auditLog(db, options.sink, options.now),
-      changed: (tx, change) => recordChange(tx, change, feed.deliver),
+      changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)),
       feed,
       cutoffs: await cutoffs(db, feed, options),
       ping: async () => void (await db.query('SELECT 1 AS one')),

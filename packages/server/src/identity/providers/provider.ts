@@ -14,6 +14,8 @@ export interface LoginOptions {
   readonly maxAge?: number
   readonly acrValues?: string
   readonly loginHint?: string
+  /** Milliseconds since the epoch, when the browser left for the provider. */
+  readonly startedAt?: number
 }
 
 /** Proves who a user is. A preset is a short file over this. */

@@ -1,0 +1,59 @@
+import type { AuditEvent } from '../audit/event.ts'
+import type { Hashed, Sealed } from '../oauth/secret.ts'
+import type { Identity, Session, User } from './user.ts'
+
+/** A sign-in that is under way. */
+export interface LoginRecord {
+  readonly stateHash: Hashed
+  readonly flowHash: Hashed
+  readonly provider: string
+  /** Nonce and code verifier, sealed. */
+  readonly secrets: Sealed
+  readonly prompt?: 'login'
+  readonly maxAge?: number
+  readonly acrValues?: string
+  readonly returnTo: string
+  readonly reference: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
+
+export interface SessionRecord extends Session {
+  readonly hash: Hashed
+  readonly sid?: string
+}
+
+export interface IdentityStore {
+  findUser(id: string): Promise<User | undefined>
+  addLogin(login: LoginRecord): Promise<void>
+  /** Takes a sign-in out, once: of parallel callbacks one gets it. */
+  takeLogin(stateHash: Hashed, now: number): Promise<LoginRecord | undefined>
+  /**
+   * Creates or updates the user that an identity names, and opens a session, in one transaction.
+   * @returns undefined when the user is disabled.
+   */
+  signIn(entry: SignInEntry): Promise<User | undefined>
+  /** Finds a live session and counts this as use of it. */
+  useSession(hash: Hashed, now: number, idleMs: number): Promise<SessionRecord | undefined>
+  endSession(hash: Hashed, ...events: readonly AuditEvent[]): Promise<void>
+  /**
+   * Claims the check of a user with the identity provider when the last one is older than `before`: of parallel
+   * callers on all nodes, one gets the sealed tokens and makes the check.
+   */
+  claimCheck(userId: string, before: number, now: number): Promise<Sealed | undefined>
+  /** Stores what a check brought: groups, names and rotated tokens. */
+  updateUser(userId: string, identity: Identity, tokens: Sealed, now: number): Promise<void>
+  /** Ends every session, pending sign-in, grant and token of a user on all nodes; their identity stays known. */
+  revokeSubject(userId: string, at: number, ...events: readonly AuditEvent[]): Promise<void>
+  reap(now: number): Promise<void>
+}
+
+export interface SignInEntry {
+  readonly newUserId: string
+  readonly identity: Identity
+  /** Seals the identity provider's tokens into the row of the user that it turns out to be. */
+  readonly sealTokens: (userId: string) => Sealed
+  readonly session: Omit<SessionRecord, 'userId'>
+  readonly now: number
+  readonly events: (userId: string) => readonly AuditEvent[]
+}

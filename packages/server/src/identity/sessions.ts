@@ -1,0 +1,25 @@
+import type { Cookies } from '../http/cookies.ts'
+import { hash } from '../oauth/secret.ts'
+import type { IdentityStore } from './identity-store.ts'
+import type { Sessions } from './sign-in.ts'
+
+export interface SessionDeps {
+  readonly cookies: Cookies
+  readonly store: IdentityStore
+  readonly idleMs: number
+  readonly now: () => number
+}
+
+/** Finds the signed-in user of a request: the store is asked each time, so an ended session ends on every node at once. */
+export function sessions({ cookies, store, idleMs, now }: SessionDeps): Sessions {
+  return {
+    async current(request) {
+      const secret = cookies.read(request, 'session')
+      if (secret === undefined) return undefined
+      const session = await store.useSession(hash(secret), now(), idleMs)
+      if (session === undefined) return undefined
+      const user = await store.findUser(session.userId)
+      return user === undefined || user.disabled ? undefined : { session, user, secret }
+    },
+  }
+}

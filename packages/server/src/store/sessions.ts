@@ -1,0 +1,80 @@
+import type { IdentityStore, SessionRecord } from '../identity/identity-store.ts'
+import type { Hashed } from '../oauth/secret.ts'
+import type { Transaction } from './database.ts'
+import type { StoreParts } from './parts.ts'
+
+interface SessionRow {
+  readonly hash: Hashed
+  readonly id: string
+  readonly user_id: string
+  readonly provider: string
+  readonly auth_time: number | null
+  readonly acr: string | null
+  readonly amr: string | null
+  readonly sid: string | null
+  readonly expires_at: number
+}
+
+/** How exactly the last use of a session is known: one write per session and minute is enough. */
+const USE_STEP_MS = 60_000
+
+export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'useSession' | 'endSession' | 'revokeSubject' | 'reap'> {
+  return {
+    async useSession(hash, now, idleMs) {
+      const [row] = await db.query<SessionRow & { last_used_at: number }>('SELECT * FROM sessions WHERE hash = $1 AND expires_at > $2 AND last_used_at > $3', [
+        hash,
+        now,
+        now - idleMs,
+      ])
+      if (row === undefined) return undefined
+      if (now - row.last_used_at > USE_STEP_MS) await db.query('UPDATE sessions SET last_used_at = $1 WHERE hash = $2', [now, hash])
+      return toSession(row)
+    },
+    endSession: (hash, ...events) =>
+      db.transaction(async (tx) => {
+        const ended = await tx.query('DELETE FROM sessions WHERE hash = $1 RETURNING hash', [hash])
+        if (ended.length > 0) await audit.append(tx, events)
+      }),
+    revokeSubject: (userId, at, ...events) =>
+      db.transaction(async (tx) => {
+        await tx.query('DELETE FROM sessions WHERE user_id = $1', [userId])
+        await tx.query('UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL', [Math.floor(at / 1000), userId])
+        await tx.query('UPDATE users SET tokens = NULL WHERE id = $1', [userId])
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'subject', key: userId, at })
+      }),
+    async reap(now) {
+      await db.query('DELETE FROM sessions WHERE expires_at < $1', [now])
+      await db.query('DELETE FROM logins WHERE expires_at < $1', [now])
+    },
+  }
+}
+
+export async function addSession(tx: Transaction, session: SessionRecord, now: number): Promise<void> {
+  await tx.query('INSERT INTO sessions (hash, id, user_id, provider, auth_time, acr, amr, sid, last_used_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)', [
+    session.hash,
+    session.id,
+    session.userId,
+    session.provider,
+    session.authTime ?? null,
+    session.acr ?? null,
+    session.amr === undefined ? null : JSON.stringify(session.amr),
+    session.sid ?? null,
+    now,
+    session.expiresAt,
+  ])
+}
+
+function toSession(row: SessionRow): SessionRecord {
+  return {
+    hash: row.hash,
+    id: row.id,
+    userId: row.user_id,
+    provider: row.provider,
+    expiresAt: row.expires_at,
+    ...(row.auth_time === null ? {} : { authTime: row.auth_time }),
+    ...(row.acr === null ? {} : { acr: row.acr }),
+    ...(row.amr === null ? {} : { amr: JSON.parse(row.amr) as string[] }),
+    ...(row.sid === null ? {} : { sid: row.sid }),
+  }
+}

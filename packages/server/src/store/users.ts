@@ -1,0 +1,129 @@
+import type { IdentityStore, LoginRecord, SignInEntry } from '../identity/identity-store.ts'
+import type { User } from '../identity/user.ts'
+import type { Hashed, Sealed } from '../oauth/secret.ts'
+import type { Transaction } from './database.ts'
+import type { StoreParts } from './parts.ts'
+import { addSession, sessionVerbs } from './sessions.ts'
+
+interface UserRow {
+  readonly id: string
+  readonly provider: string
+  readonly issuer: string
+  readonly subject: string
+  readonly name: string | null
+  readonly email: string | null
+  readonly groups: string
+  readonly disabled: number
+}
+
+interface LoginRow {
+  readonly state_hash: Hashed
+  readonly flow_hash: Hashed
+  readonly provider: string
+  readonly secrets: Sealed
+  readonly options: string
+  readonly return_to: string
+  readonly reference: string
+  readonly expires_at: number
+}
+
+export function identityStore(parts: StoreParts): IdentityStore {
+  return { ...userVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
+}
+
+function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'claimCheck' | 'updateUser'> {
+  return {
+    async findUser(id) {
+      const [row] = await db.query<UserRow>('SELECT * FROM users WHERE id = $1', [id])
+      return row === undefined ? undefined : toUser(row)
+    },
+    signIn: (entry) =>
+      db.transaction(async (tx) => {
+        const user = await upsertUser(tx, entry)
+        if (user.disabled) return undefined
+        await tx.query('UPDATE users SET tokens = $1 WHERE id = $2', [entry.sealTokens(user.id), user.id])
+        await addSession(tx, { ...entry.session, userId: user.id }, entry.now)
+        await audit.append(tx, entry.events(user.id))
+        await changed(tx, { kind: 'user', key: user.id, at: entry.now })
+        return user
+      }),
+    async claimCheck(userId, before, now) {
+      const [claimed] = await db.query<{ tokens: Sealed | null }>(
+        'UPDATE users SET checked_at = $1 WHERE id = $2 AND checked_at < $3 AND tokens IS NOT NULL RETURNING tokens',
+        [now, userId, before],
+      )
+      return claimed?.tokens ?? undefined
+    },
+    updateUser: (userId, identity, tokens, now) =>
+      db.transaction(async (tx) => {
+        await tx.query('UPDATE users SET name = $1, email = $2, groups = $3, tokens = $4, checked_at = $5 WHERE id = $6', [
+          identity.name ?? null,
+          identity.email ?? null,
+          JSON.stringify(identity.groups),
+          tokens,
+          now,
+          userId,
+        ])
+        await changed(tx, { kind: 'user', key: userId, at: now })
+      }),
+  }
+}
+
+/** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */
+async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<User> {
+  const [row] = await tx.query<UserRow>(
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, disabled, checked_at, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8)
+     ON CONFLICT (provider, issuer, subject) DO UPDATE SET name = excluded.name, email = excluded.email, groups = excluded.groups, checked_at = excluded.checked_at
+     RETURNING *`,
+    [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), now],
+  )
+  if (row === undefined) throw new Error('an upsert returned no user')
+  return toUser(row)
+}
+
+function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeLogin'> {
+  return {
+    async addLogin(login) {
+      const { prompt, maxAge, acrValues } = login
+      await db.query('INSERT INTO logins (state_hash, flow_hash, provider, secrets, options, return_to, reference, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)', [
+        login.stateHash,
+        login.flowHash,
+        login.provider,
+        login.secrets,
+        JSON.stringify({ prompt, maxAge, acrValues }),
+        login.returnTo,
+        login.reference,
+        login.expiresAt,
+      ])
+    },
+    async takeLogin(stateHash, now) {
+      const [row] = await db.query<LoginRow>('DELETE FROM logins WHERE state_hash = $1 AND expires_at > $2 RETURNING *', [stateHash, now])
+      if (row === undefined) return undefined
+      const options = JSON.parse(row.options) as Pick<LoginRecord, 'prompt' | 'maxAge' | 'acrValues'>
+      return {
+        ...options,
+        stateHash: row.state_hash,
+        flowHash: row.flow_hash,
+        provider: row.provider,
+        secrets: row.secrets,
+        returnTo: row.return_to,
+        reference: row.reference,
+        expiresAt: row.expires_at,
+      }
+    },
+  }
+}
+
+function toUser(row: UserRow): User {
+  return {
+    id: row.id,
+    provider: row.provider,
+    issuer: row.issuer,
+    subject: row.subject,
+    groups: JSON.parse(row.groups) as string[],
+    disabled: row.disabled !== 0,
+    ...(row.name === null ? {} : { name: row.name }),
+    ...(row.email === null ? {} : { email: row.email }),
+  }
+}
