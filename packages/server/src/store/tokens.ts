@@ -1,0 +1,176 @@
+import type { Authorization } from '../authorize/authorization.ts'
+import type { RedirectUri } from '../oauth/redirect-uri.ts'
+import type { Resource } from '../oauth/resource.ts'
+import type { Hashed, Sealed } from '../oauth/secret.ts'
+import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore, UsedRefreshToken } from '../token/token-store.ts'
+import type { Transaction, Value } from './database.ts'
+import type { StoreParts } from './parts.ts'
+
+/** A revoked grant never lives again, so its cutoff may lie ahead: tokens of a node whose clock runs ahead end as well. */
+const CLOCK_ALLOWANCE_S = 60
+
+const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.created_at AS granted_at'
+
+interface GrantRow {
+  readonly grant_id: string
+  readonly user_id: string
+  readonly client_id: string
+  readonly resource: Resource
+  readonly scope: string
+  readonly auth_time: number | null
+  readonly acr: string | null
+  readonly amr: string | null
+  readonly granted_at: number
+}
+
+interface CodeRow extends GrantRow {
+  readonly hash: Hashed
+  readonly redirect_uri: RedirectUri
+  readonly code_challenge: string
+  readonly expires_at: number
+  readonly consumed_at: number | null
+}
+
+interface RefreshTokenRow extends GrantRow {
+  readonly hash: Hashed
+  readonly family: Hashed
+  readonly generation: number
+  readonly created_at: number
+  readonly expires_at: number
+  readonly used_at: number | null
+  readonly request_digest: Hashed | null
+  readonly successor: Sealed | null
+}
+
+export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
+  return {
+    async findCode(hash) {
+      const rows = await db.query<CodeRow>(
+        `SELECT c.hash, c.redirect_uri, c.code_challenge, c.expires_at, c.consumed_at, ${GRANT} FROM codes c JOIN grants g ON g.id = c.grant_id WHERE c.hash = $1`,
+        [hash],
+      )
+      return rows[0] && code(rows[0])
+    },
+    consumeCode: ({ hash, grantId, at, refreshToken }, events) =>
+      db.transaction(async (tx) => {
+        // The grant first, as everywhere: whoever revokes it waits for this transaction, or this one for them.
+        if (!(await touchGrant(tx, grantId, at))) return 'ended'
+        const consumed = await tx.query('UPDATE codes SET consumed_at = $1 WHERE hash = $2 AND grant_id = $3 AND consumed_at IS NULL RETURNING hash', [at, hash, grantId])
+        if (consumed.length === 0) return 'spent'
+        if (refreshToken !== undefined) await tx.query(INSERT, columns(refreshToken))
+        await audit.append(tx, events)
+        return 'consumed'
+      }),
+    async findRefreshToken(hash) {
+      const rows = await db.query<RefreshTokenRow>(
+        `SELECT r.hash, r.family, r.generation, r.created_at, r.expires_at, r.used_at, r.request_digest, r.successor, ${GRANT}
+         FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.hash = $1 AND g.revoked_at IS NULL`,
+        [hash],
+      )
+      return rows[0] && refreshToken(rows[0])
+    },
+    async findFamily(family) {
+      const rows = await db.query<GrantRow>(
+        `SELECT ${GRANT} FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.family = $1 AND g.revoked_at IS NULL LIMIT 1`,
+        [family],
+      )
+      return rows[0] && grant(rows[0])
+    },
+    rotate: ({ used, hash, successor }, events) =>
+      db.transaction(async (tx) => {
+        const done = tx.dialect === 'postgres' ? await rotateAtOnce(tx, hash, used, successor) : await rotateInSteps(tx, hash, used, successor)
+        if (done) await audit.append(tx, events)
+        return done
+      }),
+    async findGrant(grantId) {
+      const rows = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
+      return rows[0] && grant(rows[0])
+    },
+    revokeGrant: (grantId, at, events) =>
+      db.transaction(async (tx) => {
+        const revoked = await tx.query('UPDATE grants SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])
+        if (revoked.length === 0) return false
+        await tx.query('DELETE FROM refresh_tokens WHERE grant_id = $1', [grantId])
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'grant', key: grantId, at: (at + CLOCK_ALLOWANCE_S) * 1000 })
+        return true
+      }),
+    async prune({ usedBefore, expiredBefore }) {
+      await db.query('DELETE FROM refresh_tokens WHERE used_at < $1 OR expires_at < $2', [usedBefore, expiredBefore])
+    },
+  }
+}
+
+const INSERT = 'INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)'
+
+function columns(token: NewRefreshToken): Value[] {
+  return [token.hash, token.family, token.grantId, token.generation, token.issuedAt, token.expiresAt]
+}
+
+async function touchGrant(tx: Transaction, grantId: string, at: number): Promise<boolean> {
+  return (await tx.query('UPDATE grants SET last_used_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])).length > 0
+}
+
+const USE = 'UPDATE refresh_tokens SET used_at = $1, request_digest = $2, successor = $3 WHERE hash = $4 AND used_at IS NULL'
+
+async function rotateInSteps(tx: Transaction, hash: Hashed, used: UsedRefreshToken, successor: NewRefreshToken): Promise<boolean> {
+  if (!(await touchGrant(tx, successor.grantId, used.at))) return false
+  const won = await tx.query(`${USE} RETURNING hash`, [used.at, used.requestDigest, used.successor, hash])
+  if (won.length === 0) return false
+  await tx.query(INSERT, columns(successor))
+  return true
+}
+
+/** The same in one statement: a round trip to a database on another machine costs more than the work. */
+async function rotateAtOnce(tx: Transaction, hash: Hashed, used: UsedRefreshToken, successor: NewRefreshToken): Promise<boolean> {
+  const won = await tx.query(
+    `WITH alive AS (UPDATE grants SET last_used_at = $1 WHERE id = $5 AND revoked_at IS NULL RETURNING id),
+     won AS (${USE} AND EXISTS (SELECT 1 FROM alive) RETURNING hash)
+     INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at)
+     SELECT $6, $7, $5, $8, $9, $10 FROM won RETURNING hash`,
+    [used.at, used.requestDigest, used.successor, hash, successor.grantId, successor.hash, successor.family, successor.generation, successor.issuedAt, successor.expiresAt],
+  )
+  return won.length > 0
+}
+
+function grant(row: GrantRow): GrantRecord {
+  return { authorization: authorization(row), createdAt: row.granted_at }
+}
+
+function authorization(row: GrantRow): Authorization {
+  return {
+    id: row.grant_id,
+    userId: row.user_id,
+    clientId: row.client_id,
+    resource: row.resource,
+    scope: row.scope.split(' ').filter((token) => token !== ''),
+    ...(row.auth_time === null ? {} : { authTime: row.auth_time }),
+    ...(row.acr === null ? {} : { acr: row.acr }),
+    ...(row.amr === null ? {} : { amr: JSON.parse(row.amr) as string[] }),
+  }
+}
+
+function code(row: CodeRow): StoredCode {
+  return {
+    hash: row.hash,
+    authorization: authorization(row),
+    redirectUri: row.redirect_uri,
+    codeChallenge: row.code_challenge,
+    expiresAt: row.expires_at,
+    consumed: row.consumed_at !== null,
+    grantedAt: row.granted_at,
+  }
+}
+
+function refreshToken(row: RefreshTokenRow): RefreshTokenRecord {
+  const { used_at: at, request_digest: requestDigest, successor } = row
+  return {
+    ...grant(row),
+    hash: row.hash,
+    family: row.family,
+    generation: row.generation,
+    issuedAt: row.created_at,
+    expiresAt: row.expires_at,
+    ...(at === null || requestDigest === null || successor === null ? {} : { used: { at, requestDigest, successor } }),
+  }
+}

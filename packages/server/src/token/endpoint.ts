@@ -1,0 +1,88 @@
+// Owns the token endpoint (RFC 6749 §3.2) and its sequence, which no grant type can shorten. It signs no one in, and
+// asks clients/ who the client is, a grant type what was granted, and policy whether it still may be used.
+import type { AuditEvent, Recorder } from '../audit/event.ts'
+import type { ClientAuthentication } from '../clients/client.ts'
+import { Params } from '../http/params.ts'
+import { requireRate, type RateLimit } from '../http/rate-limit.ts'
+import type { RequestContext, Route } from '../http/route.ts'
+import { OAuthError } from '../oauth/error.ts'
+import { formatScope } from '../oauth/scope.ts'
+import type { GrantType, Issued } from './grants/grant.ts'
+import type { Issuer } from './issue.ts'
+import type { SubjectCheck } from './subject.ts'
+
+export interface TokenEndpointOptions {
+  readonly authentication: ClientAuthentication
+  readonly grants: readonly GrantType[]
+  readonly checkSubject: SubjectCheck
+  readonly issuer: Issuer
+  readonly recorder: Recorder
+  readonly limits: TokenLimits
+  readonly now: () => number
+}
+
+export interface TokenLimits {
+  /** Per client and user, and per client and what it presents: never per client alone, which all its users share. */
+  readonly requests: RateLimit
+  /** Per address, against floods. */
+  readonly floods: RateLimit
+}
+
+/** What is known of a request when it is refused. */
+type Known = Partial<Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource'>>
+
+export function tokenEndpoint(options: TokenEndpointOptions): Route {
+  return {
+    method: 'POST',
+    path: '/token',
+    access: 'client',
+    errors: 'oauth',
+    cors: true,
+    async respond(request, context) {
+      requireRate(options.limits.floods, context.address)
+      let known: Known = {}
+      const learn = (facts: Known): void => {
+        known = { ...known, ...facts }
+      }
+      try {
+        return answer(await exchange(options, request, context, learn), options.now())
+      } catch (error) {
+        if (error instanceof OAuthError && error.code !== 'too_many_requests') await options.recorder.record(refusal(error, known, context))
+        throw error
+      }
+    },
+  }
+}
+
+async function exchange(options: TokenEndpointOptions, request: Request, context: RequestContext, learn: (facts: Known) => void): Promise<Issued> {
+  const params = await Params.fromForm(request)
+  const type = params.require('grant_type')
+  const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
+  learn({ clientId: client.id })
+  const grant = options.grants.find((candidate) => candidate.type === type)
+  if (grant === undefined) throw new OAuthError('unsupported_grant_type', 'the grant type is not supported')
+  if (!client.grantTypes.includes(type)) throw new OAuthError('unauthorized_client', 'the client is not registered for this grant type')
+  requireRate(options.limits.requests, `${client.id} ${grant.presented(params)}`)
+  const granted = await grant.authorize({ client, params, context })
+  const { authorization } = granted
+  learn({ subject: authorization.userId, grantId: authorization.id, resource: authorization.resource })
+  requireRate(options.limits.requests, `${client.id} ${authorization.userId}`)
+  await options.checkSubject({ client, params, context }, granted)
+  return granted.issue(options.issuer)
+}
+
+/** RFC 6749 §5.1: no cache may keep it; the scope is named even when it is what was asked for. */
+function answer(issued: Issued, now: number): Response {
+  const body = {
+    access_token: issued.accessToken,
+    token_type: 'Bearer',
+    expires_in: Math.max(0, issued.expiresAt - Math.floor(now / 1000)),
+    ...(issued.refreshToken === undefined ? {} : { refresh_token: issued.refreshToken }),
+    scope: formatScope(issued.scope),
+  }
+  return Response.json(body, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
+}
+
+function refusal(error: OAuthError, known: Known, context: RequestContext): AuditEvent {
+  return { action: 'token.refused', outcome: 'failure', reason: error.reason, reference: context.reference, address: context.address, ...known, detail: { error: error.code } }
+}

@@ -1,0 +1,93 @@
+import type { AuditEvent } from '../../audit/event.ts'
+import type { Client } from '../../clients/client.ts'
+import { OAuthError } from '../../oauth/error.ts'
+import { verifyCodeVerifier } from '../../oauth/pkce.ts'
+import { formatScope } from '../../oauth/scope.ts'
+import { hash } from '../../oauth/secret.ts'
+import type { Issuer } from '../issue.ts'
+import { requireResource } from '../narrow.ts'
+import type { StoredCode, TokenStore } from '../token-store.ts'
+import { trace, type GrantRequest, type GrantType, type Issued } from './grant.ts'
+
+export interface CodeGrantOptions {
+  readonly store: TokenStore
+  readonly now: () => number
+  /** Server policy: whether clients registered for it get refresh tokens; `offline_access` has no say. */
+  readonly refreshTokens: boolean
+}
+
+/** The authorization code grant with PKCE (RFC 6749 §4.1.3, RFC 7636 §4.5). */
+export function authorizationCode({ store, now, refreshTokens }: CodeGrantOptions): GrantType {
+  const seconds = (): number => Math.floor(now() / 1000)
+  return {
+    type: 'authorization_code',
+    presented: (params) => hash(params.require('code')),
+    async authorize(request) {
+      const { client, params } = request
+      const verifier = params.require('code_verifier')
+      const code = await store.findCode(hash(params.require('code')))
+      if (code === undefined) throw refused('unknown code')
+      // RFC 6749 §4.1.3: issued to the authenticated client. Another one learns nothing and consumes nothing.
+      if (code.authorization.clientId !== client.id) throw refused('code of another client')
+      // RFC 6749 §4.1.2: a code used twice was stolen, before its first use or after.
+      if (code.consumed) throw await replayed(store, request, code, seconds())
+      checkCode(code, { redirectUri: params.get('redirect_uri'), verifier, now: seconds() })
+      requireResource(params, code.authorization.resource)
+      const { authorization } = code
+      return {
+        authorization,
+        scope: authorization.scope,
+        grantedAt: code.grantedAt,
+        recheck: false,
+        async issue(issuer) {
+          const { issued, events, record } = mint(issuer, request, code, refreshTokens && mayRefresh(client))
+          const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }) }, events)
+          if (result === 'spent') throw await replayed(store, request, code, seconds())
+          if (result === 'ended') throw refused('grant revoked')
+          return issued
+        },
+      }
+    },
+  }
+}
+
+/** A code that fails here stays usable: it is worth nothing without its verifier, and no thief may burn it. */
+function checkCode(code: StoredCode, request: { readonly redirectUri: string | undefined; readonly verifier: string; readonly now: number }): void {
+  // RFC 6749 §4.1.2, ASVS 10.4.3: short-lived.
+  if (request.now >= code.expiresAt) throw refused('code expired')
+  // RFC 6749 §4.1.3; OAuth 2.1 §10.2 leaves it out of the request, but it is enforced when it is sent.
+  if (request.redirectUri !== undefined && request.redirectUri !== code.redirectUri) throw refused('redirect_uri differs')
+  // RFC 7636 §4.6.
+  if (!verifyCodeVerifier(request.verifier, code.codeChallenge)) throw refused('code_verifier does not match')
+}
+
+function mint(issuer: Issuer, request: GrantRequest, code: StoredCode, withRefreshToken: boolean) {
+  const { authorization, grantedAt } = code
+  const access = issuer.accessToken({ authorization, scope: authorization.scope, grantedAt })
+  const refresh = withRefreshToken ? issuer.refreshToken({ grantId: authorization.id, grantedAt }) : undefined
+  const issued: Issued = {
+    accessToken: access.token,
+    expiresAt: access.expiresAt,
+    scope: authorization.scope,
+    ...(refresh && { refreshToken: refresh.token }),
+  }
+  const detail = { jti: access.jti, scope: formatScope(authorization.scope), refresh_token: withRefreshToken }
+  const events: AuditEvent[] = [{ action: 'token.issued', outcome: 'success', ...trace(request, authorization), detail }]
+  return { issued, events, record: refresh?.record }
+}
+
+/** RFC 6749 §4.1.2, OAuth 2.1 §4.1.3: deny, and revoke all tokens that came of the code. */
+async function replayed(store: TokenStore, request: GrantRequest, code: StoredCode, at: number): Promise<OAuthError> {
+  const event: AuditEvent = { action: 'token.reuse_detected', outcome: 'failure', reason: 'authorization code used again', ...trace(request, code.authorization) }
+  await store.revokeGrant(code.authorization.id, at, [event])
+  return refused('code used again')
+}
+
+function mayRefresh(client: Client): boolean {
+  return client.grantTypes.includes('refresh_token')
+}
+
+/** RFC 6749 §5.2: one answer for all that can be wrong with a code. */
+function refused(reason: string): OAuthError {
+  return new OAuthError('invalid_grant', 'the authorization code is invalid, expired, or was issued for something else', { reason })
+}

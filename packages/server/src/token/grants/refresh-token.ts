@@ -1,0 +1,131 @@
+// Owns rotation: every refresh token has one successor. Who repeats the request soon (a lost answer, several processes
+// with one token) gets the same answer; who repeats it later, or as another client, ends the grant.
+import type { AuditEvent, Recorder } from '../../audit/event.ts'
+import type { Sealer } from '../../keys/seal.ts'
+import { OAuthError } from '../../oauth/error.ts'
+import { formatScope } from '../../oauth/scope.ts'
+import { hash, type Hashed } from '../../oauth/secret.ts'
+import type { Authorization } from '../../authorize/authorization.ts'
+import { hashFamily, type Issuer } from '../issue.ts'
+import { narrowScope, requireResource } from '../narrow.ts'
+import type { RefreshTokenRecord, TokenStore, UsedRefreshToken } from '../token-store.ts'
+import { trace, type GrantRequest, type GrantType, type Issued } from './grant.ts'
+
+/** Seconds during which a repeated request gets the same answer. */
+export const REPLAY_WINDOW = 60
+
+export interface RefreshGrantOptions {
+  readonly store: TokenStore
+  readonly sealer: Sealer
+  readonly recorder: Recorder
+  readonly now: () => number
+}
+
+/** The refresh token grant (RFC 6749 §6) with rotation (RFC 9700 §4.14.2). */
+export function refreshToken(options: RefreshGrantOptions): GrantType {
+  return {
+    type: 'refresh_token',
+    presented: (params) => hashFamily(params.require('refresh_token')),
+    async authorize(request) {
+      const token = request.params.require('refresh_token')
+      const record = await find(options, request, token)
+      const { authorization } = record
+      // Reuse comes first: no other mistake in the request may keep it from being noticed.
+      if (record.used !== undefined) await requireRecent(options, request, record, record.used)
+      else if (seconds(options) >= record.expiresAt) throw refused('refresh token expired')
+      requireResource(request.params, authorization.resource)
+      const scope = narrowScope(request.params.get('scope'), authorization.scope)
+      if (record.used !== undefined) requireSameRequest(request, record, scope, record.used)
+      return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer) => rotate(options, request, { token, record, scope }, issuer) }
+    },
+  }
+}
+
+interface Presented {
+  readonly token: string
+  readonly record: RefreshTokenRecord
+  readonly scope: readonly string[]
+}
+
+async function find(options: RefreshGrantOptions, request: GrantRequest, token: string): Promise<RefreshTokenRecord> {
+  const record = await options.store.findRefreshToken(hash(token))
+  if (record === undefined) {
+    // Its row is gone, yet it shares the secret part of a living family: a token that was used long ago.
+    const family = await options.store.findFamily(hashFamily(token))
+    if (family === undefined) throw refused('unknown refresh token')
+    throw await reused(options, request, family.authorization, 'an old refresh token was used again')
+  }
+  // RFC 6749 §10.4: bound to the client. That another one has it means that it leaked.
+  if (record.authorization.clientId !== request.client.id) throw await reused(options, request, record.authorization, 'refresh token of another client')
+  return record
+}
+
+async function rotate(options: RefreshGrantOptions, request: GrantRequest, presented: Presented, issuer: Issuer): Promise<Issued> {
+  const { record, scope } = presented
+  if (record.used !== undefined) return repeat(options, request, record, record.used)
+  const { issued, access, refresh } = mint(issuer, presented)
+  const used: UsedRefreshToken = {
+    at: seconds(options),
+    requestDigest: digest(request.client.id, record.authorization, scope),
+    successor: options.sealer.seal(JSON.stringify(issued), row(record.hash)),
+  }
+  const detail = { jti: access.jti, scope: formatScope(scope), generation: refresh.record.generation }
+  const event: AuditEvent = { action: 'token.refreshed', outcome: 'success', ...trace(request, record.authorization), detail }
+  if (await options.store.rotate({ hash: record.hash, used, successor: refresh.record }, [event])) return issued
+  // Another caller was faster, on this node or another one: its answer is the answer.
+  const current = await options.store.findRefreshToken(record.hash)
+  if (current?.used === undefined) throw refused('grant revoked')
+  requireSameRequest(request, current, scope, current.used)
+  return repeat(options, request, current, current.used)
+}
+
+function mint(issuer: Issuer, { token, record, scope }: Presented) {
+  const { authorization, createdAt: grantedAt, generation } = record
+  const access = issuer.accessToken({ authorization, scope, grantedAt })
+  // RFC 6749 §6: the new refresh token's scope is that of the old one, however little this access token asks for.
+  const refresh = issuer.refreshToken({ grantId: authorization.id, grantedAt, predecessor: { token, generation } })
+  const issued: Issued = { accessToken: access.token, expiresAt: access.expiresAt, scope, refreshToken: refresh.token }
+  return { issued, access, refresh }
+}
+
+/** RFC 9700 §4.14.2: a used refresh token ends the family, unless it is repeated within the window. */
+async function requireRecent(options: RefreshGrantOptions, request: GrantRequest, record: RefreshTokenRecord, used: UsedRefreshToken): Promise<void> {
+  // Nodes' clocks differ: a use that seems to lie ahead is as recent as one that lies as far behind.
+  if (Math.abs(seconds(options) - used.at) > REPLAY_WINDOW) throw await reused(options, request, record.authorization, 'refresh token used again')
+}
+
+/** The stored answer is for one scope: another one gets no answer, and proves no theft. */
+function requireSameRequest(request: GrantRequest, record: RefreshTokenRecord, scope: readonly string[], used: UsedRefreshToken): void {
+  if (digest(request.client.id, record.authorization, scope) !== used.requestDigest) throw refused('refresh token repeated with another scope')
+}
+
+async function repeat(options: RefreshGrantOptions, request: GrantRequest, record: RefreshTokenRecord, used: UsedRefreshToken): Promise<Issued> {
+  const issued = JSON.parse(options.sealer.open(used.successor, row(record.hash))) as Issued
+  await options.recorder.record({ action: 'token.replayed', outcome: 'success', ...trace(request, record.authorization), detail: { generation: record.generation + 1 } })
+  return issued
+}
+
+/** Ends the grant: one of two holds a stolen token, and nobody can tell which. */
+async function reused(options: RefreshGrantOptions, request: GrantRequest, authorization: Authorization, reason: string): Promise<OAuthError> {
+  const detail = { presented_by: request.client.id }
+  const event: AuditEvent = { action: 'token.reuse_detected', outcome: 'failure', reason, ...trace(request, authorization), clientId: authorization.clientId, detail }
+  await options.store.revokeGrant(authorization.id, seconds(options), [event])
+  return refused(reason)
+}
+
+function digest(clientId: string, authorization: Authorization, scope: readonly string[]): Hashed {
+  return hash(JSON.stringify([clientId, authorization.resource, scope]))
+}
+
+function row(hashed: Hashed): readonly string[] {
+  return ['refresh_tokens', hashed, 'successor']
+}
+
+function seconds({ now }: RefreshGrantOptions): number {
+  return Math.floor(now() / 1000)
+}
+
+/** RFC 6749 §5.2: one answer for all that can be wrong with a refresh token; clients sign in again on it. */
+function refused(reason: string): OAuthError {
+  return new OAuthError('invalid_grant', 'the refresh token is invalid, expired or revoked', { reason })
+}

@@ -1,0 +1,115 @@
+import type { Cutoffs } from '../audit/change.ts'
+import type { Recorder } from '../audit/event.ts'
+import type { Client, ClientAuthentication } from '../clients/client.ts'
+import { Params } from '../http/params.ts'
+import { requireRate } from '../http/rate-limit.ts'
+import type { Route } from '../http/route.ts'
+import type { Users } from '../identity/user.ts'
+import type { KeyRing } from '../keys/signing.ts'
+import { OAuthError } from '../oauth/error.ts'
+import { formatScope } from '../oauth/scope.ts'
+import { hash } from '../oauth/secret.ts'
+import { AccessTokenError, readAccessToken, type AccessTokenClaims } from './access-token.ts'
+import type { TokenLimits } from './endpoint.ts'
+import type { TokenStore } from './token-store.ts'
+
+export interface IntrospectionOptions {
+  readonly issuer: string
+  readonly authentication: ClientAuthentication
+  readonly store: TokenStore
+  readonly keys: Pick<KeyRing, 'publicKey'>
+  readonly users: Users
+  readonly cutoffs: Cutoffs
+  /** Whether the client stands for the resource, as an administrator configured: it sees access tokens for it. */
+  readonly mayIntrospect: (client: Client, resource: string) => boolean
+  readonly recorder: Recorder
+  readonly limits: TokenLimits
+  readonly now: () => number
+}
+
+interface ActiveToken {
+  readonly subject: string
+  readonly grantId: string
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/** The introspection endpoint (RFC 7662): asked live, so what was revoked a moment ago is inactive. */
+export function introspectionEndpoint(options: IntrospectionOptions): Route {
+  return {
+    method: 'POST',
+    path: '/introspect',
+    access: 'client',
+    errors: 'oauth',
+    async respond(request, context) {
+      requireRate(options.limits.floods, context.address)
+      const params = await Params.fromForm(request)
+      const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
+      // RFC 7662 §2.1, §4: who may say it is anybody could scan for tokens.
+      if (client.tokenEndpointAuthMethods.includes('none')) throw new OAuthError('invalid_client', 'this client cannot authenticate', { reason: 'introspection by a public client' })
+      if (!options.cutoffs.fresh) throw new OAuthError('temporarily_unavailable', 'please try again in a moment', { retryAfter: 5 })
+      const active = await find(options, client, params.require('token'))
+      await options.recorder.record({
+        action: 'token.introspected',
+        outcome: 'success',
+        clientId: client.id,
+        reference: context.reference,
+        address: context.address,
+        ...(active && { subject: active.subject, grantId: active.grantId }),
+        detail: { active: active !== undefined },
+      })
+      // RFC 7662 §2.2: an inactive token has no other member, whatever is wrong with it or with who asks.
+      return Response.json(active?.body ?? { active: false }, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
+    },
+  }
+}
+
+async function find(options: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
+  const found = (await findRefreshToken(options, client, token)) ?? (await findAccessToken(options, client, token))
+  if (found === undefined) return undefined
+  const user = await options.users.find(found.subject)
+  return user === undefined || user.disabled ? undefined : found
+}
+
+/** A refresh token is its own client's business, never a resource server's. */
+async function findRefreshToken({ issuer, store, cutoffs, now }: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
+  const record = await store.findRefreshToken(hash(token))
+  if (record === undefined || record.used !== undefined || record.expiresAt <= Math.floor(now() / 1000)) return undefined
+  const { id: grantId, userId, clientId, scope } = record.authorization
+  if (clientId !== client.id || cutoffs.isCut({ userId, clientId, grantId, kid: '', issuedAt: record.createdAt })) return undefined
+  const body = { active: true, scope: formatScope(scope), client_id: clientId, sub: userId, iss: issuer, iat: record.issuedAt, exp: record.expiresAt }
+  return { subject: userId, grantId, body }
+}
+
+async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, now }: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
+  const claims = read(token, { issuer, keys, now: now() })
+  if (claims === undefined || (claims.clientId !== client.id && !mayIntrospect(client, claims.audience))) return undefined
+  // The grant is read from the store: it knows of a revocation before this node has heard of it.
+  if (cutoffs.isCut(claims) || (await store.findGrant(claims.grantId)) === undefined) return undefined
+  const { userId, grantId, authTime, acr, amr } = claims
+  const body = {
+    active: true,
+    scope: formatScope(claims.scope),
+    client_id: claims.clientId,
+    token_type: 'Bearer',
+    exp: claims.expiresAt,
+    iat: claims.issuedAt,
+    sub: userId,
+    aud: claims.audience,
+    iss: issuer,
+    jti: claims.jti,
+    // RFC 9470 §6.2: resource servers decide about step-up by these.
+    ...(authTime === undefined ? {} : { auth_time: authTime }),
+    ...(acr === undefined ? {} : { acr }),
+    ...(amr === undefined ? {} : { amr }),
+  }
+  return { subject: userId, grantId, body }
+}
+
+function read(token: string, rules: Parameters<typeof readAccessToken>[1]): AccessTokenClaims | undefined {
+  try {
+    return readAccessToken(token, rules)
+  } catch (error) {
+    if (error instanceof AccessTokenError) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,113 @@
+// The only place that mints: access tokens are signed here and refresh tokens made, for an authorization that was
+// granted. It decides nothing about who gets one.
+import type { Authorization } from '../authorize/authorization.ts'
+import type { KeyRing } from '../keys/signing.ts'
+import { formatScope } from '../oauth/scope.ts'
+import { hash, newId, newSecret, type Hashed } from '../oauth/secret.ts'
+import type { NewRefreshToken } from './token-store.ts'
+
+/** All in seconds. */
+export interface TokenLifetimes {
+  readonly accessToken: number
+  /** How long an unused refresh token stays usable. */
+  readonly refreshToken: number
+  /** When every grant ends, used or not. */
+  readonly grant: number
+}
+
+/** What an access token is made for; times in seconds since the epoch. */
+export interface AccessTokenRequest {
+  readonly authorization: Authorization
+  /** All that was granted, or less. */
+  readonly scope: readonly string[]
+  readonly grantedAt: number
+}
+
+export interface AccessToken {
+  readonly token: string
+  readonly expiresAt: number
+  readonly jti: string
+}
+
+export interface RefreshTokenRequest {
+  readonly grantId: string
+  readonly grantedAt: number
+  /** The refresh token that this one succeeds. */
+  readonly predecessor?: { readonly token: string; readonly generation: number }
+}
+
+export interface RefreshToken {
+  readonly token: string
+  readonly record: NewRefreshToken
+}
+
+export interface Issuer {
+  accessToken(request: AccessTokenRequest): AccessToken
+  refreshToken(request: RefreshTokenRequest): RefreshToken
+}
+
+export interface IssuerOptions {
+  readonly issuer: string
+  readonly keys: Pick<KeyRing, 'sign'>
+  readonly lifetimes: TokenLifetimes
+  readonly now: () => number
+}
+
+export function tokenIssuer({ issuer, keys, lifetimes, now }: IssuerOptions): Issuer {
+  const seconds = (): number => Math.floor(now() / 1000)
+  return {
+    accessToken({ authorization, scope, grantedAt }) {
+      const issuedAt = seconds()
+      const expiresAt = Math.min(issuedAt + lifetimes.accessToken, grantedAt + lifetimes.grant)
+      const jti = newId('jti')
+      const { userId, clientId, resource, authTime, acr, amr } = authorization
+      // RFC 9068 §2.2: iss, exp, aud, sub, client_id, iat and jti are required; §2.2.1, RFC 9470 §6.1: what is known of the sign-in.
+      const claims = {
+        iss: issuer,
+        sub: userId,
+        aud: resource,
+        client_id: clientId,
+        scope: formatScope(scope),
+        iat: issuedAt,
+        exp: expiresAt,
+        jti,
+        grant: authorization.id,
+        ...(authTime === undefined ? {} : { auth_time: authTime }),
+        ...(acr === undefined ? {} : { acr }),
+        ...(amr === undefined ? {} : { amr: [...amr] }),
+      }
+      // RFC 9068 §2.1: the type keeps every other JWT of this issuer from being taken for an access token.
+      return { token: keys.sign(claims, 'at+jwt'), expiresAt, jti }
+    },
+    refreshToken({ grantId, grantedAt, predecessor }) {
+      const family = predecessor === undefined ? newFamily() : familyOf(predecessor.token)
+      const token = `${newSecret('lyd_rt')}.${family}`
+      const issuedAt = seconds()
+      return {
+        token,
+        record: {
+          hash: hash(token),
+          family: hashFamily(token),
+          grantId,
+          generation: predecessor === undefined ? 0 : predecessor.generation + 1,
+          issuedAt,
+          expiresAt: Math.min(issuedAt + lifetimes.refreshToken, grantedAt + lifetimes.grant),
+        },
+      }
+    },
+  }
+}
+
+/** The part that all refresh tokens of one grant share: as secret as they are, so who knows it has held one of them. */
+function newFamily(): string {
+  return newId('f').slice(2)
+}
+
+function familyOf(token: string): string {
+  return token.slice(token.lastIndexOf('.') + 1)
+}
+
+/** The hash under which the store knows the family of a refresh token. */
+export function hashFamily(token: string): Hashed {
+  return hash(`family ${familyOf(token)}`)
+}

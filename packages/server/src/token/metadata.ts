@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto'
+import type { Route } from '../http/route.ts'
+import type { KeyRing } from '../keys/signing.ts'
+import { authorizationServerMetadata, openidConfiguration, type MetadataFacts } from '../oauth/metadata.ts'
+
+export interface PublishedMetadata {
+  /** RFC 8414: the gateway answers with it below `/mcp/…/.well-known/oauth-authorization-server` as well. */
+  authorizationServer(): Record<string, unknown>
+  /** OpenID Connect Discovery: likewise below `/mcp/…/.well-known/openid-configuration`. */
+  openidConfiguration(): Record<string, unknown>
+  readonly routes: readonly Route[]
+}
+
+export type MetadataSettings = Omit<MetadataFacts, 'signingAlgorithms'>
+
+const MAX_AGE = 300
+
+/** Publishes the authorization server's metadata and public keys. There is one issuer, whatever address it is asked at. */
+export function publishedMetadata(settings: MetadataSettings, keys: Pick<KeyRing, 'jwks'>): PublishedMetadata {
+  const facts = (): MetadataFacts => ({ ...settings, signingAlgorithms: [...new Set(keys.jwks().keys.flatMap(({ alg }) => alg ?? []))] })
+  const authorizationServer = (): Record<string, unknown> => authorizationServerMetadata(facts())
+  const openid = (): Record<string, unknown> => openidConfiguration(facts())
+  const document = (path: string, content: () => object): Route => ({
+    method: 'GET',
+    path,
+    access: 'public',
+    errors: 'oauth',
+    cors: true,
+    respond: (request) => cacheable(request, content(), 'application/json'),
+  })
+  // AS-2: RFC 8414 §3.1 inserts the path of what a client takes for the issuer: older ones take the address of the MCP endpoint.
+  const inserted = (name: string, content: () => object): Route[] => ['', '/mcp', '/mcp/:profile'].map((path) => document(`/.well-known/${name}${path}`, content))
+  return {
+    authorizationServer,
+    openidConfiguration: openid,
+    routes: [
+      ...inserted('oauth-authorization-server', authorizationServer),
+      ...inserted('openid-configuration', openid),
+      { ...document('/jwks', () => keys.jwks()), respond: (request) => cacheable(request, keys.jwks(), 'application/jwk-set+json') },
+    ],
+  }
+}
+
+/** For five minutes, and then by entity tag: a rotated key is published longer than that before it signs. */
+function cacheable(request: Request, content: object, type: string): Response {
+  const body = JSON.stringify(content)
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+  const headers = { 'cache-control': `public, max-age=${MAX_AGE}`, etag }
+  if (request.headers.get('if-none-match') === etag) return new Response(null, { status: 304, headers })
+  return new Response(body, { headers: { ...headers, 'content-type': type } })
+}

@@ -1,0 +1,31 @@
+import type { Params } from '../http/params.ts'
+import { OAuthError } from '../oauth/error.ts'
+import { canonicalResource, type Resource } from '../oauth/resource.ts'
+import { parseScope } from '../oauth/scope.ts'
+
+/**
+ * Checks that a token is asked for the granted resource, or for none in particular (RFC 8707 §2.2).
+ *
+ * @throws OAuthError `invalid_target` for any other.
+ */
+export function requireResource(params: Params, granted: Resource): void {
+  for (const value of params.all('resource')) {
+    if (canonicalResource(value) !== granted) throw new OAuthError('invalid_target', 'the resource is not the one that was granted', { reason: 'other resource' })
+  }
+}
+
+/**
+ * Reads the scope that a refresh asks for: all that was granted when it names none, and never more (RFC 6749 §6).
+ * `offline_access` is no scope of a resource: clients send it along, and it changes nothing.
+ *
+ * @throws OAuthError `invalid_scope`
+ */
+export function narrowScope(requested: string | undefined, granted: readonly string[]): readonly string[] {
+  if (requested === undefined) return granted
+  const scope = parseScope(requested)?.filter((token) => token !== 'offline_access')
+  if (scope === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
+  if (scope.length === 0) return granted
+  if (!scope.every((token) => granted.includes(token))) throw new OAuthError('invalid_scope', 'the scope is more than was granted', { reason: 'wider scope' })
+  // In the order of the grant: the same set is the same request, however it is written.
+  return granted.filter((token) => scope.includes(token))
+}

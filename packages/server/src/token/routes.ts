@@ -1,0 +1,70 @@
+import type { Cutoffs } from '../audit/change.ts'
+import type { Recorder } from '../audit/event.ts'
+import type { Client, ClientAuthentication } from '../clients/client.ts'
+import type { Route } from '../http/route.ts'
+import type { Recheck } from '../identity/sign-in.ts'
+import type { Users } from '../identity/user.ts'
+import type { Sealer } from '../keys/seal.ts'
+import type { KeyRing } from '../keys/signing.ts'
+import type { Policy } from '../policy/policy.ts'
+import type { Profiles } from '../upstreams/upstream.ts'
+import { tokenEndpoint, type TokenLimits } from './endpoint.ts'
+import { REPLAY_WINDOW } from './grants/refresh-token.ts'
+import { grantTypes } from './grants/index.ts'
+import { introspectionEndpoint } from './introspect.ts'
+import { tokenIssuer, type TokenLifetimes } from './issue.ts'
+import { publishedMetadata, type MetadataSettings, type PublishedMetadata } from './metadata.ts'
+import { revocationEndpoint } from './revoke.ts'
+import { subjectCheck } from './subject.ts'
+import type { TokenStore } from './token-store.ts'
+import { accessTokenVerifier, type AccessTokenVerifier } from './verify.ts'
+
+export interface TokenOptions {
+  readonly issuer: string
+  readonly store: TokenStore
+  readonly keys: Pick<KeyRing, 'sign' | 'publicKey' | 'jwks'>
+  readonly sealer: Sealer
+  readonly authentication: ClientAuthentication
+  readonly users: Users
+  readonly recheck: Recheck
+  readonly cutoffs: Cutoffs
+  readonly policy: Pick<Policy, 'mayReach'>
+  readonly profiles: Pick<Profiles, 'byResource'>
+  readonly recorder: Recorder
+  readonly lifetimes: TokenLifetimes
+  readonly limits: TokenLimits
+  /** Whether clients that are registered for it get refresh tokens. */
+  readonly refreshTokens: boolean
+  /** Whether the client stands for the resource: it may introspect access tokens for it. */
+  readonly mayIntrospect: (client: Client, resource: string) => boolean
+  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'registration'>
+  readonly now: () => number
+}
+
+export interface Tokens {
+  readonly routes: readonly Route[]
+  readonly verifier: AccessTokenVerifier
+  readonly metadata: PublishedMetadata
+  /** Forgets what is of no use any more: to be called every few minutes, on any node. */
+  maintain(): Promise<void>
+}
+
+/** A used refresh token is known for this long by its row, and by its family after that. */
+const KEEP_USED = 10 * REPLAY_WINDOW
+
+/** Makes the token room: token, revocation and introspection endpoint, metadata, and the verifier of what they issue. */
+export function tokens(options: TokenOptions): Tokens {
+  const { issuer, now, store } = options
+  const grants = grantTypes(options)
+  const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options) })
+  const metadata = publishedMetadata({ ...options.metadata, issuer, grantTypes: grants.map(({ type }) => type) }, options.keys)
+  return {
+    routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata.routes],
+    verifier: accessTokenVerifier(options),
+    metadata,
+    async maintain() {
+      const at = Math.floor(now() / 1000)
+      await store.prune({ usedBefore: at - KEEP_USED, expiredBefore: at })
+    },
+  }
+}

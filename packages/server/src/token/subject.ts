@@ -1,0 +1,53 @@
+import type { Cutoffs } from '../audit/change.ts'
+import type { AuditEvent } from '../audit/event.ts'
+import type { Recheck } from '../identity/sign-in.ts'
+import type { Users } from '../identity/user.ts'
+import { OAuthError } from '../oauth/error.ts'
+import type { Policy } from '../policy/policy.ts'
+import type { Profiles } from '../upstreams/upstream.ts'
+import { trace, type Granted, type GrantRequest } from './grants/grant.ts'
+import type { TokenStore } from './token-store.ts'
+
+export interface SubjectCheckOptions {
+  readonly store: Pick<TokenStore, 'revokeGrant'>
+  readonly users: Users
+  readonly recheck: Recheck
+  readonly cutoffs: Cutoffs
+  readonly policy: Pick<Policy, 'mayReach'>
+  readonly profiles: Pick<Profiles, 'byResource'>
+  readonly now: () => number
+}
+
+/** Checks that the person behind a grant is still there and may still reach the resource. @throws OAuthError */
+export type SubjectCheck = (request: GrantRequest, granted: Granted) => Promise<void>
+
+export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
+  const { users, recheck, cutoffs } = options
+  return async (request, granted) => {
+    const { authorization } = granted
+    if (!cutoffs.fresh) throw new OAuthError('temporarily_unavailable', 'please try again in a moment', { reason: 'this node does not know what was revoked', retryAfter: 5 })
+    const { id: grantId, userId, clientId } = authorization
+    if (cutoffs.isCut({ userId, clientId, grantId, kid: '', issuedAt: granted.grantedAt })) throw await ended(options, request, granted, 'revoked')
+    const user = await users.find(userId)
+    if (user === undefined) throw await ended(options, request, granted, 'unknown user')
+    if (user.disabled) throw await ended(options, request, granted, 'user disabled')
+    if (granted.recheck && (await recheck.recheck(userId)) === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
+    const upstreams = options.profiles.byResource(authorization.resource)?.upstreams ?? []
+    const { address } = request.context
+    const reachable = upstreams.some(({ id }) => options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address }))
+    // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
+    if (!reachable) throw refused('policy allows nothing of the resource')
+  }
+}
+
+/** For good: a user who is enabled again, or made anew, signs in again. */
+async function ended(options: SubjectCheckOptions, request: GrantRequest, { authorization }: Granted, reason: string): Promise<OAuthError> {
+  const event: AuditEvent = { action: 'token.revoked', outcome: 'success', reason, ...trace(request, authorization) }
+  await options.store.revokeGrant(authorization.id, Math.floor(options.now() / 1000), [event])
+  return refused(reason)
+}
+
+/** RFC 6749 §5.2: clients sign in again on it, and the person then reads why. */
+function refused(reason: string): OAuthError {
+  return new OAuthError('invalid_grant', 'the authorization is no longer valid', { reason })
+}
