@@ -15,7 +15,7 @@ CREATE TABLE grants (
 CREATE INDEX grants_user ON grants (user_id);
 CREATE INDEX grants_client ON grants (client_id);
 
--- Authorization codes, by hash; times in seconds since the epoch as everywhere in this file.
+-- Authorization codes, by hash; times of grants and codes in seconds since the epoch, as tokens have them.
 CREATE TABLE codes (
   hash TEXT PRIMARY KEY,
   grant_id TEXT NOT NULL REFERENCES grants (id),
@@ -26,6 +26,7 @@ CREATE TABLE codes (
 );
 
 -- An authorization request on its way through sign-in, consent and connections; bound to one browser.
+-- Times of requests and consents in milliseconds since the epoch.
 CREATE TABLE authorization_requests (
   id TEXT PRIMARY KEY,
   flow_hash TEXT NOT NULL,
@@ -48,3 +49,5 @@ CREATE TABLE consents (
   granted_at BIGINT NOT NULL,
   PRIMARY KEY (user_id, client_id, redirect_host, resource)
 );
+CREATE INDEX authorization_requests_flow ON authorization_requests (flow_hash, created_at);
+CREATE INDEX codes_grant ON codes (grant_id);

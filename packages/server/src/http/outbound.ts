@@ -1,7 +1,7 @@
 // Owns every request that leaves: who may be reached, for how long, how much of an answer is read. It knows no protocol.
 import { lookup as systemLookup, type LookupAddress } from 'node:dns'
 import { isIP } from 'node:net'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { Agent, buildConnector, request as undiciRequest, type Dispatcher } from 'undici'
 import { addressCheck, type AddressCheck, type AddressRules, type Provenance } from './outbound-address.ts'
@@ -41,7 +41,7 @@ export type OutboundFetch = (
   url: string | URL,
   init?: {
     readonly method?: string | undefined
-    readonly headers?: HeadersInit | undefined
+    readonly headers?: ConstructorParameters<typeof Headers>[0]
     readonly body?: unknown
     readonly signal?: AbortSignal | null | undefined
   },

@@ -1,0 +1,78 @@
+import type { AuditEvent } from '../audit/event.ts'
+import type { Hashed } from '../oauth/secret.ts'
+import type { Resource } from '../oauth/resource.ts'
+import type { RedirectUri } from '../oauth/redirect-uri.ts'
+import type { CodeRecord } from './authorization.ts'
+
+/** What the client asked for, after every check. */
+export interface AuthorizationRequest {
+  readonly clientId: string
+  readonly redirectUri: RedirectUri
+  readonly state?: string
+  readonly codeChallenge: string
+  readonly resource: Resource
+  readonly scope: readonly string[]
+  readonly prompt: readonly string[]
+  readonly maxAge?: number
+  readonly acrValues?: string
+  readonly loginHint?: string
+}
+
+/** How far a request came. Every step reads and writes this; no step knows another. */
+export interface Progress {
+  /** Milliseconds since the epoch: when the browser was sent to sign in for this request. */
+  readonly signInStartedAt?: number
+  /** The session that there was before; another one afterwards is a fresh sign-in. */
+  readonly sessionBefore?: string
+  /** The session whose user approved, in that session. */
+  readonly consentedBy?: string
+  readonly connectionsSkipped?: boolean
+}
+
+export interface PendingRequest {
+  readonly id: string
+  readonly flowHash: Hashed
+  readonly request: AuthorizationRequest
+  readonly progress: Progress
+  readonly reference: string
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
+/** What a person approved before. */
+export interface Consent {
+  readonly userId: string
+  readonly clientId: string
+  readonly redirectHost: string
+  readonly resource: Resource
+  readonly scope: readonly string[]
+  readonly clientDigest: string
+}
+
+export interface GrantSummary {
+  readonly id: string
+  readonly clientId: string
+  readonly resource: Resource
+  readonly scope: readonly string[]
+  /** Seconds since the epoch. */
+  readonly createdAt: number
+  readonly lastUsedAt: number
+}
+
+export interface AuthorizeStore {
+  /** Adds a request; of one browser's pending ones only the newest `maxPending` stay. */
+  addRequest(pending: PendingRequest, maxPending: number, ...events: readonly AuditEvent[]): Promise<void>
+  findRequest(id: string, now: number): Promise<PendingRequest | undefined>
+  updateProgress(id: string, progress: Progress): Promise<void>
+  /** Removes a request that ends without a code; false when it was gone. */
+  endRequest(id: string, ...events: readonly AuditEvent[]): Promise<boolean>
+  findConsent(key: Pick<Consent, 'userId' | 'clientId' | 'redirectHost' | 'resource'>): Promise<Consent | undefined>
+  /** Remembers a consent and the progress of its request, in one transaction. */
+  addConsent(consent: Consent, requestId: string, progress: Progress, now: number, ...events: readonly AuditEvent[]): Promise<void>
+  /** Ends the request and writes its grant and code, once: false when the request was gone. */
+  grantAuthorization(requestId: string, code: CodeRecord, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  grantsOf(userId: string): Promise<readonly GrantSummary[]>
+  /** Ends a grant of the user with all its tokens on all nodes, and forgets the consent that it came from. */
+  revokeGrant(grantId: string, userId: string, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  reap(now: number): Promise<void>
+}

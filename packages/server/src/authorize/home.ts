@@ -1,0 +1,103 @@
+import { html } from 'hono/html'
+import type { Clients } from '../clients/client.ts'
+import { checkCsrf, csrfToken } from '../http/csrf.ts'
+import { PageError } from '../http/errors.ts'
+import { page, plain, type Html } from '../http/page.ts'
+import { Params } from '../http/params.ts'
+import { requireSameOrigin } from '../http/same-origin.ts'
+import type { RequestContext, Route } from '../http/route.ts'
+import type { Sessions, SignedIn } from '../identity/sign-in.ts'
+import type { Connections, ConnectionSummary } from '../upstreams/connections.ts'
+import type { Profiles } from '../upstreams/upstream.ts'
+import type { AuthorizeStore, GrantSummary } from './authorize-store.ts'
+import { upstreamTargets } from './connections-page.ts'
+
+export interface HomeDeps {
+  readonly issuer: string
+  readonly sessions: Sessions
+  readonly clients: Clients
+  readonly profiles: Profiles
+  readonly connections: Connections
+  readonly store: AuthorizeStore
+  readonly now: () => number
+}
+
+/** A person's own page: what they granted to which application, which accounts they connected, and the end of each. */
+export function homeRoutes(deps: HomeDeps): readonly Route[] {
+  return [
+    { method: 'GET', path: '/', access: 'public', errors: 'page', respond: (request) => home(deps, request) },
+    { method: 'POST', path: '/grants/:id/revoke', access: 'session', errors: 'page', respond: (request, context) => revoke(deps, request, context) },
+  ]
+}
+
+async function home(deps: HomeDeps, request: Request): Promise<Response> {
+  const signedIn = await deps.sessions.current(request)
+  if (signedIn === undefined) {
+    return page({
+      title: 'Your access',
+      body: html`<h1>Your access</h1>
+        <p>See which applications may use which tools as you, and end what you no longer need.</p>
+        <div class="actions"><a class="button-primary" href="/login?return_to=/">Sign in</a></div>`,
+    })
+  }
+  const [grants, connections] = await Promise.all([deps.store.grantsOf(signedIn.user.id), deps.connections.list(signedIn.user.id)])
+  const rows = await Promise.all(grants.map((grant) => grantRow(deps, grant, signedIn)))
+  return page({
+    title: 'Your access',
+    formTargets: upstreamTargets(deps.issuer),
+    body: html`<h1>Your access</h1>
+      <p class="muted">Signed in as <strong>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</strong>.</p>
+      <h2>Applications</h2>
+      ${rows.length === 0 ? html`<p>No application may act as you at the moment.</p>` : html`<ul class="list">${rows}</ul>`}
+      <h2>Connected accounts</h2>
+      ${connections.length === 0 ? html`<p>You have connected no accounts. A tool that needs one will ask.</p>` : html`<ul class="list">${connections.map((connection) => connectionRow(connection, signedIn))}</ul>`}
+      <form method="post" action="/logout">
+        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, 'logout')}">
+        <div class="actions"><button class="button-quiet">Sign out</button></div>
+      </form>`,
+  })
+}
+
+async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn): Promise<Html> {
+  // A client may be gone, or its document out of reach: its grant is shown and can be ended all the same.
+  const name = await deps.clients.find(grant.clientId).then((client) => client.name, () => grant.clientId)
+  const profile = deps.profiles.byResource(grant.resource)?.name ?? grant.resource
+  return html`<li>
+    <span><strong>${plain(name, 60)}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
+    <form method="post" action="/grants/${grant.id}/revoke">
+      <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `revoke:${grant.id}`)}">
+      <button class="button-quiet">End access</button>
+    </form>
+  </li>`
+}
+
+function connectionRow({ upstream, state, connectedAt }: ConnectionSummary, signedIn: SignedIn): Html {
+  return html`<li>
+    <span><strong>${plain(upstream.name, 60)}</strong> ${state === 'active' ? '' : html`<span class="badge unverified">must be connected again</span>`}<br><span class="muted">since ${day(connectedAt)}</span></span>
+    ${state === 'active' ? '' : connectionForm(upstream.id, 'connect', 'Connect again', signedIn)} ${connectionForm(upstream.id, 'disconnect', 'Disconnect', signedIn)}
+  </li>`
+}
+
+function connectionForm(upstreamId: string, purpose: 'connect' | 'disconnect', label: string, signedIn: SignedIn): Html {
+  return html`<form method="post" action="/connections/${upstreamId}${purpose === 'disconnect' ? '/disconnect' : ''}">
+    <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `${purpose}:${upstreamId}`)}">
+    <input type="hidden" name="continue" value="/">
+    <button class="button-quiet">${label}</button>
+  </form>`
+}
+
+async function revoke(deps: HomeDeps, request: Request, context: RequestContext): Promise<Response> {
+  requireSameOrigin(request, deps.issuer)
+  const params = await Params.fromForm(request)
+  const signedIn = await deps.sessions.current(request)
+  const grantId = context.params['id'] ?? ''
+  if (signedIn === undefined) return new Response(null, { status: 303, headers: { location: '/' } })
+  if (!checkCsrf(params.get('csrf'), signedIn.secret, `revoke:${grantId}`)) throw new PageError(403, 'This form is out of date', 'Load the page again, and end the access from there.')
+  // The user stands in the statement: another person's grant is not there for it.
+  await deps.store.revokeGrant(grantId, signedIn.user.id, deps.now(), { action: 'consent.revoked', outcome: 'success', subject: signedIn.user.id, grantId, reference: context.reference })
+  return new Response(null, { status: 303, headers: { location: '/' } })
+}
+
+function day(milliseconds: number): string {
+  return new Date(milliseconds).toISOString().slice(0, 10)
+}

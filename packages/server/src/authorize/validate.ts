@@ -1,0 +1,136 @@
+import type { Client, Clients } from '../clients/client.ts'
+import { PageError } from '../http/errors.ts'
+import type { Params } from '../http/params.ts'
+import { OAuthError } from '../oauth/error.ts'
+import { isCodeChallenge } from '../oauth/pkce.ts'
+import { matchRedirectUri, type RedirectUri } from '../oauth/redirect-uri.ts'
+import { canonicalResource } from '../oauth/resource.ts'
+import { BASELINE_SCOPE, parseScope, resourceScopes } from '../oauth/scope.ts'
+import type { Profile, Profiles } from '../upstreams/upstream.ts'
+import type { AuthorizationRequest } from './authorize-store.ts'
+
+/** Scopes of OpenID Connect that clients add by habit: accepted, and without effect here. */
+const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
+const PROMPTS = new Set(['none', 'login', 'consent', 'select_account'])
+const MAX_STATE = 4096
+
+/** Where an answer may be sent: proven before anything else is looked at. */
+export interface ProvenClient {
+  readonly client: Client
+  readonly redirectUri: RedirectUri
+}
+
+/**
+ * Proves who asks and where the answer goes. Until then an error is a page: redirecting would make of Lanyard an open
+ * redirector (RFC 6749 §4.1.2.1, RFC 9700 §4.11).
+ *
+ * @throws PageError
+ */
+export async function proveClient(params: Params, clients: Clients): Promise<ProvenClient> {
+  const clientId = params.get('client_id')
+  if (clientId === undefined) throw cannotAnswer('The application did not say who it is.', 'client_id is missing')
+  const client = await findClient(clientId, clients)
+  const given = params.get('redirect_uri')
+  const [only, ...others] = client.redirectUris
+  // RFC 6749 §3.1.2.3: it may be left out when exactly one was registered in full.
+  const wanted = given ?? (others.length === 0 ? only : undefined)
+  if (wanted === undefined) throw cannotAnswer('The application did not say where to return to.', 'redirect_uri is missing')
+  // AS-12, RFC 9700 §2.1: exact comparison.
+  const redirectUri = matchRedirectUri(wanted, client.redirectUris)
+  if (redirectUri === undefined) throw cannotAnswer('The address that the application wants to return to is not registered for it.', 'redirect_uri is not registered')
+  return { client, redirectUri }
+}
+
+async function findClient(clientId: string, clients: Clients): Promise<Client> {
+  try {
+    return await clients.find(clientId)
+  } catch (error) {
+    if (!(error instanceof OAuthError)) throw error
+    const advice = error.code === 'temporarily_unavailable' ? 'Please try again in a moment.' : 'Remove the connection in your application and add it again, so that it registers anew.'
+    throw new PageError(error.code === 'temporarily_unavailable' ? 503 : 400, 'This application is not known here', `${sentence(error.message)} ${advice}`, {
+      reason: error.reason,
+      cause: error,
+    })
+  }
+}
+
+/** Checks everything else of the request, in this order. @throws OAuthError, to be sent to the redirect URI. */
+export function checkRequest(params: Params, { client, redirectUri }: ProvenClient, profiles: Profiles): AuthorizationRequest {
+  checkForm(params, client)
+  const profile = checkResource(params, profiles)
+  const [state, maxAge, acrValues, loginHint] = [params.get('state'), params.get('max_age'), params.get('acr_values'), params.get('login_hint')]
+  if (state !== undefined && state.length > MAX_STATE) throw new OAuthError('invalid_request', 'state is too long')
+  if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) throw new OAuthError('invalid_request', 'max_age is not a number of seconds')
+  return {
+    clientId: client.id,
+    redirectUri,
+    codeChallenge: checkPkce(params),
+    resource: profile.resource,
+    scope: checkScope(params, profile),
+    prompt: checkPrompt(params),
+    ...(state === undefined ? {} : { state }),
+    ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
+    ...(acrValues === undefined ? {} : { acrValues: acrValues.slice(0, 512) }),
+    ...(loginHint === undefined ? {} : { loginHint: loginHint.slice(0, 320) }),
+  }
+}
+
+function checkForm(params: Params, client: Client): void {
+  // RFC 9101 §6.3: a request object that is not understood must not be half understood.
+  if (params.get('request') !== undefined) throw new OAuthError('request_not_supported', 'request objects are not supported')
+  if (params.get('request_uri') !== undefined) throw new OAuthError('request_uri_not_supported', 'request_uri is not supported')
+  if (params.require('response_type') !== 'code') throw new OAuthError('unsupported_response_type', 'response_type must be code')
+  const mode = params.get('response_mode')
+  if (mode !== undefined && mode !== 'query') throw new OAuthError('invalid_request', 'response_mode must be query')
+  if (!client.grantTypes.includes('authorization_code')) throw new OAuthError('unauthorized_client', 'the client may not use authorization_code')
+}
+
+/** OAuth 2.1 §4.1.1, AS-4: every code is bound to a verifier, by S256 alone; a missing method would mean plain (RFC 7636 §4.3). */
+function checkPkce(params: Params): string {
+  const challenge = params.require('code_challenge')
+  if (params.get('code_challenge_method') !== 'S256') throw new OAuthError('invalid_request', 'code_challenge_method must be S256')
+  if (!isCodeChallenge(challenge)) throw new OAuthError('invalid_request', 'code_challenge is malformed')
+  return challenge
+}
+
+/** RFC 8707 §2, AS-29: one resource that exists here; old clients that name none mean the only one there is. */
+function checkResource(params: Params, profiles: Profiles): Profile {
+  const named = new Set(params.all('resource').map((value) => canonicalResource(value)))
+  if (named.size > 1) throw new OAuthError('invalid_target', 'name one resource')
+  const [only, ...others] = profiles.all()
+  if (named.size === 0) {
+    if (only !== undefined && others.length === 0) return only
+    throw new OAuthError('invalid_target', 'resource is missing: name the address of the MCP server')
+  }
+  const [resource] = named
+  const profile = resource === undefined ? undefined : profiles.byResource(resource)
+  if (profile === undefined) throw new OAuthError('invalid_target', 'there is no such resource here')
+  return profile
+}
+
+function checkScope(params: Params, profile: Profile): readonly string[] {
+  const requested = parseScope(params.get('scope') ?? '')
+  if (requested === undefined) throw new OAuthError('invalid_scope', 'scope is malformed')
+  const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
+  if (wanted.length === 0) return BASELINE_SCOPE
+  const known = resourceScopes(profile.upstreams.map((upstream) => upstream.id))
+  const unknown = wanted.filter((scope) => !known.includes(scope))
+  if (unknown.length > 0) throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`)
+  return wanted
+}
+
+/** OpenID Connect Core §3.1.2.1: `none` stands alone. */
+function checkPrompt(params: Params): readonly string[] {
+  const prompts = (params.get('prompt') ?? '').split(' ').filter((prompt) => prompt !== '')
+  const valid = prompts.every((prompt) => PROMPTS.has(prompt)) && (!prompts.includes('none') || prompts.length === 1)
+  if (!valid) throw new OAuthError('invalid_request', 'prompt is not valid')
+  return prompts
+}
+
+function cannotAnswer(message: string, reason: string): PageError {
+  return new PageError(400, 'This request cannot be completed', `${message} Go back to your application and start again; if it happens again, its developers must mend it.`, { reason })
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+}

@@ -1,0 +1,165 @@
+import type { AuthorizationRequest, AuthorizeStore, PendingRequest, Progress } from '../authorize/authorize-store.ts'
+import type { Hashed } from '../oauth/secret.ts'
+import type { Resource } from '../oauth/resource.ts'
+import { formatScope } from '../oauth/scope.ts'
+import type { StoreParts } from './parts.ts'
+
+interface RequestRow {
+  readonly id: string
+  readonly flow_hash: Hashed
+  readonly request: string
+  readonly progress: string
+  readonly reference: string
+  readonly created_at: number
+  readonly expires_at: number
+}
+
+interface GrantRow {
+  readonly id: string
+  readonly client_id: string
+  readonly resource: Resource
+  readonly scope: string
+  readonly created_at: number
+  readonly last_used_at: number
+}
+
+export function authorizeStore(parts: StoreParts): AuthorizeStore {
+  return { ...requestVerbs(parts), ...consentVerbs(parts), ...grantVerbs(parts) }
+}
+
+function requestVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'addRequest' | 'findRequest' | 'updateProgress' | 'endRequest' | 'reap'> {
+  return {
+    addRequest: (pending, maxPending, ...events) =>
+      db.transaction(async (tx) => {
+        await tx.query(
+          `INSERT INTO authorization_requests (id, flow_hash, client_id, request, reference, created_at, expires_at, progress)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+          [
+            pending.id,
+            pending.flowHash,
+            pending.request.clientId,
+            JSON.stringify(pending.request),
+            pending.reference,
+            pending.createdAt,
+            pending.expiresAt,
+            JSON.stringify(pending.progress),
+          ],
+        )
+        await tx.query(
+          `DELETE FROM authorization_requests WHERE id IN (
+             SELECT id FROM authorization_requests WHERE flow_hash = $1 ORDER BY created_at DESC, id LIMIT 1000 OFFSET $2)`,
+          [pending.flowHash, maxPending],
+        )
+        await audit.append(tx, events)
+      }),
+    async findRequest(id, now) {
+      const [row] = await db.query<RequestRow>('SELECT * FROM authorization_requests WHERE id = $1 AND expires_at > $2', [id, now])
+      return row === undefined ? undefined : toPending(row)
+    },
+    async updateProgress(id, progress) {
+      await db.query('UPDATE authorization_requests SET progress = $1 WHERE id = $2', [JSON.stringify(progress), id])
+    },
+    endRequest: (id, ...events) =>
+      db.transaction(async (tx) => {
+        const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [id])
+        if (ended.length > 0) await audit.append(tx, events)
+        return ended.length > 0
+      }),
+    async reap(now) {
+      await db.query('DELETE FROM authorization_requests WHERE expires_at < $1', [now])
+    },
+  }
+}
+
+function consentVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'findConsent' | 'addConsent'> {
+  return {
+    async findConsent({ userId, clientId, redirectHost, resource }) {
+      const [row] = await db.query<{ scope: string; client_digest: string }>(
+        'SELECT scope, client_digest FROM consents WHERE user_id = $1 AND client_id = $2 AND redirect_host = $3 AND resource = $4',
+        [userId, clientId, redirectHost, resource],
+      )
+      return row === undefined ? undefined : { userId, clientId, redirectHost, resource, scope: row.scope.split(' '), clientDigest: row.client_digest }
+    },
+    addConsent: (consent, requestId, progress, now, ...events) =>
+      db.transaction(async (tx) => {
+        await tx.query(
+          `INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+           ON CONFLICT (user_id, client_id, redirect_host, resource)
+           DO UPDATE SET scope = excluded.scope, client_digest = excluded.client_digest, granted_at = excluded.granted_at`,
+          [consent.userId, consent.clientId, consent.redirectHost, consent.resource, formatScope(consent.scope), consent.clientDigest, now],
+        )
+        await tx.query('UPDATE authorization_requests SET progress = $1 WHERE id = $2', [JSON.stringify(progress), requestId])
+        await audit.append(tx, events)
+      }),
+  }
+}
+
+function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf' | 'revokeGrant'> {
+  return {
+    grantAuthorization: (requestId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
+      db.transaction(async (tx) => {
+        // The request's row is the permission to issue: of parallel answers, one deletes it.
+        const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
+        if (ended.length === 0) return false
+        await tx.query(
+          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, created_at, last_used_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)`,
+          [
+            granted.id,
+            granted.userId,
+            granted.clientId,
+            granted.resource,
+            formatScope(granted.scope),
+            granted.authTime ?? null,
+            granted.acr ?? null,
+            granted.amr === undefined ? null : JSON.stringify(granted.amr),
+            Math.floor(now / 1000),
+          ],
+        )
+        await tx.query('INSERT INTO codes (hash, grant_id, redirect_uri, code_challenge, expires_at) VALUES ($1, $2, $3, $4, $5)', [
+          hash,
+          granted.id,
+          redirectUri,
+          codeChallenge,
+          expiresAt,
+        ])
+        await audit.append(tx, events)
+        return true
+      }),
+    async grantsOf(userId) {
+      const rows = await db.query<GrantRow>('SELECT id, client_id, resource, scope, created_at, last_used_at FROM grants WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id', [userId])
+      return rows.map((row) => ({
+        id: row.id,
+        clientId: row.client_id,
+        resource: row.resource,
+        scope: row.scope.split(' '),
+        createdAt: row.created_at,
+        lastUsedAt: row.last_used_at,
+      }))
+    },
+    revokeGrant: (grantId, userId, at, ...events) =>
+      db.transaction(async (tx) => {
+        const [revoked] = await tx.query<GrantRow>(
+          'UPDATE grants SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at IS NULL RETURNING id, client_id, resource, scope, created_at, last_used_at',
+          [Math.floor(at / 1000), grantId, userId],
+        )
+        if (revoked === undefined) return false
+        await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, revoked.client_id, revoked.resource])
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'grant', key: grantId, at })
+        return true
+      }),
+  }
+}
+
+function toPending(row: RequestRow): PendingRequest {
+  return {
+    id: row.id,
+    flowHash: row.flow_hash,
+    request: JSON.parse(row.request) as AuthorizationRequest,
+    progress: JSON.parse(row.progress) as Progress,
+    reference: row.reference,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+  }
+}
