@@ -2,6 +2,7 @@
 // asks clients/ who the client is, a grant type what was granted, and policy whether it still may be used.
 import type { AuditEvent, Recorder } from '../audit/event.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
+import { addressBucket } from '../http/address.ts'
 import { Params } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
@@ -39,7 +40,7 @@ export function tokenEndpoint(options: TokenEndpointOptions): Route {
     errors: 'oauth',
     cors: true,
     async respond(request, context) {
-      requireRate(options.limits.floods, context.address)
+      requireRate(options.limits.floods, addressBucket(context.address))
       let known: Known = {}
       const learn = (facts: Known): void => {
         known = { ...known, ...facts }

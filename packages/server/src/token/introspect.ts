@@ -1,6 +1,7 @@
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Client, ClientAuthentication } from '../clients/client.ts'
+import { addressBucket } from '../http/address.ts'
 import { Params } from '../http/params.ts'
 import { requireRate } from '../http/rate-limit.ts'
 import type { Route } from '../http/route.ts'
@@ -41,7 +42,7 @@ export function introspectionEndpoint(options: IntrospectionOptions): Route {
     access: 'client',
     errors: 'oauth',
     async respond(request, context) {
-      requireRate(options.limits.floods, context.address)
+      requireRate(options.limits.floods, addressBucket(context.address))
       const params = await Params.fromForm(request)
       const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
       // RFC 7662 §2.1, §4: who may say it is anybody could scan for tokens.

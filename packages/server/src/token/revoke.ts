@@ -1,5 +1,6 @@
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
+import { addressBucket } from '../http/address.ts'
 import { Params } from '../http/params.ts'
 import { requireRate } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
@@ -30,7 +31,7 @@ export function revocationEndpoint(options: RevocationOptions): Route {
     errors: 'oauth',
     cors: true,
     async respond(request, context) {
-      requireRate(options.limits.floods, context.address)
+      requireRate(options.limits.floods, addressBucket(context.address))
       const params = await Params.fromForm(request)
       const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
       const grant = await findGrant(options, params.require('token'))

@@ -28,10 +28,12 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (!cutoffs.fresh) throw new OAuthError('temporarily_unavailable', 'please try again in a moment', { reason: 'this node does not know what was revoked', retryAfter: 5 })
     const { id: grantId, userId, clientId } = authorization
     if (cutoffs.isCut({ userId, clientId, grantId, kid: '', issuedAt: granted.grantedAt })) throw await ended(options, request, granted, 'revoked')
+    // Before the user is read: the identity provider may have named other groups just now.
+    const state = granted.recheck ? await recheck.recheck(userId) : 'active'
     const user = await users.find(userId)
     if (user === undefined) throw await ended(options, request, granted, 'unknown user')
     if (user.disabled) throw await ended(options, request, granted, 'user disabled')
-    if (granted.recheck && (await recheck.recheck(userId)) === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
+    if (state === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
     const upstreams = options.profiles.byResource(authorization.resource)?.upstreams ?? []
     const { address } = request.context
     const reachable = upstreams.some(({ id }) => options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address }))

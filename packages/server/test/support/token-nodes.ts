@@ -1,0 +1,292 @@
+// Two nodes that issue tokens over one database, with real keys, sealing and store; clients, people and policy are
+// what the test says.
+import { createHash, randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import type { Change, Cutoffs } from '../../src/audit/change.ts'
+import type { AuditEvent } from '../../src/audit/event.ts'
+import type { Client } from '../../src/clients/client.ts'
+import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
+import { router } from '../../src/http/router.ts'
+import type { User } from '../../src/identity/user.ts'
+import { sealer, type Sealer } from '../../src/keys/seal.ts'
+import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
+import { OAuthError } from '../../src/oauth/error.ts'
+import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
+import { hash, newId, newSecret } from '../../src/oauth/secret.ts'
+import { auditLog } from '../../src/store/audit-log.ts'
+import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
+import type { Database } from '../../src/store/database.ts'
+import { keyStore } from '../../src/store/keys.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openDatabase } from '../../src/store/open.ts'
+import { openSqlite } from '../../src/store/sqlite.ts'
+import { tokenStore } from '../../src/store/tokens.ts'
+import { tokens, type Tokens } from '../../src/token/routes.ts'
+import type { TokenStore } from '../../src/token/token-store.ts'
+import { postgresUrl } from './postgres.ts'
+
+export const ISSUER = 'https://lanyard.example'
+export const RESOURCE = resource('engineering')
+export const SCOPE = ['mcp.read', 'mcp.write']
+export const LIFETIMES = { accessToken: 900, refreshToken: 30 * 86_400, grant: 90 * 86_400 }
+
+export function resource(profile: string): Resource {
+  const value = canonicalResource(`${ISSUER}/mcp/${profile}`)
+  if (value === undefined) throw new Error('no resource')
+  return value
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  readonly body: Record<string, unknown>
+}
+
+export interface Node {
+  readonly tokens: Tokens
+  readonly store: TokenStore
+  readonly cutoffs: Cutoffs
+  readonly keys: KeyRing
+  post(path: string, form: Readonly<Record<string, string>> | string, headers?: Readonly<Record<string, string>>): Promise<Answer>
+  get(path: string, headers?: Readonly<Record<string, string>>): Promise<Answer>
+}
+
+/** What the test may change while the nodes run. */
+export interface World {
+  /** Milliseconds since the epoch. */
+  now: number
+  readonly clients: Map<string, Client>
+  readonly users: Map<string, User>
+  readonly ended: Set<string>
+  reachable: boolean
+  fresh: boolean
+  limits: { requests: RateLimit; floods: RateLimit }
+  readonly introspectors: Map<string, readonly string[]>
+  /** Runs before a rotation or consumption is written: to hold a request there. */
+  beforeWrite: () => Promise<void>
+}
+
+export interface Cluster extends World {
+  readonly db: Database
+  readonly nodes: readonly [Node, Node]
+  /** Two nodes that start anew over the same database and keys: nothing of the old ones' memory is left. */
+  restart(): Promise<readonly [Node, Node]>
+  /** All recorded events, as the database has them. */
+  events(action?: string): Promise<AuditEvent[]>
+  readonly changes: Change[]
+  approve(options?: Partial<Approval>): Promise<Approved>
+  /** Approves and redeems the code. */
+  signIn(options?: Partial<Approval>): Promise<SignedIn>
+  refresh(token: unknown, more?: Readonly<Record<string, string>>, node?: Node): Promise<Answer>
+}
+
+export interface Approval {
+  readonly clientId: string
+  readonly userId: string
+  readonly resource: Resource
+  readonly scope: readonly string[]
+  readonly authTime: number
+  readonly acr: string
+  readonly amr: readonly string[]
+}
+
+export interface Approved {
+  readonly grantId: string
+  readonly code: string
+  readonly form: Readonly<Record<string, string>>
+}
+
+export interface SignedIn extends Approved {
+  readonly accessToken: string
+  readonly refreshToken: string
+}
+
+export function client(id: string, more: Partial<Client> = {}): Client {
+  return {
+    id,
+    kind: 'dynamic',
+    name: id,
+    applicationType: 'native',
+    redirectUris: ['http://127.0.0.1/callback'],
+    grantTypes: ['authorization_code', 'refresh_token'],
+    responseTypes: ['code'],
+    tokenEndpointAuthMethods: ['none'],
+    secretHashes: [],
+    digest: id,
+    ...more,
+  }
+}
+
+/** Runs a test over two nodes on SQLite (one database object), or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+export function eachCluster(name: string, run: (cluster: Cluster) => Promise<void>): void {
+  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
+  if (chosen !== 'postgres') {
+    test(`${name} (SQLite)`, async () => {
+      const db = openSqlite(':memory:')
+      await within([db, db], run)
+      await db.close()
+    })
+  }
+  if (chosen !== 'sqlite') {
+    test(`${name} (PostgreSQL)`, async () => {
+      const database = await postgresUrl()
+      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
+      try {
+        await within(handles, run)
+      } finally {
+        await Promise.all(handles.map((db) => db.close()))
+        await database.close()
+      }
+    })
+  }
+}
+
+async function within(handles: readonly [Database, Database], run: (cluster: Cluster) => Promise<void>): Promise<void> {
+  await migrate(handles[0])
+  const feeds: RunningFeed[] = []
+  try {
+    await run(await makeCluster(handles, feeds))
+  } finally {
+    for (const feed of feeds) feed.close()
+  }
+}
+
+async function makeCluster(handles: readonly [Database, Database], feeds: RunningFeed[]): Promise<Cluster> {
+  const plenty = rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now })
+  const world: World = {
+    now: Date.now(),
+    clients: new Map(['app', 'other'].map((id) => [id, client(id)])),
+    users: new Map(['usr_alice', 'usr_bob'].map((id) => [id, { id, provider: 'corp', issuer: 'https://idp.example', subject: id, groups: ['engineering'], disabled: false }])),
+    ended: new Set(),
+    reachable: true,
+    fresh: true,
+    limits: { requests: plenty, floods: plenty },
+    introspectors: new Map(),
+    beforeWrite: () => Promise.resolve(),
+  }
+  const changes: Change[] = []
+  const secrets = sealer([{ id: 'k1', key: randomBytes(32) }])
+  const start = async (): Promise<readonly [Node, Node]> => [await makeNode(world, handles[0], feeds, changes, secrets), await makeNode(world, handles[1], feeds, changes, secrets)]
+  const cluster: Cluster = Object.assign(world, {
+    db: handles[0],
+    nodes: await start(),
+    changes,
+    async restart() {
+      for (const feed of feeds.splice(0)) feed.close()
+      return start()
+    },
+    async events(action?: string) {
+      const rows = await handles[0].query<{ event: string; action: string }>('SELECT event, action FROM audit ORDER BY seq')
+      return rows.filter((row) => action === undefined || row.action === action).map((row) => JSON.parse(row.event) as AuditEvent)
+    },
+    approve: (options: Partial<Approval> = {}) => approve(handles[0], world, options),
+    async signIn(options: Partial<Approval> = {}) {
+      const approved = await approve(handles[0], world, options)
+      const { status, body } = await cluster.nodes[0].post('/token', approved.form)
+      if (status !== 200) throw new Error(`the code was refused: ${JSON.stringify(body)}`)
+      return { ...approved, accessToken: String(body['access_token']), refreshToken: String(body['refresh_token']) }
+    },
+    refresh: (token: unknown, more: Readonly<Record<string, string>> = {}, node?: Node) =>
+      (node ?? cluster.nodes[0]).post('/token', { grant_type: 'refresh_token', client_id: 'app', refresh_token: String(token), ...more }),
+  })
+  return cluster
+}
+
+async function makeNode(world: World, db: Database, feeds: RunningFeed[], changes: Change[], secrets: Sealer): Promise<Node> {
+  const now = (): number => world.now
+  const feed = await changeFeed(db, Date.now)
+  feeds.push(feed)
+  const parts = {
+    db,
+    audit: auditLog(db, () => undefined, now),
+    changed: (tx: Parameters<typeof recordChange>[0], change: Change) =>
+      recordChange(tx, change, (made) => {
+        changes.push(made)
+        for (const each of feeds) each.deliver(made)
+      }),
+  }
+  const known = await cutoffs(db, feed, { maxTokenLifetimeMs: LIFETIMES.accessToken * 1000, now })
+  const live: Cutoffs = {
+    get fresh() {
+      return world.fresh
+    },
+    isCut: (token) => known.isCut(token),
+  }
+  const keys = await keyRing({ store: keyStore(parts), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
+  const plain = tokenStore(parts)
+  const store: TokenStore = {
+    ...plain,
+    rotate: async (change, events) => world.beforeWrite().then(() => plain.rotate(change, events)),
+    consumeCode: async (change, events) => world.beforeWrite().then(() => plain.consumeCode(change, events)),
+  }
+  const made = tokens({
+    issuer: ISSUER,
+    store,
+    keys,
+    sealer: secrets,
+    authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
+    users: { find: async (id) => world.users.get(id) },
+    recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
+    cutoffs: live,
+    policy: { mayReach: ({ upstream }) => world.reachable && upstream === 'notes' },
+    profiles: { byResource: (value) => profile(value) },
+    recorder: parts.audit,
+    lifetimes: LIFETIMES,
+    limits: { requests: (key) => world.limits.requests(key), floods: (key) => world.limits.floods(key) },
+    refreshTokens: true,
+    mayIntrospect: ({ id }, value) => world.introspectors.get(id)?.includes(value) ?? false,
+    metadata: { authMethods: ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'], assertionAlgorithms: ['ES256'], registration: { dynamic: true, clientIdMetadataDocuments: true } },
+    now,
+  })
+  const app = router(made.routes, { issuer: ISSUER, hosts: [], clientAddress: () => '192.0.2.1', log: (line) => console.error(line) })
+  const ask = async (path: string, init: RequestInit & { headers?: Readonly<Record<string, string>> }): Promise<Answer> => {
+    const response = await app.request(`${ISSUER}${path}`, { ...init, headers: { host: new URL(ISSUER).host, ...init.headers } })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, text, body: text.startsWith('{') ? (JSON.parse(text) as Record<string, unknown>) : {} }
+  }
+  return {
+    tokens: made,
+    store,
+    cutoffs: live,
+    keys,
+    post: (path, form, headers = {}) =>
+      ask(path, { method: 'POST', body: typeof form === 'string' ? form : new URLSearchParams(form).toString(), headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers } }),
+    get: (path, headers = {}) => ask(path, { headers }),
+  }
+}
+
+function authenticate(world: World, clientId: string | undefined, secret: string | undefined): Client {
+  const found = world.clients.get(clientId ?? '')
+  const authenticated = found?.tokenEndpointAuthMethods.includes('none') === true || (found?.secretHashes.includes(hash(secret ?? '')) ?? false)
+  if (found === undefined || !authenticated) throw new OAuthError('invalid_client', 'the client could not be authenticated')
+  return found
+}
+
+function profile(value: Resource) {
+  const id = ['engineering', 'sales'].find((name) => resource(name) === value)
+  if (id === undefined) return undefined
+  const upstream = { id: 'notes', name: 'Notes', url: 'https://notes.example/mcp', connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 1000 }
+  return { id, name: id, upstreams: [upstream], resource: value }
+}
+
+async function approve(db: Database, world: World, options: Partial<Approval>): Promise<Approved> {
+  const { clientId = 'app', userId = 'usr_alice', resource: at = RESOURCE, scope = SCOPE, authTime, acr, amr } = options
+  const grantId = newId('grt')
+  const code = newSecret('lyd_ac')
+  const verifier = randomBytes(32).toString('base64url')
+  const seconds = Math.floor(world.now / 1000)
+  await db.query(
+    'INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, created_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)',
+    [grantId, userId, clientId, at, scope.join(' '), authTime ?? null, acr ?? null, amr === undefined ? null : JSON.stringify(amr), seconds],
+  )
+  await db.query('INSERT INTO codes (hash, grant_id, redirect_uri, code_challenge, expires_at) VALUES ($1, $2, $3, $4, $5)', [
+    hash(code),
+    grantId,
+    'http://127.0.0.1:4711/callback',
+    createHash('sha256').update(verifier).digest('base64url'),
+    seconds + 60,
+  ])
+  const form = { grant_type: 'authorization_code', client_id: clientId, code, code_verifier: verifier, redirect_uri: 'http://127.0.0.1:4711/callback', resource: at }
+  return { grantId, code, form }
+}
