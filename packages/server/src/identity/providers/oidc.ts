@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import * as oauth from 'oauth4webapi'
 import { OutboundError, type Outbound } from '../../http/outbound.ts'
+import { basicAuthorization } from '../../oauth/basic.ts'
 import type { Identity, IdentityTokens } from '../user.ts'
 import { providerMetadata, type ProviderMetadata } from './oidc-metadata.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider, type LoginOptions, type LoginSecrets } from './provider.ts'
@@ -193,12 +194,8 @@ function checkFreshness(authTime: number | undefined, options: LoginOptions, now
   if (authTime < Math.min(options.startedAt, now) / 1000 - SKEW_S) throw new LoginRefused('the user was not signed in again')
 }
 
-/** RFC 6749 §2.3.1, encoding no more than a form encodes: some providers do not decode what did not need it. */
 function basic(secret: string): oauth.ClientAuth {
-  const encode = (value: string): string => new URLSearchParams({ v: value }).toString().slice(2)
-  return (_server, client, _body, headers) => {
-    headers.set('authorization', `Basic ${Buffer.from(`${encode(client.client_id)}:${encode(secret)}`).toString('base64')}`)
-  }
+  return (_server, client, _body, headers) => headers.set('authorization', basicAuthorization(client.client_id, secret))
 }
 
 /** Tells what the provider got wrong from what kept it from answering at all. */

@@ -1,4 +1,3 @@
-import type { User } from '../../identity/user.ts'
 import type { Upstream } from '../upstream.ts'
 
 /** What a call upstream carries: headers to set, or the fact that the user must connect an account first. */
@@ -8,31 +7,51 @@ export type Credential =
 
 /** How the gateway gets a credential for an upstream. */
 export interface Connector {
-  /** Served from memory when it can be; refreshes at most once per grant in the whole cluster. */
-  credential(userId: string, upstream: Upstream): Promise<Credential>
-  /** The upstream refused the credential of this version with 401: do not serve it again. */
-  refused(userId: string, upstream: Upstream, version: string, challenge: string | undefined): Promise<void>
   /** Whether a user must connect an account of their own. */
   readonly perUser: boolean
+  /**
+   * Served from memory when it can be; refreshes at most once per grant in the whole cluster.
+   * @throws UpstreamUnavailable when the credential needs a refresh and its server does not answer.
+   */
+  credential(userId: string, upstream: Upstream): Promise<Credential>
+  /** The upstream refused the credential of this version with 401: the next one is another, or must be connected. */
+  refused(userId: string, upstream: Upstream, version: string): Promise<void>
   /** Starts connecting: where to send the browser. Only after consent, only from the user's own session. */
   connect?(start: ConnectionStart): Promise<URL>
-  /** Finishes connecting with the answer of the upstream's authorization server. */
-  finish?(callback: URL, connection: ConnectionAttempt): Promise<void>
-  /** Ends the connection here and at the upstream's authorization server. */
-  disconnect?(user: User, upstream: Upstream): Promise<void>
+  /** Finishes connecting with the answer of the upstream's authorization server. @throws ConnectionRefused */
+  finish?(callback: URL, attempt: ConnectionAttempt): Promise<void>
 }
 
 export interface ConnectionStart {
-  readonly user: User
+  readonly userId: string
   readonly upstream: Upstream
   /** The browser session that must also finish. */
   readonly sessionId: string
   /** Where the browser goes afterwards: a path of this gateway. */
   readonly returnTo: string
+  readonly reference: string
 }
 
 export interface ConnectionAttempt {
-  readonly user: User
+  readonly userId: string
   readonly upstream: Upstream
-  readonly sessionId: string
+  readonly state: string
+  /** What `connect` kept for this attempt. */
+  readonly secrets: string
+  readonly reference: string
+}
+
+/** An upstream or its authorization server cannot be reached; trying again later may help. */
+export class UpstreamUnavailable extends Error {
+  override readonly name = 'UpstreamUnavailable'
+}
+
+/** The upstream's authorization server cannot be used, or its answer proves nothing. `reason` is for the audit trail. */
+export class ConnectionRefused extends Error {
+  override readonly name = 'ConnectionRefused'
+  readonly reason: string
+  constructor(reason: string, cause?: unknown) {
+    super('the account could not be connected', cause === undefined ? undefined : { cause })
+    this.reason = reason
+  }
 }

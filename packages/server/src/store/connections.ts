@@ -1,0 +1,172 @@
+import type { AttemptRecord, ConnectionRecord, ConnectionState, ConnectionStore, PendingRevocation } from '../upstreams/connection-store.ts'
+import type { Hashed, Sealed } from '../oauth/secret.ts'
+import type { StoreParts } from './parts.ts'
+
+interface ConnectionRow {
+  readonly user_id: string
+  readonly upstream: string
+  readonly version: number
+  readonly credential: Sealed
+  readonly state: ConnectionState
+  readonly connected_at: number
+}
+
+interface AttemptRow {
+  readonly state_hash: Hashed
+  readonly user_id: string
+  readonly upstream: string
+  readonly session_id: string
+  readonly secrets: Sealed
+  readonly return_to: string
+  readonly reference: string
+  readonly expires_at: number
+}
+
+const COLUMNS = 'user_id, upstream, version, credential, state, connected_at'
+
+export function connectionStore(parts: StoreParts): ConnectionStore {
+  return { ...attemptVerbs(parts), ...connectionVerbs(parts), ...refreshVerbs(parts), ...revocationVerbs(parts), ...clientVerbs(parts) }
+}
+
+function attemptVerbs({ db }: StoreParts): Pick<ConnectionStore, 'addAttempt' | 'takeAttempt' | 'reap'> {
+  return {
+    async addAttempt(attempt: AttemptRecord) {
+      await db.query(
+        'INSERT INTO connection_attempts (state_hash, user_id, upstream, session_id, secrets, return_to, reference, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)',
+        [attempt.stateHash, attempt.userId, attempt.upstream, attempt.sessionId, attempt.secrets, attempt.returnTo, attempt.reference, attempt.expiresAt],
+      )
+    },
+    async takeAttempt(stateHash, now) {
+      const [row] = await db.query<AttemptRow>('DELETE FROM connection_attempts WHERE state_hash = $1 AND expires_at > $2 RETURNING *', [stateHash, now])
+      if (row === undefined) return undefined
+      return {
+        stateHash: row.state_hash,
+        userId: row.user_id,
+        upstream: row.upstream,
+        sessionId: row.session_id,
+        secrets: row.secrets,
+        returnTo: row.return_to,
+        reference: row.reference,
+        expiresAt: row.expires_at,
+      }
+    },
+    async reap(now) {
+      await db.query('DELETE FROM connection_attempts WHERE expires_at < $1', [now])
+    },
+  }
+}
+
+function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'find' | 'list' | 'connect' | 'needReconnect'> {
+  return {
+    async find({ userId, upstream }) {
+      const [row] = await db.query<ConnectionRow>(`SELECT ${COLUMNS} FROM connections WHERE user_id = $1 AND upstream = $2`, [userId, upstream])
+      return row === undefined ? undefined : toRecord(row)
+    },
+    async list(userId) {
+      return (await db.query<ConnectionRow>(`SELECT ${COLUMNS} FROM connections WHERE user_id = $1 ORDER BY upstream`, [userId])).map(toRecord)
+    },
+    connect: ({ userId, upstream }, credential, now, ...events) =>
+      db.transaction(async (tx) => {
+        await tx.query(
+          `INSERT INTO connections (user_id, upstream, version, credential, state, connected_at, updated_at) VALUES ($1, $2, 1, $3, 'active', $4, $4)
+           ON CONFLICT (user_id, upstream) DO UPDATE SET version = connections.version + 1, credential = excluded.credential, state = 'active',
+             lease = NULL, lease_until = NULL, connected_at = excluded.connected_at, updated_at = excluded.updated_at`,
+          [userId, upstream, credential, now],
+        )
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
+      }),
+    needReconnect: ({ userId, upstream }, version, now, ...events) =>
+      db.transaction(async (tx) => {
+        const marked = await tx.query(
+          `UPDATE connections SET state = 'reconnect_needed', lease = NULL, updated_at = $1 WHERE user_id = $2 AND upstream = $3 AND version = $4 AND state = 'active' RETURNING version`,
+          [now, userId, upstream, version],
+        )
+        if (marked.length === 0) return false
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
+        return true
+      }),
+  }
+}
+
+function refreshVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'claimRefresh' | 'refresh' | 'releaseRefresh'> {
+  return {
+    async claimRefresh({ userId, upstream }, version, { holder, now, until }) {
+      const claimed = await db.query(
+        `UPDATE connections SET lease = $1, lease_until = $2
+         WHERE user_id = $3 AND upstream = $4 AND version = $5 AND state = 'active' AND (lease IS NULL OR lease_until < $6) RETURNING version`,
+        [holder, until, userId, upstream, version, now],
+      )
+      return claimed.length > 0
+    },
+    refresh: ({ userId, upstream }, version, holder, credential, now, ...events) =>
+      db.transaction(async (tx) => {
+        // The holder's name is the fence: one that was paused past its lease cannot write over its successor.
+        const stored = await tx.query(
+          `UPDATE connections SET version = version + 1, credential = $1, lease = NULL, lease_until = NULL, updated_at = $2
+           WHERE user_id = $3 AND upstream = $4 AND version = $5 AND lease = $6 RETURNING version`,
+          [credential, now, userId, upstream, version, holder],
+        )
+        if (stored.length === 0) return false
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
+        return true
+      }),
+    async releaseRefresh({ userId, upstream }, holder) {
+      await db.query('UPDATE connections SET lease = NULL, lease_until = NULL WHERE user_id = $1 AND upstream = $2 AND lease = $3', [userId, upstream, holder])
+    },
+  }
+}
+
+function revocationVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'disconnect' | 'claimRevocations' | 'endRevocation'> {
+  return {
+    disconnect: ({ userId, upstream }, revocation, now, ...events) =>
+      db.transaction(async (tx) => {
+        const [row] = await tx.query<ConnectionRow>(`DELETE FROM connections WHERE user_id = $1 AND upstream = $2 RETURNING ${COLUMNS}`, [userId, upstream])
+        if (row === undefined) return false
+        const pending = revocation(toRecord(row))
+        await tx.query('INSERT INTO pending_revocations (id, upstream, credential, attempts, not_before) VALUES ($1, $2, $3, 0, $4)', [pending.id, upstream, pending.credential, now])
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
+        return true
+      }),
+    async claimRevocations(now, retryAt, limit) {
+      return db.query<{ id: string; upstream: string; credential: Sealed; attempts: number }>(
+        `UPDATE pending_revocations SET attempts = attempts + 1, not_before = $1
+         WHERE id IN (SELECT id FROM pending_revocations WHERE not_before <= $2 ORDER BY not_before LIMIT $3) AND not_before <= $2
+         RETURNING id, upstream, credential, attempts`,
+        [retryAt, now, limit],
+      ) satisfies Promise<readonly PendingRevocation[]>
+    },
+    async endRevocation(id) {
+      await db.query('DELETE FROM pending_revocations WHERE id = $1', [id])
+    },
+  }
+}
+
+function clientVerbs({ db }: StoreParts): Pick<ConnectionStore, 'findClient' | 'addClient' | 'forgetClient'> {
+  const find = async (issuer: string, upstream: string): Promise<Sealed | undefined> => {
+    const [row] = await db.query<{ registration: Sealed }>('SELECT registration FROM upstream_clients WHERE issuer = $1 AND upstream = $2', [issuer, upstream])
+    return row?.registration
+  }
+  return {
+    findClient: find,
+    async addClient(issuer, upstream, registration, now) {
+      await db.query('INSERT INTO upstream_clients (issuer, upstream, registration, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (issuer, upstream) DO NOTHING', [
+        issuer,
+        upstream,
+        registration,
+        now,
+      ])
+      return (await find(issuer, upstream)) ?? registration
+    },
+    async forgetClient(issuer, upstream) {
+      await db.query('DELETE FROM upstream_clients WHERE issuer = $1 AND upstream = $2', [issuer, upstream])
+    },
+  }
+}
+
+function toRecord(row: ConnectionRow): ConnectionRecord {
+  return { userId: row.user_id, upstream: row.upstream, version: row.version, credential: row.credential, state: row.state, connectedAt: row.connected_at }
+}

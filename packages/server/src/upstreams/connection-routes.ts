@@ -1,0 +1,201 @@
+import { html } from 'hono/html'
+import type { Recorder } from '../audit/event.ts'
+import { checkCsrf, csrfToken } from '../http/csrf.ts'
+import { PageError } from '../http/errors.ts'
+import { page, plain } from '../http/page.ts'
+import { Params } from '../http/params.ts'
+import { requireSameOrigin } from '../http/same-origin.ts'
+import type { RequestContext, Route } from '../http/route.ts'
+import { localPath } from '../identity/login.ts'
+import type { Sessions, SignedIn, SignIn } from '../identity/sign-in.ts'
+import type { User } from '../identity/user.ts'
+import type { Sealer, StateSealer } from '../keys/seal.ts'
+import { hash, newId } from '../oauth/secret.ts'
+import type { Vault } from '../vault/credential.ts'
+import type { ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
+import type { Connections } from './connections.ts'
+import { ConnectionRefused, UpstreamUnavailable, type Connector } from './connectors/connector.ts'
+import type { Connectors } from './connectors/index.ts'
+import { clientDocument, connectionRedirectUri } from './connectors/oauth/registration.ts'
+import type { Upstream } from './upstream.ts'
+
+const LINK_MS = 24 * 3600_000
+const LINK_PURPOSE = 'connect link'
+
+export interface ConnectionDeps {
+  readonly issuer: string
+  readonly upstreams: readonly Upstream[]
+  readonly connector: Connectors
+  readonly store: ConnectionStore
+  readonly vault: Vault
+  readonly sealer: Sealer
+  readonly state: StateSealer
+  readonly sessions: Sessions
+  readonly signIn: SignIn
+  readonly audit: Recorder
+  /** Whether any rule lets the user reach the upstream, from whatever application. */
+  readonly mayConnect: (user: User, upstream: Upstream) => boolean
+  /** Called when a credential waits to be revoked at its provider. */
+  readonly revocationDue: () => void
+  readonly now: () => number
+}
+
+/** Users' connections as the other rooms see them. */
+export function connections(deps: ConnectionDeps): Connections {
+  const active = async (userId: string): Promise<ReadonlySet<string>> =>
+    new Set((await deps.store.list(userId)).filter((record) => record.state === 'active').map((record) => record.upstream))
+  return {
+    async missing(userId, profile) {
+      const perUser = profile.upstreams.filter((upstream) => deps.connector(upstream).perUser)
+      if (perUser.length === 0) return []
+      const connected = await active(userId)
+      return perUser.filter((upstream) => !connected.has(upstream.id))
+    },
+    async list(userId) {
+      const records = await deps.store.list(userId)
+      return records.flatMap((record) => {
+        const upstream = deps.upstreams.find((candidate) => candidate.id === record.upstream)
+        return upstream === undefined ? [] : [{ upstream, connectedAt: record.connectedAt, state: record.state }]
+      })
+    },
+    connectUrl(userId, upstream) {
+      // RS-37: it names nobody readably and signs nobody in; it only tells whose account it is meant for.
+      const link = deps.state.seal(LINK_PURPOSE, [upstream.id], { userId }, deps.now() + LINK_MS)
+      return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(link)}`
+    },
+  }
+}
+
+export function connectionRoutes(deps: ConnectionDeps): readonly Route[] {
+  const route = (method: Route['method'], path: string, access: Route['access'], respond: Route['respond']): Route => ({ method, path, access, errors: 'page', respond })
+  return [
+    route('GET', '/connections/:upstream', 'session', (request, context) => connectPage(deps, request, context)),
+    route('POST', '/connections/:upstream', 'session', (request, context) => connect(deps, request, context)),
+    route('GET', '/connections/:upstream/callback', 'session', (request, context) => callback(deps, request, context)),
+    route('POST', '/connections/:upstream/disconnect', 'session', (request, context) => disconnect(deps, request, context)),
+    route('GET', '/connections/:upstream/client.json', 'public', (_request, context) =>
+      Response.json(clientDocument(deps.issuer, connectable(deps, context).upstream), { headers: { 'cache-control': 'public, max-age=3600' } }),
+    ),
+  ]
+}
+
+async function connectPage(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
+  const { upstream } = connectable(deps, context)
+  const url = new URL(request.url)
+  const link = Params.from(url.searchParams).get('for')
+  const signedIn = await deps.sessions.current(request)
+  if (signedIn === undefined) return deps.signIn.start(request, context, { returnTo: localPath(`${url.pathname}${url.search}`), reference: context.reference })
+  if (link !== undefined) await requireSamePerson(deps, link, upstream, signedIn, context)
+  requireAllowed(deps, signedIn, upstream)
+  const name = plain(upstream.name, 60)
+  return page({
+    title: `Connect ${name}`,
+    formTargets: deps.issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:'],
+    body: html`<h1>Connect your ${name} account</h1>
+      <p>A tool that you use needs an account of your own at ${name}. You sign in there; applications never see that account's password or token.</p>
+      <dl class="facts">
+        <dt>Service</dt>
+        <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>
+        <dt>Connected for</dt>
+        <dd>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</dd>
+      </dl>
+      <form method="post" action="/connections/${upstream.id}">
+        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
+        <input type="hidden" name="continue" value="/connections/${upstream.id}">
+        <div class="actions"><button class="button-primary">Connect</button><a class="button-quiet" href="/">Not now</a></div>
+      </form>`,
+  })
+}
+
+/** RS-36: whoever opens the link must be the person whose application asked. */
+async function requireSamePerson(deps: ConnectionDeps, link: string, upstream: Upstream, signedIn: SignedIn, context: RequestContext): Promise<void> {
+  const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as { readonly userId?: string } | undefined
+  if (opened === undefined) throw new PageError(400, 'This link has expired', 'Call the tool again in your application; it brings a new link.')
+  if (opened.userId === signedIn.user.id) return
+  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, reason: 'the link is for another person' })
+  throw new PageError(403, 'This link is for somebody else', 'It was made for another person than the one who is signed in here. Never open such links for others; if it is yours, sign out and sign in as yourself.')
+}
+
+async function connect(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
+  const { upstream, connector } = connectable(deps, context)
+  const { signedIn, params } = await postedForm(deps, request, `connect:${upstream.id}`)
+  requireAllowed(deps, signedIn, upstream)
+  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference }
+  const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, upstream, start))
+  return new Response(null, { status: 303, headers: { location: url.href, 'cache-control': 'no-store' } })
+}
+
+async function callback(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
+  const { upstream, connector } = connectable(deps, context)
+  const url = new URL(request.url)
+  const state = Params.from(url.searchParams).get('state')
+  const attempt = state === undefined ? undefined : await deps.store.takeAttempt(hash(state), deps.now())
+  if (state === undefined || attempt === undefined) throw new PageError(400, 'This connection was finished before, or took too long', 'Start again from your application or from your own page.')
+  const signedIn = await deps.sessions.current(request)
+  // One session from start to finish, one user, one upstream: an attempt that somebody else started, or that was meant
+  // for another upstream's callback, ends here and its code goes nowhere.
+  const same = signedIn !== undefined && signedIn.session.id === attempt.sessionId && signedIn.user.id === attempt.userId && attempt.upstream === upstream.id
+  if (!same) {
+    await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: attempt.userId, upstream: upstream.id, reference: attempt.reference, reason: 'finished in another session, or at another upstream' })
+    throw new PageError(403, 'This connection was started elsewhere', 'Start again from your application or from your own page, in this browser.')
+  }
+  const secrets = deps.sealer.open(attempt.secrets, ['connection_attempts', attempt.stateHash, 'secrets'])
+  // Only the query is taken from the request; the address it must have reached is our own.
+  const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
+  await connector.finish(answer, { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference }).catch((error: unknown) => failed(deps, error, upstream, attempt))
+  if (attempt.returnTo !== `/connections/${upstream.id}`) return new Response(null, { status: 303, headers: { location: attempt.returnTo, 'cache-control': 'no-store' } })
+  return page({
+    title: 'Connected',
+    body: html`<h1>${plain(upstream.name, 60)} is connected</h1>
+      <p>You can close this page and go on in your application.</p>
+      <p class="muted">You can end it at any time on <a href="/">your own page</a>.</p>`,
+  })
+}
+
+async function disconnect(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
+  const { upstream } = connectable(deps, context)
+  const { signedIn, params } = await postedForm(deps, request, `disconnect:${upstream.id}`)
+  const key = { userId: signedIn.user.id, upstream: upstream.id }
+  const event = { action: 'connection.deleted', outcome: 'success', subject: key.userId, upstream: key.upstream, reference: context.reference } as const
+  const done = await deps.store.disconnect(key, (record) => revocationOf(deps, record), deps.now(), event)
+  if (done) deps.revocationDue()
+  return new Response(null, { status: 303, headers: { location: localPath(params.get('continue')) } })
+}
+
+/** The credential moves, sealed anew, from its connection to the queue of what must be revoked. */
+function revocationOf({ vault, sealer }: ConnectionDeps, record: ConnectionRecord): PendingRevocation {
+  const id = newId('rev')
+  const credential = vault.open(record.userId, record.upstream, record.credential)
+  return { id, upstream: record.upstream, credential: sealer.seal(JSON.stringify(credential), ['pending_revocations', id, 'credential']), attempts: 0 }
+}
+
+async function postedForm(deps: ConnectionDeps, request: Request, purpose: string): Promise<{ signedIn: SignedIn; params: Params }> {
+  requireSameOrigin(request, deps.issuer)
+  const params = await Params.fromForm(request)
+  const signedIn = await deps.sessions.current(request)
+  if (signedIn === undefined) throw new PageError(401, 'You are signed out', 'Sign in on your own page, then try again.')
+  if (!checkCsrf(params.get('csrf'), signedIn.secret, purpose)) throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and try from there.', { reason: 'csrf' })
+  return { signedIn, params }
+}
+
+function connectable(deps: ConnectionDeps, context: RequestContext): { upstream: Upstream; connector: Required<Connector> } {
+  const upstream = deps.upstreams.find((candidate) => candidate.id === context.params['upstream'])
+  const connector = upstream === undefined ? undefined : deps.connector(upstream)
+  if (upstream === undefined || connector?.connect === undefined || connector.finish === undefined) {
+    throw new PageError(404, 'There is nothing to connect here', 'Check the address, or go back to your application.')
+  }
+  return { upstream, connector: connector as Required<Connector> }
+}
+
+function requireAllowed(deps: ConnectionDeps, { user }: SignedIn, upstream: Upstream): void {
+  if (!deps.mayConnect(user, upstream)) throw new PageError(403, 'You may not use this', 'No rule of your administrator lets you use this service. Ask them if that is a mistake.')
+}
+
+async function failed(deps: ConnectionDeps, error: unknown, upstream: Upstream, flow: { userId: string; reference: string }): Promise<never> {
+  if (!(error instanceof ConnectionRefused || error instanceof UpstreamUnavailable)) throw error
+  const reason = error instanceof ConnectionRefused ? error.reason : error.message
+  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: flow.userId, upstream: upstream.id, reference: flow.reference, reason })
+  const name = plain(upstream.name, 60)
+  if (error instanceof UpstreamUnavailable) throw new PageError(503, `${name} does not answer`, 'Please try again in a minute.', { cause: error, reason })
+  throw new PageError(502, `${name} could not be connected`, 'Try again. If it happens again, ask your administrator.', { cause: error, reason })
+}

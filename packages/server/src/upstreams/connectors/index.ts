@@ -1,0 +1,28 @@
+import type { ConnectorSettings, Upstream } from '../upstream.ts'
+import { apiKeyConnector } from './api-key.ts'
+import type { Connector } from './connector.ts'
+import { noneConnector } from './none.ts'
+import type { OAuthConnector } from './oauth/connector.ts'
+
+export type Connectors = (upstream: Upstream) => Connector
+
+type Make<Type> = (settings: Extract<ConnectorSettings, { readonly type: Type }>) => Connector
+
+/** Finds the connector of an upstream: a new kind is one file and one line. */
+export function connectors(oauth: OAuthConnector): Connectors {
+  const none = noneConnector()
+  const kinds: { readonly [Type in ConnectorSettings['type']]: Make<Type> } = {
+    none: () => none,
+    'api-key': apiKeyConnector,
+    oauth: () => oauth,
+  }
+  const made = new Map<string, Connector>()
+  return (upstream) => {
+    let connector = made.get(upstream.id)
+    if (connector === undefined) {
+      connector = (kinds[upstream.connector.type] as Make<ConnectorSettings['type']>)(upstream.connector)
+      made.set(upstream.id, connector)
+    }
+    return connector
+  }
+}

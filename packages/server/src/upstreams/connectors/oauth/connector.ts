@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto'
+import type { ChangeFeed } from '../../../audit/change.ts'
+import type { Recorder } from '../../../audit/event.ts'
+import type { Outbound } from '../../../http/outbound.ts'
+import type { Sealer } from '../../../keys/seal.ts'
+import { hash, newSecret } from '../../../oauth/secret.ts'
+import type { OAuthCredential, Vault } from '../../../vault/credential.ts'
+import type { ConnectionStore, PendingRevocation } from '../../connection-store.ts'
+import type { Upstream } from '../../upstream.ts'
+import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
+import { discovery } from './discovery.ts'
+import { exchange, type Party } from './exchange.ts'
+import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
+import { credentialCache } from './refresh.ts'
+
+const ATTEMPT_MS = 10 * 60_000
+
+export interface OAuthConnectorDeps {
+  readonly issuer: string
+  readonly outbound: Outbound
+  readonly sealer: Sealer
+  readonly vault: Vault
+  readonly store: ConnectionStore
+  readonly audit: Recorder
+  readonly feed: ChangeFeed
+  readonly now: () => number
+}
+
+/** Each user's own account, by OAuth: Lanyard is the client of the upstream's authorization server. */
+export interface OAuthConnector extends Required<Connector> {
+  /** Revokes a credential whose connection was ended. @throws when the server does not answer. */
+  revoke(upstream: Upstream, revocation: PendingRevocation): Promise<void>
+}
+
+/** What an attempt keeps, sealed, between the two halves of the flow. */
+interface AttemptSecrets {
+  readonly codeVerifier: string
+  readonly issuer: string
+  readonly clientId: string
+}
+
+export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
+  const found = discovery(deps.outbound, deps.now)
+  const server = exchange(deps.outbound, found, deps.now)
+  const registration: RegistrationDeps = { ...deps, discovery: found }
+  const party = async (upstream: Upstream): Promise<Party> => {
+    const discovered = await found.discover(upstream)
+    return { upstream, discovered, client: await upstreamClient(registration, upstream, discovered) }
+  }
+  const credentials = credentialCache({ ...deps, refresh: async (upstream, credential) => refreshAt(await party(upstream), credential) })
+
+  /** C-9, C-10: a credential is sent to the issuer that it came from and to no other. */
+  const refreshAt = async (at: Party, credential: OAuthCredential): Promise<OAuthCredential | undefined> => {
+    if (at.discovered.server.issuer !== credential.issuer) return undefined
+    try {
+      return await server.refresh(at, credential)
+    } catch (error) {
+      const forgotten = error instanceof ConnectionRefused && error.reason === 'server: invalid_client' && !isConfigured(at.upstream)
+      if (!forgotten) throw error
+      // The server lost our registration, and every grant of it: the next connection registers anew.
+      await deps.store.forgetClient(credential.issuer, at.upstream.id)
+      return undefined
+    }
+  }
+
+  return {
+    perUser: true,
+    credential: credentials.credential,
+    refused: credentials.refused,
+    connect: async (start) => beginAttempt(deps, await party(start.upstream), start),
+    async finish(callback, attempt) {
+      const at = await party(attempt.upstream)
+      const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
+      // RFC 9700 §4.4: the server that answers must be the one that was asked, as it was then.
+      if (at.discovered.server.issuer !== secrets.issuer || at.client.clientId !== secrets.clientId) throw new ConnectionRefused('the authorization server changed meanwhile')
+      const redirectUri = connectionRedirectUri(deps.issuer, attempt.upstream.id)
+      const credential = await server.redeem(at, callback, { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri })
+      await storeCredential(deps, attempt, credential)
+    },
+    async revoke(upstream, revocation) {
+      const credential = JSON.parse(deps.sealer.open(revocation.credential, ['pending_revocations', revocation.id, 'credential'])) as OAuthCredential
+      const at = await party(upstream)
+      if (at.discovered.server.issuer !== credential.issuer) return
+      if (credential.refreshToken !== undefined) await server.revoke(at, credential.refreshToken, 'refresh_token')
+      await server.revoke(at, credential.accessToken, 'access_token')
+    },
+  }
+}
+
+function isConfigured({ connector }: Upstream): boolean {
+  return connector.type === 'oauth' && connector.clientId !== undefined
+}
+
+async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, client }: Party, start: ConnectionStart): Promise<URL> {
+  const state = newSecret('lyd_st')
+  const secrets: AttemptSecrets = { codeVerifier: newSecret('lyd_st'), issuer: discovered.server.issuer, clientId: client.clientId }
+  const stateHash = hash(state)
+  await deps.store.addAttempt({
+    stateHash,
+    userId: start.userId,
+    upstream: upstream.id,
+    sessionId: start.sessionId,
+    secrets: deps.sealer.seal(JSON.stringify(secrets), ['connection_attempts', stateHash, 'secrets']),
+    returnTo: start.returnTo,
+    reference: start.reference,
+    expiresAt: deps.now() + ATTEMPT_MS,
+  })
+  await deps.audit.record({ action: 'connection.started', outcome: 'success', subject: start.userId, upstream: upstream.id, reference: start.reference })
+  const url = new URL(discovered.server.authorization_endpoint)
+  const scope = scopeFor(upstream, discovered.scope, discovered.server.scopes_supported)
+  const parameters = {
+    response_type: 'code',
+    client_id: client.clientId,
+    redirect_uri: connectionRedirectUri(deps.issuer, upstream.id),
+    state,
+    code_challenge: createHash('sha256').update(secrets.codeVerifier).digest('base64url'),
+    code_challenge_method: 'S256',
+    // C-7, RFC 8707 §2: always.
+    resource: discovered.resource,
+    ...(scope === '' ? {} : { scope }),
+  }
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
+  return url
+}
+
+/** C-16: configured scopes, else the discovered ones; C-14: `offline_access` where the server knows it. */
+function scopeFor({ connector }: Upstream, discovered: readonly string[], known: readonly string[] | undefined): string {
+  const wanted = connector.type === 'oauth' && connector.scopes !== undefined ? connector.scopes : discovered
+  const offline = known?.includes('offline_access') === true && !wanted.includes('offline_access') ? ['offline_access'] : []
+  return [...wanted, ...offline].join(' ')
+}
+
+async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attempt: ConnectionAttempt, credential: OAuthCredential): Promise<void> {
+  const key = { userId: attempt.userId, upstream: attempt.upstream.id }
+  await store.connect(key, vault.seal(key.userId, key.upstream, credential), now(), {
+    action: 'connection.created',
+    outcome: 'success',
+    subject: key.userId,
+    upstream: key.upstream,
+    reference: attempt.reference,
+    detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined },
+  })
+}

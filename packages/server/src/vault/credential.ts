@@ -1,0 +1,28 @@
+// Owns sealed upstream credentials: what they hold, and where they open. It does not fetch or refresh them.
+import type { Sealer } from '../keys/seal.ts'
+import type { Sealed } from '../oauth/secret.ts'
+
+/** What a connection's authorization server gave, and everything needed to refresh and revoke it there. */
+export interface OAuthCredential {
+  readonly accessToken: string
+  readonly refreshToken?: string
+  /** Milliseconds since the epoch; absent when the server did not say. */
+  readonly expiresAt?: number
+  readonly scope?: string
+  /** The issuer that it belongs to: it is sent nowhere else. */
+  readonly issuer: string
+}
+
+export interface Vault {
+  seal(userId: string, upstreamId: string, credential: OAuthCredential): Sealed
+  /** @throws SealError when the credential is not of this user and upstream. */
+  open(userId: string, upstreamId: string, sealed: Sealed): OAuthCredential
+}
+
+export function vault(sealer: Sealer): Vault {
+  const row = (userId: string, upstreamId: string): readonly string[] => ['connections', userId, upstreamId, 'credential']
+  return {
+    seal: (userId, upstreamId, credential) => sealer.seal(JSON.stringify(credential), row(userId, upstreamId)),
+    open: (userId, upstreamId, sealed) => JSON.parse(sealer.open(sealed, row(userId, upstreamId))) as OAuthCredential,
+  }
+}
