@@ -80,7 +80,7 @@ export function tokenIssuer({ issuer, keys, lifetimes, now }: IssuerOptions): Is
       return { token: keys.sign(claims, 'at+jwt'), expiresAt, jti }
     },
     refreshToken({ grantId, grantedAt, predecessor }) {
-      const family = predecessor === undefined ? newFamily() : familyOf(predecessor.token)
+      const family = familyOf(predecessor?.token ?? '') ?? newFamily()
       const token = `${newSecret('lyd_rt')}.${family}`
       const issuedAt = seconds()
       return {
@@ -103,11 +103,14 @@ function newFamily(): string {
   return newId('f').slice(2)
 }
 
-function familyOf(token: string): string {
-  return token.slice(token.lastIndexOf('.') + 1)
+const REFRESH_TOKEN = /^lyd_rt_[\w-]{43}\.([\w-]{22})$/
+
+function familyOf(token: string): string | undefined {
+  return REFRESH_TOKEN.exec(token)?.[1]
 }
 
-/** The hash under which the store knows the family of a refresh token. */
+/** The hash under which the store knows the family of a refresh token; of anything else, one that no family has. */
 export function hashFamily(token: string): Hashed {
-  return hash(`family ${familyOf(token)}`)
+  const family = familyOf(token)
+  return hash(family === undefined ? `none ${token}` : `family ${family}`)
 }

@@ -1,6 +1,7 @@
 // Redeeming a code: POST /token with grant_type=authorization_code, on two nodes over one database.
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
+import type { JSONWebKeySet } from 'jose'
 import { hash } from '../../src/oauth/secret.ts'
 import { rateLimit } from '../../src/http/rate-limit.ts'
 import { client, eachCluster, ISSUER, LIFETIMES, RESOURCE, resource, type Answer, type Cluster } from '../support/token-nodes.ts'
@@ -39,7 +40,7 @@ eachCluster('a code becomes an access token of RFC 9068 and a refresh token, in 
   const [head = '', body = '', signature = ''] = String(token).split('.')
   const header = JSON.parse(Buffer.from(head, 'base64url').toString()) as Record<string, unknown>
   assert.deepEqual({ alg: header['alg'], typ: header['typ'] }, { alg: 'ES256', typ: 'at+jwt' })
-  const jwks = (await cluster.nodes[1].get('/jwks')).body as { keys: { kid: string }[] }
+  const jwks = (await cluster.nodes[1].get('/jwks')).body as unknown as JSONWebKeySet
   const key = createPublicKey({ key: jwks.keys.find(({ kid }) => kid === header['kid'])!, format: 'jwk' })
   assert.ok(verify('sha256', Buffer.from(`${head}.${body}`), { key, dsaEncoding: 'ieee-p1363' }, Buffer.from(signature, 'base64url')))
   assert.match(String(refresh), /^lyd_rt_/)

@@ -33,6 +33,12 @@ export interface Choices {
   readonly connect: boolean
 }
 
+interface PostedForm {
+  readonly method?: string
+  readonly body?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 export interface BrowserOptions {
   /** Addresses that are not requested: the page returned has status 0 and this URL. */
   readonly stop?: (url: string) => boolean
@@ -43,7 +49,7 @@ export function browser(options: BrowserOptions = {}): Browser {
   const jar = new Map<string, Map<string, string>>()
   const visited: string[] = []
 
-  const go = async (url: string, init: RequestInit = {}): Promise<Page> => {
+  const go = async (url: string, init: PostedForm = {}): Promise<Page> => {
     let target = url
     let request = init
     for (let hops = 0; hops < 30; hops += 1) {

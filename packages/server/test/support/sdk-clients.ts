@@ -3,7 +3,6 @@ import { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@model
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { UnauthorizedError as UnauthorizedErrorV1 } from '@modelcontextprotocol/sdk/client/auth.js'
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { OAuthClientProvider as ProviderV1 } from '@modelcontextprotocol/sdk/client/auth.js'
 import type { OAuthClientProvider } from '@modelcontextprotocol/client'
 import type { MemoryProvider } from './oauth-clients.ts'
@@ -46,12 +45,12 @@ export async function connectV1(url: string, provider: MemoryProvider): Promise<
   const open = (): TransportV1 => new TransportV1(new URL(url), { authProvider: provider as unknown as ProviderV1 })
   const transport = open()
   try {
-    await client.connect(transport as Transport)
+    await client.connect(transport)
   } catch (error) {
     if (!(error instanceof UnauthorizedErrorV1)) throw error
     await transport.finishAuth(provider.callback().get('code') ?? '')
     client = new ClientV1({ name: 'flow', version: '1.0.0' })
-    await client.connect(open() as Transport)
+    await client.connect(open())
   }
   return {
     tools: async () => (await client.listTools()).tools.map((tool) => tool.name),

@@ -240,8 +240,8 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     now,
   })
   const app = router(made.routes, { issuer: ISSUER, hosts: [], clientAddress: () => '192.0.2.1', log: (line) => console.error(line) })
-  const ask = async (path: string, init: RequestInit & { headers?: Readonly<Record<string, string>> }): Promise<Answer> => {
-    const response = await app.request(`${ISSUER}${path}`, { ...init, headers: { host: new URL(ISSUER).host, ...init.headers } })
+  const ask = async (path: string, { headers, ...init }: Omit<RequestInit, 'headers'> & { headers?: Readonly<Record<string, string>> }): Promise<Answer> => {
+    const response = await app.request(`${ISSUER}${path}`, { ...init, headers: { host: new URL(ISSUER).host, ...headers } })
     const text = await response.text()
     return { status: response.status, headers: response.headers, text, body: text.startsWith('{') ? (JSON.parse(text) as Record<string, unknown>) : {} }
   }

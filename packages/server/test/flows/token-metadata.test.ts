@@ -1,0 +1,60 @@
+// What the authorization server says of itself: RFC 8414, OpenID Connect Discovery, JWKS.
+import assert from 'node:assert/strict'
+import { eachCluster, ISSUER } from '../support/token-nodes.ts'
+
+const ADDRESSES = ['', '/mcp', '/mcp/engineering'].flatMap((path) => [`/.well-known/oauth-authorization-server${path}`, `/.well-known/openid-configuration${path}`])
+
+eachCluster('every address of the metadata names the one issuer and what exists (AS-2, AS-3, AS-4, AS-8, RFC 8414 §2)', async (cluster) => {
+  for (const address of ADDRESSES) {
+    const answer = await cluster.nodes[0].get(address)
+    assert.equal(answer.status, 200, address)
+    assert.equal(answer.headers.get('content-type'), 'application/json')
+    assert.equal(answer.headers.get('access-control-allow-origin'), '*')
+    assert.equal(answer.body['issuer'], ISSUER)
+    assert.deepEqual(answer.body['code_challenge_methods_supported'], ['S256'])
+    assert.deepEqual(answer.body['response_types_supported'], ['code'])
+    assert.deepEqual(answer.body['grant_types_supported'], ['authorization_code', 'refresh_token'])
+    assert.equal(answer.body['authorization_response_iss_parameter_supported'], true)
+    assert.equal(answer.body['client_id_metadata_document_supported'], true)
+    assert.equal(answer.body['registration_endpoint'], `${ISSUER}/register`)
+    assert.deepEqual(answer.body['scopes_supported'], ['mcp.read', 'mcp.write'])
+    assert.equal(answer.text.includes('offline_access'), false)
+  }
+})
+
+eachCluster('OpenID discovery has what the specification requires, and promises no ID token (OpenID Connect Discovery §3)', async (cluster) => {
+  const { body } = await cluster.nodes[0].get('/.well-known/openid-configuration')
+  for (const member of ['authorization_endpoint', 'token_endpoint', 'jwks_uri']) assert.ok(URL.canParse(String(body[member])), member)
+  assert.deepEqual(body['subject_types_supported'], ['public'])
+  assert.deepEqual(body['id_token_signing_alg_values_supported'], ['ES256'])
+  assert.equal(body['request_uri_parameter_supported'], false)
+  assert.equal('userinfo_endpoint' in body, false)
+  assert.equal((body['scopes_supported'] as string[]).includes('openid'), false)
+})
+
+eachCluster('the endpoints that the metadata names answer', async (cluster) => {
+  const { body } = await cluster.nodes[0].get('/.well-known/oauth-authorization-server')
+  for (const member of ['token_endpoint', 'revocation_endpoint', 'introspection_endpoint']) {
+    const { status, body: error } = await cluster.nodes[0].post(String(body[member]).slice(ISSUER.length), { token: 'x', grant_type: 'x' })
+    assert.equal(status, 401, member)
+    assert.equal(error['error'], 'invalid_client')
+  }
+  assert.deepEqual(body['introspection_endpoint_auth_methods_supported'], ['client_secret_basic', 'client_secret_post', 'private_key_jwt'])
+  assert.equal((await cluster.nodes[0].get(String(body['jwks_uri']).slice(ISSUER.length))).status, 200)
+})
+
+eachCluster('the key set is public, may be kept for minutes, and holds no private member (RFC 7517 §8.5.1)', async (cluster) => {
+  const answer = await cluster.nodes[0].get('/jwks')
+  assert.equal(answer.headers.get('content-type'), 'application/jwk-set+json')
+  assert.equal(answer.headers.get('cache-control'), 'public, max-age=300')
+  const { keys } = answer.body as { keys: Record<string, unknown>[] }
+  assert.equal(keys.length, 2)
+  for (const key of keys) assert.equal('d' in key, false)
+  const etag = String(answer.headers.get('etag'))
+  assert.equal((await cluster.nodes[0].get('/jwks', { 'if-none-match': etag })).status, 304)
+  const [kid] = keys.map((key) => String(key['kid']))
+  await cluster.nodes[0].keys.revoke(kid ?? '')
+  const after = await cluster.nodes[0].get('/jwks', { 'if-none-match': etag })
+  assert.equal(after.status, 200)
+  assert.equal(after.text.includes(kid ?? ''), false)
+})
