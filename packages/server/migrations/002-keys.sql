@@ -8,3 +8,5 @@ CREATE TABLE signing_keys (
   since BIGINT NOT NULL
 );
 CREATE TABLE signing_key_setup (id INTEGER PRIMARY KEY);
+-- Whatever the code does: one key signs, and one comes next.
+CREATE UNIQUE INDEX signing_keys_current ON signing_keys (state) WHERE state IN ('active', 'next');

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, fchmodSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, statSync, unlinkSync, writeSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
 
@@ -14,10 +14,11 @@ export class KeySourceError extends Error {
 }
 
 const KEY_BYTES = 32
-const LINE = /^([a-z0-9-]{1,32}):([A-Za-z0-9_-]{43})$/
+// Standard base64 as well: what `openssl rand -base64 32` prints.
+const LINE = /^([a-z0-9-]{1,32}):([A-Za-z0-9+/_-]{43})=?$/
 
 /**
- * Reads key-encryption keys: `file:PATH` or `env:NAME`, one `id:base64url` per line; the first is current.
+ * Reads key-encryption keys: `file:PATH` or `env:NAME`, one `id:base64` (or base64url) per line; the first is current.
  *
  * @param generate makes a missing file with a new key, readable by its owner alone: for the embedded default.
  * @throws KeySourceError
@@ -33,35 +34,67 @@ export function readKeySource(source: string, generate: boolean, environment: No
 
 function readKeyFile(path: string, generate: boolean): string {
   try {
-    // Windows has no such mode bits.
-    if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0) {
-      throw new KeySourceError(`file:${path}: others can read this file; allow its owner alone (chmod 600)`)
-    }
-    return readFileSync(path, 'utf8')
+    return readPrivately(path)
   } catch (error) {
     if (error instanceof KeySourceError) throw error
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
-    if (!missing || !generate) throw new KeySourceError(`file:${path}: cannot be read`, { cause: error })
+    if (!isCode(error, 'ENOENT') || !generate) throw new KeySourceError(`file:${path}: cannot be read`, { cause: error })
   }
-  const line = `k1:${randomBytes(KEY_BYTES).toString('base64url')}\n`
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   try {
-    // `wx`: of two processes that start at once, one writes the key and the other reads it.
-    writeFileSync(path, line, { mode: 0o600, flag: 'wx' })
-    chmodSync(path, 0o600)
+    generateKeyFile(path)
+    return readPrivately(path)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    if (error instanceof KeySourceError) throw error
+    throw new KeySourceError(`file:${path}: cannot be written`, { cause: error })
+  }
+}
+
+function readPrivately(path: string): string {
+  // Windows has no such mode bits.
+  if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0) {
+    throw new KeySourceError(`file:${path}: others can read this file; allow its owner alone (chmod 600)`)
   }
   return readFileSync(path, 'utf8')
+}
+
+/** Complete or not there: of two processes that start at once one links its key, and both read that one. */
+function generateKeyFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const draft = `${path}.${randomBytes(6).toString('hex')}`
+  const file = openSync(draft, 'wx', 0o600)
+  try {
+    fchmodSync(file, 0o600)
+    // The identifier is as new as the key: what an earlier key sealed says that its key is missing.
+    writeSync(file, `k${randomBytes(3).toString('hex')}:${randomBytes(KEY_BYTES).toString('base64url')}\n`)
+    // What is sealed under it is synced to disk; the key must not be lost where that is kept.
+    fsyncSync(file)
+    linkSync(draft, path)
+    syncFolder(dirname(path))
+  } catch (error) {
+    if (!isCode(error, 'EEXIST')) throw error
+  } finally {
+    closeSync(file)
+    unlinkSync(draft)
+  }
+}
+
+function syncFolder(path: string): void {
+  if (process.platform === 'win32') return
+  const folder = openSync(path, 'r')
+  fsyncSync(folder)
+  closeSync(folder)
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
 }
 
 function parseKeys(text: string, source: string): readonly EncryptionKey[] {
   const lines = text.split(/\s+/).filter((line) => line !== '')
   const keys = lines.map((line): EncryptionKey => {
     const [, id, encoded] = LINE.exec(line) ?? []
-    const key = Buffer.from(encoded ?? '', 'base64url')
+    const key = Buffer.from(encoded ?? '', 'base64')
     if (id === undefined || key.length !== KEY_BYTES) {
-      throw new KeySourceError(`${source}: each line must be an identifier, a colon and 32 random bytes in base64url`)
+      throw new KeySourceError(`${source}: each line must be an identifier, a colon and 32 random bytes in base64, such as k1:$(openssl rand -base64 32)`)
     }
     if (new Set(key).size < 8) throw new KeySourceError(`${source}: the key ${id} is not random`)
     return { id, key }

@@ -21,8 +21,17 @@ export interface KeyStore {
   addFirst(keys: readonly KeyRecord[], events: readonly AuditEvent[]): Promise<boolean>
   /** Makes `next` active, retires `active`, adds a new `next`; false when another node was faster. */
   rotate(change: { readonly activeKid: string; readonly nextKid: string; readonly added: KeyRecord; readonly at: number }, events: readonly AuditEvent[]): Promise<boolean>
-  /** Ends a key at once on all nodes; false when there is no such key, or it was revoked before. */
-  revoke(kid: string, at: number, events: readonly AuditEvent[]): Promise<boolean>
-  /** Forgets retired keys since before `before`. */
+  /**
+   * Ends a key at once on all nodes; false when there is no such key, or it was revoked before. In the same transaction
+   * a revoked active key is replaced by the next one, and a next key that is gone by `added`: there is always one of each.
+   */
+  revoke(change: { readonly kid: string; readonly added: KeyRecord; readonly at: number }, events: (effect: RevocationEffect) => readonly AuditEvent[]): Promise<boolean>
+  /** Forgets retired and revoked keys since before `before`. */
   forgetRetired(before: number): Promise<void>
+}
+
+/** What a revocation changed besides: the key that signs from now on, and the one that is published for later. */
+export interface RevocationEffect {
+  readonly activated?: string
+  readonly added?: string
 }

@@ -43,8 +43,8 @@ export function sealer(keys: readonly EncryptionKey[]): Sealer {
       const key = byId.get(id)
       if (format !== FORMAT || rest.length > 0 || key === undefined) throw new SealError('the key of a sealed value is not among the key-encryption keys')
       const context = additionalData([FORMAT, id, ...row])
-      const dataKey = decrypt(key.key, Buffer.from(wrapped, 'base64url'), context)
-      return decrypt(dataKey, Buffer.from(body, 'base64url'), context).toString('utf8')
+      const dataKey = decrypt(key.key, decode(wrapped), context)
+      return decrypt(dataKey, decode(body), context).toString('utf8')
     },
     isOld: (sealed) => sealed.split('.')[1] !== current.id,
   }
@@ -82,7 +82,7 @@ export function stateSealer(keys: readonly EncryptionKey[]): StateSealer {
       const key = keys.find((candidate) => candidate.id === id)
       if (key === undefined || rest.length > 0) return undefined
       try {
-        const opened: unknown = JSON.parse(decrypt(keyFor(key, purpose), Buffer.from(body, 'base64url'), additionalData(context)).toString('utf8'))
+        const opened: unknown = JSON.parse(decrypt(keyFor(key, purpose), decode(body), additionalData(context)).toString('utf8'))
         if (!Array.isArray(opened) || typeof opened[0] !== 'number' || opened[0] <= now) return undefined
         return opened[1]
       } catch (error) {
@@ -102,6 +102,13 @@ function encrypt(key: Buffer, plaintext: Buffer, context: Buffer): Buffer {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(context)
   return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
+}
+
+/** One value, one spelling: unused bits, padding and foreign characters would make other strings of it that open as well. */
+function decode(text: string): Buffer {
+  const bytes = Buffer.from(text, 'base64url')
+  if (bytes.toString('base64url') !== text) throw new SealError('a sealed value was changed, or belongs to another place')
+  return bytes
 }
 
 function decrypt(key: Buffer, sealed: Buffer, context: Buffer): Buffer {

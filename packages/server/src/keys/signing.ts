@@ -1,7 +1,8 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign as signBytes, type KeyObject } from 'node:crypto'
 import { calculateJwkThumbprint, type JSONWebKeySet, type JWK, type JWTPayload } from 'jose'
+import type { AuditEvent } from '../audit/event.ts'
+import type { KeyRecord, KeyStore, RevocationEffect } from './key-store.ts'
 import type { Sealer } from './seal.ts'
-import type { KeyRecord, KeyStore } from './key-store.ts'
 
 /** The keys that sign access tokens, on this node: loaded from the store, followed when another node rotates them. */
 export interface KeyRing {
@@ -34,37 +35,52 @@ export interface KeyRingOptions {
   readonly now: () => number
 }
 
+/** Longer than any token lives (the configuration allows an hour at most): until then its key must verify, or say that it is revoked. */
+export const KEEP_ENDED_MS = 2 * 3600_000
+
 interface LoadedKey {
   readonly record: KeyRecord
   readonly publicJwk: JWK
   readonly publicKey: KeyObject
-  /** Opened for the active key alone. */
-  readonly privateKey: KeyObject | undefined
+}
+
+interface Signer {
+  readonly record: KeyRecord
+  readonly privateKey: KeyObject
 }
 
 /** Opens the key ring; the first start of an installation makes its keys. */
 export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
   const { store, now } = options
   let keys = new Map<string, LoadedKey>()
-  let active: LoadedKey | undefined
+  let signer: Signer | undefined
 
-  const load = async (): Promise<void> => {
-    const loaded = (await store.all()).map((record) => openKey(record, options.sealer))
-    keys = new Map(loaded.map((key) => [key.record.kid, key]))
-    active = loaded.find((key) => key.record.state === 'active')
+  const read = async (): Promise<void> => {
+    const records = await store.all()
+    // Public halves first: whatever happens to a private one, this node knows what was revoked.
+    keys = new Map(records.map((record) => [record.kid, openPublic(record)]))
+    const active = records.find((record) => record.state === 'active')
+    // A node that cannot open the new key yet goes on with the one before it, never with a revoked one.
+    const before = keys.get(signer?.record.kid ?? '')?.record.state
+    if (before === undefined || before === 'revoked') signer = undefined
+    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, options.sealer) }
+  }
+  // One after the other: an answer of the store that comes late never replaces a newer one.
+  let last: Promise<unknown> = Promise.resolve()
+  const load = (): Promise<void> => {
+    const loaded = last.then(read)
+    last = loaded.catch(() => undefined)
+    return loaded
   }
 
   const rotate = async (force: boolean): Promise<RotationResult> => {
     await load()
     const next = [...keys.values()].find((key) => key.record.state === 'next')
-    if (active === undefined || next === undefined) return 'raced'
+    if (signer === undefined || next === undefined) return 'raced'
     if (!force && now() - next.record.since < options.overlapMs) return 'too_early'
+    const active = signer.record.kid
     const added = await makeKey(options, 'next')
-    const events = [
-      { action: 'key.activated', outcome: 'success', detail: { kid: next.record.kid, retired: active.record.kid } },
-      { action: 'key.created', outcome: 'success', detail: { kid: added.kid } },
-    ] as const
-    const done = await store.rotate({ activeKid: active.record.kid, nextKid: next.record.kid, added, at: now() }, events)
+    const done = await store.rotate({ activeKid: active, nextKid: next.record.kid, added, at: now() }, [activated(next.record.kid, active), created(added.kid)])
     await load()
     return done ? 'rotated' : 'raced'
   }
@@ -72,13 +88,14 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
   await load()
   if (keys.size === 0) {
     const first = [await makeKey(options, 'active'), await makeKey(options, 'next')]
-    await store.addFirst(first, first.map((key) => ({ action: 'key.created', outcome: 'success', detail: { kid: key.kid } }) as const))
+    await store.addFirst(first, first.map(({ kid }) => created(kid)))
     await load()
   }
+  if (signer === undefined) throw new Error('there is no active signing key: the table signing_keys was changed by hand')
   return {
     sign(payload, typ) {
-      if (active?.privateKey === undefined) throw new Error('there is no active signing key')
-      return signJwt(payload, typ, active.record, active.privateKey)
+      if (signer === undefined) throw new Error('there is no active signing key')
+      return signJwt(payload, typ, signer)
     },
     publicKey(kid) {
       const found = keys.get(kid)
@@ -89,25 +106,42 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
     reload: load,
     rotate: ({ force }) => rotate(force),
     async revoke(kid) {
-      // A revoked active key must have a successor before it goes, or nothing could be signed.
-      if (active?.record.kid === kid) await rotate(true)
-      const done = await store.revoke(kid, now(), [{ action: 'key.revoked', outcome: 'success', detail: { kid } }])
+      const added = await makeKey(options, 'next')
+      const done = await store.revoke({ kid, added, at: now() }, (effect) => revocationEvents(kid, effect))
       await load()
       return done
     },
     list: () => store.all(),
     async maintain() {
-      if (active !== undefined && now() - active.record.since > options.rotateAfterMs) await rotate(false)
-      await store.forgetRetired(now() - options.overlapMs)
+      if (signer !== undefined && now() - signer.record.since > options.rotateAfterMs) await rotate(false)
+      await store.forgetRetired(now() - Math.max(options.overlapMs, KEEP_ENDED_MS))
     },
   }
 }
 
-function openKey(record: KeyRecord, sealer: Sealer): LoadedKey {
+function created(kid: string): AuditEvent {
+  return { action: 'key.created', outcome: 'success', detail: { kid } }
+}
+
+function activated(kid: string, retired: string): AuditEvent {
+  return { action: 'key.activated', outcome: 'success', detail: { kid, retired } }
+}
+
+function revocationEvents(kid: string, effect: RevocationEffect): readonly AuditEvent[] {
+  return [
+    { action: 'key.revoked', outcome: 'success', detail: { kid } },
+    ...(effect.activated === undefined ? [] : [activated(effect.activated, kid)]),
+    ...(effect.added === undefined ? [] : [created(effect.added)]),
+  ]
+}
+
+function openPublic(record: KeyRecord): LoadedKey {
   const publicJwk = JSON.parse(record.publicJwk) as JWK
-  const privateKey =
-    record.state === 'active' ? createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(record.kid))) as JWK, format: 'jwk' }) : undefined
-  return { record, publicJwk, publicKey: createPublicKey({ key: publicJwk, format: 'jwk' }), privateKey }
+  return { record, publicJwk, publicKey: createPublicKey({ key: publicJwk, format: 'jwk' }) }
+}
+
+function openPrivate(record: KeyRecord, sealer: Sealer): KeyObject {
+  return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(record.kid))) as JWK, format: 'jwk' })
 }
 
 async function makeKey(options: KeyRingOptions, state: 'active' | 'next'): Promise<KeyRecord> {
@@ -128,7 +162,7 @@ function row(kid: string): readonly string[] {
   return ['signing_keys', kid, 'private_jwk']
 }
 
-function signJwt(payload: JWTPayload, typ: string, record: KeyRecord, key: KeyObject): string {
+function signJwt(payload: JWTPayload, typ: string, { record, privateKey: key }: Signer): string {
   const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
   const input = `${encode({ alg: record.algorithm, typ, kid: record.kid })}.${encode(payload)}`
   // RFC 7518 §3.4: the signature is R and S side by side, not their DER form.

@@ -29,19 +29,24 @@ export function keyStore({ db, audit, changed }: StoreParts): KeyStore {
       }),
     rotate: ({ activeKid, nextKid, added, at }, events) =>
       db.transaction(async (tx) => {
-        const retired = await tx.query(`UPDATE signing_keys SET state = 'retired', since = $1 WHERE kid = $2 AND state = 'active' RETURNING kid`, [at, activeKid])
-        if (retired.length === 0) return false
-        await tx.query(`UPDATE signing_keys SET state = 'active', since = $1 WHERE kid = $2 AND state = 'next'`, [at, nextKid])
+        const { active, next } = await lockCurrent(tx)
+        if (active !== activeKid || next !== nextKid) return false
+        await setState(tx, activeKid, 'retired', at)
+        await setState(tx, nextKid, 'active', at)
         await insert(tx, added)
         await audit.append(tx, events)
         await changed(tx, { kind: 'signing-keys', key: nextKid, at })
         return true
       }),
-    revoke: (kid, at, events) =>
+    revoke: ({ kid, added, at }, events) =>
       db.transaction(async (tx) => {
+        const { active, next } = await lockCurrent(tx)
         const revoked = await tx.query(`UPDATE signing_keys SET state = 'revoked', since = $1 WHERE kid = $2 AND state <> 'revoked' RETURNING kid`, [at, kid])
         if (revoked.length === 0) return false
-        await audit.append(tx, events)
+        // Never without a key that signs, nor without one that will: nothing could be signed, or rotated, any more.
+        if (kid === active && next !== undefined) await setState(tx, next, 'active', at)
+        if (kid === active || kid === next) await insert(tx, added)
+        await audit.append(tx, events({ ...(kid === active && next !== undefined ? { activated: next } : {}), ...(kid === active || kid === next ? { added: added.kid } : {}) }))
         await changed(tx, { kind: 'key', key: kid, at })
         await changed(tx, { kind: 'signing-keys', key: kid, at })
         return true
@@ -50,6 +55,18 @@ export function keyStore({ db, audit, changed }: StoreParts): KeyStore {
       await db.query(`DELETE FROM signing_keys WHERE state IN ('retired', 'revoked') AND since < $1`, [before])
     },
   }
+}
+
+/** The keys in use; the singleton row is locked, so that changes of them wait for each other on all nodes. */
+async function lockCurrent(tx: Transaction): Promise<{ readonly active: string | undefined; readonly next: string | undefined }> {
+  await tx.query('UPDATE signing_key_setup SET id = 1 WHERE id = 1')
+  const rows = await tx.query<{ kid: string; state: string }>(`SELECT kid, state FROM signing_keys WHERE state IN ('active', 'next')`)
+  const kidOf = (state: KeyRecord['state']): string | undefined => rows.find((row) => row.state === state)?.kid
+  return { active: kidOf('active'), next: kidOf('next') }
+}
+
+async function setState(tx: Transaction, kid: string, state: KeyRecord['state'], at: number): Promise<void> {
+  await tx.query('UPDATE signing_keys SET state = $1, since = $2 WHERE kid = $3', [state, at, kid])
 }
 
 async function insert(tx: Transaction, key: KeyRecord): Promise<void> {
