@@ -27,7 +27,20 @@ CREATE INDEX audit_reference ON audit (reference);
 CREATE INDEX audit_subject ON audit (subject, at);
 
 -- sqlite
-CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, at BIGINT NOT NULL);
+CREATE TABLE changes (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  recorded_at BIGINT NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
+);
 -- postgres
-CREATE TABLE changes (seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, at BIGINT NOT NULL);
-CREATE INDEX changes_at ON changes (at);
+CREATE TABLE changes (
+  seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  recorded_at BIGINT NOT NULL DEFAULT (CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT))
+);
+-- By the clock of the database, whatever the nodes' clocks say.
+CREATE INDEX changes_recorded ON changes (recorded_at);

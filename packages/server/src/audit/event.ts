@@ -8,7 +8,7 @@ export type AuditAction =
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
   | 'user.disabled' | 'subject.revoked'
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
-  | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted'
+  | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
   | 'key.created' | 'key.activated' | 'key.revoked'
   | 'provider.degraded'

@@ -1,4 +1,4 @@
-import type { AuthorizationRequest, AuthorizeStore, PendingRequest, Progress } from '../authorize/authorize-store.ts'
+import type { AuthorizationRequest, AuthorizeStore, GrantSummary, PendingRequest, Progress } from '../authorize/authorize-store.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import { formatScope } from '../oauth/scope.ts'
@@ -22,6 +22,8 @@ interface GrantRow {
   readonly created_at: number
   readonly last_used_at: number
 }
+
+const SUMMARY = 'id, client_id, resource, scope, created_at, last_used_at'
 
 export function authorizeStore(parts: StoreParts): AuthorizeStore {
   return { ...requestVerbs(parts), ...consentVerbs(parts), ...grantVerbs(parts) }
@@ -94,7 +96,7 @@ function consentVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'findCons
   }
 }
 
-function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf' | 'revokeGrant'> {
+function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf' | 'endAccess'> {
   return {
     grantAuthorization: (requestId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
       db.transaction(async (tx) => {
@@ -127,28 +129,38 @@ function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'g
         return true
       }),
     async grantsOf(userId) {
-      const rows = await db.query<GrantRow>('SELECT id, client_id, resource, scope, created_at, last_used_at FROM grants WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id', [userId])
-      return rows.map((row) => ({
-        id: row.id,
-        clientId: row.client_id,
-        resource: row.resource,
-        scope: row.scope.split(' '),
-        createdAt: row.created_at,
-        lastUsedAt: row.last_used_at,
-      }))
+      const rows = await db.query<GrantRow>(`SELECT ${SUMMARY} FROM grants WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id`, [userId])
+      return rows.map(toSummary)
     },
-    revokeGrant: (grantId, userId, at, ...events) =>
+    endAccess: (grantId, userId, at, event) =>
       db.transaction(async (tx) => {
-        const [revoked] = await tx.query<GrantRow>(
-          'UPDATE grants SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at IS NULL RETURNING id, client_id, resource, scope, created_at, last_used_at',
-          [Math.floor(at / 1000), grantId, userId],
+        // The user stands in both statements: another person's grant is not there for them.
+        const rows = await tx.query<GrantRow>(
+          `UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL AND EXISTS (
+             SELECT 1 FROM grants named WHERE named.id = $3 AND named.user_id = $2 AND named.revoked_at IS NULL
+             AND named.client_id = grants.client_id AND named.resource = grants.resource)
+           RETURNING ${SUMMARY}`,
+          [Math.floor(at / 1000), userId, grantId],
         )
-        if (revoked === undefined) return false
-        await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, revoked.client_id, revoked.resource])
-        await audit.append(tx, events)
-        await changed(tx, { kind: 'grant', key: grantId, at })
+        const ended = rows.map(toSummary)
+        const [first] = ended
+        if (first === undefined) return false
+        await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, first.clientId, first.resource])
+        await audit.append(tx, ended.map(event))
+        for (const grant of ended) await changed(tx, { kind: 'grant', key: grant.id, at })
         return true
       }),
+  }
+}
+
+function toSummary(row: GrantRow): GrantSummary {
+  return {
+    id: row.id,
+    clientId: row.client_id,
+    resource: row.resource,
+    scope: row.scope.split(' '),
+    createdAt: row.created_at,
+    lastUsedAt: row.last_used_at,
   }
 }
 

@@ -1,5 +1,6 @@
 import type { AttemptRecord, ConnectionRecord, ConnectionState, ConnectionStore, PendingRevocation } from '../upstreams/connection-store.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
+import type { Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
 interface ConnectionRow {
@@ -20,6 +21,14 @@ interface AttemptRow {
   readonly return_to: string
   readonly reference: string
   readonly expires_at: number
+}
+
+interface RevocationRow {
+  readonly id: string
+  readonly user_id: string
+  readonly upstream: string
+  readonly credential: Sealed
+  readonly attempts: number
 }
 
 const COLUMNS = 'user_id, upstream, version, credential, state, connected_at'
@@ -68,7 +77,7 @@ function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionSto
     connect: ({ userId, upstream }, credential, now, ...events) =>
       db.transaction(async (tx) => {
         await tx.query(
-          `INSERT INTO connections (user_id, upstream, version, credential, state, connected_at, updated_at) VALUES ($1, $2, 1, $3, 'active', $4, $4)
+          `INSERT INTO connections (user_id, upstream, version, credential, state, connected_at, updated_at) VALUES ($1, $2, $4, $3, 'active', $4, $4)
            ON CONFLICT (user_id, upstream) DO UPDATE SET version = connections.version + 1, credential = excluded.credential, state = 'active',
              lease = NULL, lease_until = NULL, connected_at = excluded.connected_at, updated_at = excluded.updated_at`,
           [userId, upstream, credential, now],
@@ -76,11 +85,12 @@ function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionSto
         await audit.append(tx, events)
         await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
       }),
-    needReconnect: ({ userId, upstream }, version, now, ...events) =>
+    needReconnect: ({ userId, upstream }, { version, holder }, now, ...events) =>
       db.transaction(async (tx) => {
         const marked = await tx.query(
-          `UPDATE connections SET state = 'reconnect_needed', lease = NULL, updated_at = $1 WHERE user_id = $2 AND upstream = $3 AND version = $4 AND state = 'active' RETURNING version`,
-          [now, userId, upstream, version],
+          `UPDATE connections SET state = 'reconnect_needed', lease = NULL, lease_until = NULL, updated_at = $1
+           WHERE user_id = $2 AND upstream = $3 AND version = $4 AND state = 'active' AND lease IS NOT DISTINCT FROM $5 RETURNING version`,
+          [now, userId, upstream, version, holder ?? null],
         )
         if (marked.length === 0) return false
         await audit.append(tx, events)
@@ -119,29 +129,37 @@ function refreshVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore,
   }
 }
 
-function revocationVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'disconnect' | 'claimRevocations' | 'endRevocation'> {
+function revocationVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'disconnect' | 'addRevocation' | 'claimRevocations' | 'endRevocation'> {
+  const add = async (on: Pick<Transaction, 'query'>, { id, userId, upstream, credential }: PendingRevocation, now: number): Promise<void> => {
+    await on.query('INSERT INTO pending_revocations (id, user_id, upstream, credential, attempts, not_before) VALUES ($1, $2, $3, $4, 0, $5)', [id, userId, upstream, credential, now])
+  }
   return {
     disconnect: ({ userId, upstream }, revocation, now, ...events) =>
       db.transaction(async (tx) => {
         const [row] = await tx.query<ConnectionRow>(`DELETE FROM connections WHERE user_id = $1 AND upstream = $2 RETURNING ${COLUMNS}`, [userId, upstream])
         if (row === undefined) return false
         const pending = revocation(toRecord(row))
-        await tx.query('INSERT INTO pending_revocations (id, upstream, credential, attempts, not_before) VALUES ($1, $2, $3, 0, $4)', [pending.id, upstream, pending.credential, now])
+        if (pending !== undefined) await add(tx, pending, now)
         await audit.append(tx, events)
         await changed(tx, { kind: 'connection', key: `${userId} ${upstream}`, at: now })
         return true
       }),
-    async claimRevocations(now, retryAt, limit) {
-      return db.query<{ id: string; upstream: string; credential: Sealed; attempts: number }>(
-        `UPDATE pending_revocations SET attempts = attempts + 1, not_before = $1
-         WHERE id IN (SELECT id FROM pending_revocations WHERE not_before <= $2 ORDER BY not_before LIMIT $3) AND not_before <= $2
-         RETURNING id, upstream, credential, attempts`,
-        [retryAt, now, limit],
-      ) satisfies Promise<readonly PendingRevocation[]>
+    addRevocation: (pending, now) => add(db, pending, now),
+    async claimRevocations(now, { firstRetryMs, limit }) {
+      // PostgreSQL asks the last condition again once it holds the row's lock: of two nodes, the second finds it claimed.
+      const rows = await db.query<RevocationRow>(
+        `UPDATE pending_revocations SET attempts = attempts + 1, not_before = CAST($1 AS BIGINT) + (CAST($2 AS BIGINT) << attempts)
+         WHERE id IN (SELECT id FROM pending_revocations WHERE not_before <= $1 ORDER BY not_before LIMIT $3) AND not_before <= $1
+         RETURNING id, user_id, upstream, credential, attempts`,
+        [now, firstRetryMs, limit],
+      )
+      return rows.map(({ user_id: userId, ...row }) => ({ ...row, userId }))
     },
-    async endRevocation(id) {
-      await db.query('DELETE FROM pending_revocations WHERE id = $1', [id])
-    },
+    endRevocation: (id, ...events) =>
+      db.transaction(async (tx) => {
+        const ended = await tx.query('DELETE FROM pending_revocations WHERE id = $1 RETURNING id', [id])
+        if (ended.length > 0) await audit.append(tx, events)
+      }),
   }
 }
 
@@ -161,8 +179,8 @@ function clientVerbs({ db }: StoreParts): Pick<ConnectionStore, 'findClient' | '
       ])
       return (await find(issuer, upstream)) ?? registration
     },
-    async forgetClient(issuer, upstream) {
-      await db.query('DELETE FROM upstream_clients WHERE issuer = $1 AND upstream = $2', [issuer, upstream])
+    async forgetClient(issuer, upstream, registration) {
+      await db.query('DELETE FROM upstream_clients WHERE issuer = $1 AND upstream = $2 AND registration = $3', [issuer, upstream, registration])
     },
   }
 }

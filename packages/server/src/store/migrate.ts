@@ -31,9 +31,25 @@ export async function migrate(db: Database): Promise<readonly string[]> {
   return applied
 }
 
+/** The files that `migrate` would apply now; it writes nothing. */
+export async function pendingMigrations(db: Database): Promise<readonly string[]> {
+  const names = (await readdir(DIRECTORY)).filter((file) => file.endsWith('.sql')).sort()
+  const table =
+    db.dialect === 'sqlite'
+      ? "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'"
+      : "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migrations'"
+  if ((await db.query(table)).length === 0) return names
+  const applied = new Set((await db.query<{ name: string }>('SELECT name FROM migrations')).map((row) => row.name))
+  return names.filter((name) => !applied.has(name))
+}
+
 /** Of nodes that start at once, one migrates and the others wait: SQLite has one writer, PostgreSQL this lock. */
 async function lock(tx: Transaction): Promise<void> {
-  if (tx.dialect === 'postgres') await tx.query('SELECT pg_advisory_xact_lock(5021834)')
+  if (tx.dialect !== 'postgres') return
+  // A migration, and waiting for another node's, may take longer than a request.
+  await tx.query('SET LOCAL statement_timeout = 0')
+  await tx.query('SET LOCAL idle_in_transaction_session_timeout = 0')
+  await tx.query('SELECT pg_advisory_xact_lock(5021834)')
 }
 
 /** Statements end with `;` at the end of a line; a line `-- sqlite` or `-- postgres` before one keeps it to that dialect. */

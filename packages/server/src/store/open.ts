@@ -23,20 +23,31 @@ export interface StoreOptions {
   readonly maxTokenLifetimeMs: number
 }
 
-/** Opens the database that a URL names, without its schema: `sqlite:PATH` or `postgres://…`. */
-export function openDatabase(url: string): Database {
-  if (!url.startsWith('sqlite:')) return openPostgres(url)
-  const path = url.slice('sqlite:'.length)
-  if (path !== ':memory:') makePrivate(path)
-  return openSqlite(path)
+/** The store cannot be opened: the message says which one and why, without the credentials of its URL. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
 }
 
-/** Opens the store: schema up to date, changes of other nodes followed. */
+/** Opens the database that a URL names, without its schema: `sqlite:PATH` or `postgres://…`. @throws StoreError */
+export function openDatabase(url: string): Database {
+  try {
+    if (!url.startsWith('sqlite:')) return openPostgres(url)
+    const path = url.slice('sqlite:'.length)
+    if (path !== ':memory:') makePrivate(path)
+    return openSqlite(path)
+  } catch (error) {
+    throw storeError(url, error)
+  }
+}
+
+/** Opens the store: schema up to date, changes of other nodes followed. @throws StoreError */
 export async function openStore(url: string, options: StoreOptions): Promise<Store> {
   const db = openDatabase(url)
+  let running: RunningFeed | undefined
   try {
     await migrate(db)
     const feed = await changeFeed(db, options.now)
+    running = feed
     const stopListening = await listen(db, (change) => feed.deliver(change))
     return {
       db,
@@ -52,9 +63,18 @@ export async function openStore(url: string, options: StoreOptions): Promise<Sto
       },
     }
   } catch (error) {
+    running?.close()
     await db.close()
-    throw error
+    throw storeError(url, error)
   }
+}
+
+/** A URL that no parser reads stands in the parser's error, with its password: then that error is not kept as the cause. */
+function storeError(url: string, error: unknown): StoreError {
+  if (error instanceof TypeError && 'input' in error) return new StoreError('store: the postgres:// URL cannot be read (write special characters of the password as %XX)')
+  const name = url.startsWith('sqlite:') ? url : `postgres://${/@([^/?#@]*)/.exec(url)?.[1] ?? ''}`
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : ''
+  return new StoreError(`store ${name}: ${error instanceof Error ? error.message : 'cannot be opened'}${code}`, { cause: error })
 }
 
 /** PostgreSQL announces changes at once; where it cannot, polling finds them. */

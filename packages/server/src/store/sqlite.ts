@@ -6,9 +6,10 @@ import type { Database, Transaction, Value } from './database.ts'
  *
  * @param path a file, or `:memory:`
  */
-export function openSqlite(path: string): Database {
-  const connection = new DatabaseSync(path)
-  connection.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000')
+export function openSqlite(path: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): Database {
+  const connection = new DatabaseSync(path, { readOnly })
+  if (!readOnly) connection.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
+  connection.exec('PRAGMA busy_timeout = 5000')
   const statements = new Map<string, Prepared>()
   // One connection, so one transaction at a time: everything else waits for its end.
   let last: Promise<unknown> = Promise.resolve()
@@ -31,9 +32,14 @@ export function openSqlite(path: string): Database {
 
   const transaction = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
     const committed: (() => void)[] = []
+    let over = false
     const tx: Transaction = {
       dialect: 'sqlite',
-      query: async <Row extends object>(sql: string, params: readonly Value[] = []) => run<Row>(sql, params),
+      query: async <Row extends object>(sql: string, params: readonly Value[] = []) => {
+        // What comes after the end would be outside of every transaction.
+        if (over) throw new Error('the transaction is over')
+        return run<Row>(sql, params)
+      },
       onCommit: (listener) => committed.push(listener),
     }
     connection.exec('BEGIN IMMEDIATE')
@@ -44,6 +50,8 @@ export function openSqlite(path: string): Database {
     } catch (error) {
       if (connection.isTransaction) connection.exec('ROLLBACK')
       throw error
+    } finally {
+      over = true
     }
     for (const listener of committed) listener()
     return result
