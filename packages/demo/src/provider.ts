@@ -116,7 +116,8 @@ async function interact(provider: Provider, name: string, request: IncomingMessa
   if (request.method === 'POST') {
     const login = new URLSearchParams(await readBody(request)).get('login') ?? ''
     if (personById(login) !== undefined) {
-      await provider.interactionFinished(request, response, { login: { accountId: login, amr: ['pwd'] } }, { mergeWithLastSubmission: false })
+      // Native clients are asked for consent whatever was granted before: picking a person is that, too.
+      await provider.interactionFinished(request, response, { login: { accountId: login, amr: ['pwd'] }, consent: {} }, { mergeWithLastSubmission: false })
       return
     }
   }

@@ -1,6 +1,7 @@
 // Owns the command line: arguments in, exit code out. What a command does lives in the rooms it calls.
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/load.ts'
+import { StartError } from '../main.ts'
 import { check } from './check.ts'
 import { demo } from './demo.ts'
 import { keysList, keysRevoke, keysRotate } from './keys.ts'
@@ -54,9 +55,9 @@ async function main(): Promise<void> {
     } else if (error instanceof ConfigError) {
       console.error(error.message)
       process.exitCode = 2
-    } else if (error instanceof CommandFailed) {
+    } else if (error instanceof CommandFailed || error instanceof StartError) {
       console.error(error.message)
-      process.exitCode = 1
+      process.exitCode = error instanceof StartError && error.isConfiguration ? 2 : 1
     } else {
       throw error
     }

@@ -4,7 +4,8 @@ import { hash } from '../oauth/secret.ts'
 import type { Client } from './client.ts'
 import type { ClientStore } from './client-store.ts'
 
-const ALGORITHMS = ['ES256', 'ES384', 'EdDSA', 'Ed25519', 'PS256', 'RS256']
+/** The algorithms of client assertions. */
+export const ASSERTION_ALGORITHMS: readonly string[] = ['ES256', 'ES384', 'EdDSA', 'Ed25519', 'PS256', 'RS256']
 const MAX_LIFETIME_S = 300
 const SKEW_S = 30
 const JWKS_FRESH_MS = 5 * 60_000
@@ -47,7 +48,7 @@ async function verifySignature(assertion: string, client: Client, deps: Assertio
   const keys = client.jwks ?? (client.jwksUri === undefined ? undefined : await remoteKeys(client.jwksUri, kid, deps))
   if (keys === undefined) return client.jwksUri === undefined ? 'no keys' : 'keys cannot be fetched'
   try {
-    const options = { algorithms: ALGORITHMS, currentDate: new Date(deps.now()), clockTolerance: SKEW_S }
+    const options = { algorithms: [...ASSERTION_ALGORITHMS], currentDate: new Date(deps.now()), clockTolerance: SKEW_S }
     return (await jwtVerify(assertion, createLocalJWKSet(keys), options)).payload
   } catch (error) {
     if (error instanceof errors.JWTExpired) return 'lifetime'

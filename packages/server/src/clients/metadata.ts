@@ -20,7 +20,8 @@ export interface ClientMetadata {
   readonly softwareId?: string
 }
 
-const METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']
+/** How clients may authenticate. */
+export const CLIENT_AUTH_METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']
 const MAX_REDIRECT_URIS = 32
 const MAX_TEXT = 2000
 
@@ -97,7 +98,7 @@ function usableRedirectUris(uris: readonly string[], applicationType: string | u
 function authMethods(given: z.output<typeof shape>, rules: MetadataRules): readonly ClientAuthMethod[] {
   const named = [given.token_endpoint_auth_method ?? [], given.token_endpoint_auth_methods_supported ?? []].flat()
   const wanted = named.length === 0 ? [rules.defaultMethod] : named
-  const known = METHODS.filter((method) => wanted.includes(method) && (rules.allowSecrets || !method.startsWith('client_secret')))
+  const known = CLIENT_AUTH_METHODS.filter((method) => wanted.includes(method) && (rules.allowSecrets || !method.startsWith('client_secret')))
   if (known.length === 0) throw new OAuthError('invalid_client_metadata', 'token_endpoint_auth_method is not supported')
   return known
 }

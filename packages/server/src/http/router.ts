@@ -18,7 +18,7 @@ export interface RouterSettings {
 
 /** What the Node server passes along with a request. */
 export interface Bindings {
-  readonly incoming?: { readonly socket?: { readonly remoteAddress?: string } }
+  readonly incoming?: { readonly socket?: { readonly remoteAddress?: string | undefined } }
 }
 
 /** Probes reach a node by its own address. */

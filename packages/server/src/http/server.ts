@@ -1,14 +1,18 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
+import type { Bindings } from './router.ts'
 
 export interface ServerOptions {
   /** `ADDRESS:PORT`. */
   readonly listen: string
-  readonly fetch: (request: Request, env: unknown) => Response | Promise<Response>
-  /** Answers `/mcp` and everything below it, on Node's own request and response. */
+  readonly fetch: (request: Request, env: Bindings) => Response | Promise<Response>
+  /** Answers `/mcp` and `/mcp/{profile}`, on Node's own request and response. */
   readonly mcp: (request: IncomingMessage, response: ServerResponse) => Promise<void>
 }
+
+/** The data plane is `/mcp` and one segment below it; metadata and whatever else lies deeper are ordinary routes. */
+const MCP_PATH = /^\/mcp(?:\/[^/?#]+)?(?:\?|$)/
 
 export interface RunningServer {
   readonly address: string
@@ -20,8 +24,7 @@ export interface RunningServer {
 export async function listen(options: ServerOptions): Promise<RunningServer> {
   const answer = getRequestListener((request, env) => options.fetch(request, env), { overrideGlobalObjects: false })
   const server = createServer({ headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 65_000, maxHeaderSize: 32 * 1024 }, (request, response) => {
-    const path = request.url ?? '/'
-    const work = path === '/mcp' || path.startsWith('/mcp/') || path.startsWith('/mcp?') ? options.mcp(request, response) : answer(request, response)
+    const work = MCP_PATH.test(request.url ?? '/') ? options.mcp(request, response) : answer(request, response)
     Promise.resolve(work).catch(() => response.destroy())
   })
   const { host, port } = splitAddress(options.listen)
@@ -41,7 +44,10 @@ function splitAddress(listen: string): { host: string; port: number } {
 async function drain(server: Server, graceMs: number): Promise<void> {
   const ended = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
+  // A connection that becomes idle later than now would keep the server open until its keep-alive ends.
+  const sweep = setInterval(() => server.closeIdleConnections(), 100)
   const timer = setTimeout(() => server.closeAllConnections(), graceMs)
   await ended
+  clearInterval(sweep)
   clearTimeout(timer)
 }

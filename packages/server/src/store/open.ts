@@ -69,12 +69,17 @@ export async function openStore(url: string, options: StoreOptions): Promise<Sto
   }
 }
 
+/** The URL of a store without its credentials. */
+export function storeName(url: string): string {
+  return url.startsWith('sqlite:') ? url : `postgres://${/@([^/?#@]*)/.exec(url)?.[1] ?? ''}`
+}
+
 /** A URL that no parser reads stands in the parser's error, with its password: then that error is not kept as the cause. */
-function storeError(url: string, error: unknown): StoreError {
+export function storeError(url: string, error: unknown): StoreError {
+  if (error instanceof StoreError) return error
   if (error instanceof TypeError && 'input' in error) return new StoreError('store: the postgres:// URL cannot be read (write special characters of the password as %XX)')
-  const name = url.startsWith('sqlite:') ? url : `postgres://${/@([^/?#@]*)/.exec(url)?.[1] ?? ''}`
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : ''
-  return new StoreError(`store ${name}: ${error instanceof Error ? error.message : 'cannot be opened'}${code}`, { cause: error })
+  return new StoreError(`store ${storeName(url)}: ${error instanceof Error ? error.message : 'cannot be opened'}${code}`, { cause: error })
 }
 
 /** PostgreSQL announces changes at once; where it cannot, polling finds them. */

@@ -3,20 +3,12 @@ import type { Route } from '../http/route.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import { authorizationServerMetadata, openidConfiguration, type MetadataFacts } from '../oauth/metadata.ts'
 
-export interface PublishedMetadata {
-  /** RFC 8414: the gateway answers with it below `/mcp/…/.well-known/oauth-authorization-server` as well. */
-  authorizationServer(): Record<string, unknown>
-  /** OpenID Connect Discovery: likewise below `/mcp/…/.well-known/openid-configuration`. */
-  openidConfiguration(): Record<string, unknown>
-  readonly routes: readonly Route[]
-}
-
 export type MetadataSettings = Omit<MetadataFacts, 'signingAlgorithms'>
 
 const MAX_AGE = 300
 
 /** Publishes the authorization server's metadata and public keys. There is one issuer, whatever address it is asked at. */
-export function publishedMetadata(settings: MetadataSettings, keys: Pick<KeyRing, 'jwks'>): PublishedMetadata {
+export function metadataRoutes(settings: MetadataSettings, keys: Pick<KeyRing, 'jwks'>): readonly Route[] {
   const facts = (): MetadataFacts => ({ ...settings, signingAlgorithms: [...new Set(keys.jwks().keys.flatMap(({ alg }) => alg ?? []))] })
   const authorizationServer = (): Record<string, unknown> => authorizationServerMetadata(facts())
   const openid = (): Record<string, unknown> => openidConfiguration(facts())
@@ -28,17 +20,19 @@ export function publishedMetadata(settings: MetadataSettings, keys: Pick<KeyRing
     cors: true,
     respond: (request) => cacheable(request, content(), 'application/json'),
   })
-  // AS-2: RFC 8414 §3.1 inserts the path of what a client takes for the issuer: older ones take the address of the MCP endpoint.
-  const inserted = (name: string, content: () => object): Route[] => ['', '/mcp', '/mcp/:profile'].map((path) => document(`/.well-known/${name}${path}`, content))
-  return {
-    authorizationServer,
-    openidConfiguration: openid,
-    routes: [
-      ...inserted('oauth-authorization-server', authorizationServer),
-      ...inserted('openid-configuration', openid),
-      { ...document('/jwks', () => keys.jwks()), respond: (request) => cacheable(request, keys.jwks(), 'application/jwk-set+json') },
-    ],
-  }
+  return [
+    ...addresses('oauth-authorization-server').map((path) => document(path, authorizationServer)),
+    ...addresses('openid-configuration').map((path) => document(path, openid)),
+    { ...document('/jwks', () => keys.jwks()), respond: (request) => cacheable(request, keys.jwks(), 'application/jwk-set+json') },
+  ]
+}
+
+/**
+ * AS-2: RFC 8414 §3.1 inserts the path of what a client takes for the issuer, OpenID Connect Discovery §4 appends to it;
+ * older clients take the address of the MCP endpoint for the issuer.
+ */
+function addresses(name: string): readonly string[] {
+  return [`/.well-known/${name}`, `/.well-known/${name}/mcp`, `/.well-known/${name}/mcp/:profile`, `/mcp/:profile/.well-known/${name}`]
 }
 
 /** For five minutes, and then by entity tag: a rotated key is published longer than that before it signs. */

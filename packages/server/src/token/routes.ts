@@ -13,7 +13,7 @@ import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
-import { publishedMetadata, type MetadataSettings, type PublishedMetadata } from './metadata.ts'
+import { metadataRoutes, type MetadataSettings } from './metadata.ts'
 import { revocationEndpoint } from './revoke.ts'
 import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
@@ -44,7 +44,8 @@ export interface TokenOptions {
 export interface Tokens {
   readonly routes: readonly Route[]
   readonly verifier: AccessTokenVerifier
-  readonly metadata: PublishedMetadata
+  /** The grant types that clients may register for. */
+  readonly grantTypes: readonly string[]
   /** Forgets what is of no use any more: to be called every few minutes, on any node. */
   maintain(): Promise<void>
 }
@@ -57,11 +58,12 @@ export function tokens(options: TokenOptions): Tokens {
   const { issuer, now, store } = options
   const grants = grantTypes(options)
   const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options) })
-  const metadata = publishedMetadata({ ...options.metadata, issuer, grantTypes: grants.map(({ type }) => type) }, options.keys)
+  const names = grants.map(({ type }) => type)
+  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names }, options.keys)
   return {
-    routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata.routes],
+    routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
     verifier: accessTokenVerifier(options),
-    metadata,
+    grantTypes: names,
     async maintain() {
       const at = Math.floor(now() / 1000)
       await store.prune({ usedBefore: at - KEEP_USED, expiredBefore: at })

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict'
 import { eachCluster, ISSUER } from '../support/token-nodes.ts'
 
-const ADDRESSES = ['', '/mcp', '/mcp/engineering'].flatMap((path) => [`/.well-known/oauth-authorization-server${path}`, `/.well-known/openid-configuration${path}`])
+const DOCUMENTS = ['oauth-authorization-server', 'openid-configuration']
+const INSERTED = ['', '/mcp', '/mcp/engineering'].flatMap((path) => DOCUMENTS.map((name) => `/.well-known/${name}${path}`))
+const ADDRESSES = [...INSERTED, ...DOCUMENTS.map((name) => `/mcp/engineering/.well-known/${name}`)]
 
 eachCluster('every address of the metadata names the one issuer and what exists (AS-2, AS-3, AS-4, AS-8, RFC 8414 §2)', async (cluster) => {
   for (const address of ADDRESSES) {

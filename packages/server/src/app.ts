@@ -1,0 +1,294 @@
+// Owns the wiring: every room's factory is called here once, with what it needs, and all routes meet in one table. It
+// does nothing by itself and decides nothing.
+import { authorizeRoutes } from './authorize/endpoint.ts'
+import { homeRoutes } from './authorize/home.ts'
+import { ASSERTION_ALGORITHMS } from './clients/assertion.ts'
+import { clientAuthentication } from './clients/authentication.ts'
+import { metadataDocuments } from './clients/metadata-document.ts'
+import { CLIENT_AUTH_METHODS } from './clients/metadata.ts'
+import { registrationRoutes } from './clients/registration.ts'
+import { clients } from './clients/registry.ts'
+import type { Config } from './config/load.ts'
+import { introspectors, preRegisteredClients, profileSettings, providerSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { gateway } from './gateway/gateway.ts'
+import { clientAddress } from './http/address.ts'
+import { assetRoutes } from './http/assets.ts'
+import { cookies } from './http/cookies.ts'
+import { healthRoutes } from './http/health.ts'
+import type { Outbound } from './http/outbound.ts'
+import { rateLimit, type RateLimit } from './http/rate-limit.ts'
+import type { Route } from './http/route.ts'
+import { router, type RouterSettings } from './http/router.ts'
+import type { ServerOptions } from './http/server.ts'
+import { flows } from './identity/flow.ts'
+import { login } from './identity/login.ts'
+import { identityProviders } from './identity/providers/index.ts'
+import { recheck } from './identity/recheck.ts'
+import { sessions } from './identity/sessions.ts'
+import type { Sealer, StateSealer } from './keys/seal.ts'
+import type { KeyRing } from './keys/signing.ts'
+import { policy } from './policy/policy.ts'
+import { authorizeStore } from './store/authorize.ts'
+import { clientStore } from './store/clients.ts'
+import { connectionStore } from './store/connections.ts'
+import type { Store } from './store/open.ts'
+import { tokenStore } from './store/tokens.ts'
+import { identityStore } from './store/users.ts'
+import { tokens, type Tokens } from './token/routes.ts'
+import { connectionRoutes, connections } from './upstreams/connection-routes.ts'
+import { connectors } from './upstreams/connectors/index.ts'
+import { oauthConnector } from './upstreams/connectors/oauth/connector.ts'
+import { profiles } from './upstreams/profiles.ts'
+import { revoker } from './upstreams/revoker.ts'
+import { vault } from './vault/credential.ts'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+/** One address may stand for a whole company: what guards against floods is this many times what one client may do. */
+const FLOOD_FACTOR = 100
+/** Registrations that nobody used for this long, and that hold no grant, are forgotten. */
+const UNUSED_CLIENT_MS = 90 * DAY_MS
+
+export interface AppDeps {
+  readonly config: Config
+  readonly store: Store
+  readonly keys: KeyRing
+  readonly sealer: Sealer
+  readonly state: StateSealer
+  readonly outbound: Outbound
+  readonly log: RouterSettings['log']
+  readonly now: () => number
+}
+
+export interface App extends Pick<ServerOptions, 'fetch' | 'mcp'> {
+  /** The route table: everything that is answered besides the MCP endpoints. */
+  readonly routes: readonly Route[]
+  /** Forgets what is over and rotates what is due: to be called every few minutes, on any node. */
+  maintain(): Promise<void>
+  /** Revokes at their providers the credentials of ended connections: to be called more often. */
+  revokeDue(): Promise<void>
+  /** Ends the open streams of the MCP endpoints. */
+  close(): void
+}
+
+export function app(deps: AppDeps): App {
+  const ground = groundFloor(deps)
+  const applications = clientRoom(ground)
+  const people = identityRoom(ground)
+  const accounts = upstreamRoom(ground, people)
+  const token = tokenRoom(ground, applications, people)
+  const plane = dataPlane(ground, accounts, token)
+  const routes = [
+    ...healthRoutes({ unready: () => unready(deps.store) }),
+    ...assetRoutes(),
+    ...people.login.routes,
+    ...authorizeRoom(ground, applications, people, accounts),
+    ...token.routes,
+    ...registrationRoom(ground, token),
+    ...accounts.routes,
+    ...plane.routes,
+  ]
+  const { issuer, hosts } = deps.config
+  const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
+  deps.store.feed.subscribe((change) => {
+    // A reload that fails is made up for by the next maintenance; a revoked key is refused by its cutoff meanwhile.
+    if (change.kind === 'signing-keys') inBackground(deps, 'reload of the signing keys', () => deps.keys.reload())
+  })
+  return {
+    routes,
+    fetch: (request, env) => hono.fetch(request, env),
+    mcp: (request, response) => plane.handle(request, response),
+    maintain: () => maintain(ground, token),
+    revokeDue: accounts.revokeDue,
+    close: () => plane.close(),
+  }
+}
+
+type Ground = ReturnType<typeof groundFloor>
+
+/** What most rooms stand on. */
+function groundFloor(deps: AppDeps) {
+  const { config, store, now } = deps
+  const upstreams = upstreamSettings(config)
+  const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
+  return {
+    ...deps,
+    issuer: config.issuer,
+    audit: store.audit,
+    upstreams,
+    profiles: profiles(config.issuer, upstreams, profileSettings(config)),
+    policy: policy(config.rules),
+    address: clientAddress(config.trustedProxies),
+    cookies: cookies(config.issuer),
+    clientStore: clientStore(store),
+    identityStore: identityStore(store),
+    connectionStore: connectionStore(store),
+    authorizeStore: authorizeStore(store),
+    tokenStore: tokenStore(store),
+    limits: {
+      requests: perMinute(config.limits.tokenRequestsPerMinute),
+      floods: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
+      authorizations: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
+      registrations: rateLimit({ limit: config.limits.registrationsPerHour * FLOOD_FACTOR, windowMs: HOUR_MS, now }),
+    },
+  }
+}
+
+type Applications = ReturnType<typeof clientRoom>
+
+function clientRoom({ config, issuer, clientStore, outbound, audit, now }: Ground) {
+  const registry = clients({
+    preRegistered: preRegisteredClients(config),
+    ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, now }) } : {}),
+    store: clientStore,
+    now,
+  })
+  const authentication = clientAuthentication({ issuer, tokenEndpoint: `${issuer}/token`, clients: registry, store: clientStore, outbound, audit, now })
+  return { clients: registry, authentication }
+}
+
+function registrationRoom({ config, issuer, clientStore, limits, audit, now }: Ground, { grantTypes }: Tokens): readonly Route[] {
+  if (!config.registration.dynamic) return []
+  const { registrationsPerHour } = config.limits
+  return registrationRoutes({ issuer, store: clientStore, audit, grantTypes, registrationsPerHour, flood: limits.registrations, now })
+}
+
+type People = ReturnType<typeof identityRoom>
+
+function identityRoom({ config, issuer, identityStore: store, cookies, sealer, outbound, audit, now }: Ground) {
+  const { idleHours, absoluteHours, recheckMinutes } = config.sessions
+  const providers = identityProviders(providerSettings(config), { outbound, now })
+  const browserFlows = flows(cookies)
+  const browserSessions = sessions({ cookies, store, idleMs: idleHours * HOUR_MS, now })
+  return {
+    flows: browserFlows,
+    sessions: browserSessions,
+    login: login({ issuer, providers, store, sealer, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, now }),
+    recheck: recheck({ providers, store, sealer, audit, everyMs: recheckMinutes * MINUTE_MS, now }),
+  }
+}
+
+type Accounts = ReturnType<typeof upstreamRoom>
+
+function upstreamRoom(ground: Ground, { sessions, login }: People) {
+  const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
+  const safe = vault(sealer)
+  const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
+  const connector = connectors(oauth)
+  const revokeDue = revoker({ store, upstreams, oauth, now })
+  const deps = {
+    issuer,
+    upstreams,
+    connector,
+    store,
+    vault: safe,
+    sealer,
+    state,
+    sessions,
+    signIn: login,
+    audit,
+    mayConnect: (user: { readonly id: string; readonly groups: readonly string[] }, upstream: { readonly id: string }) =>
+      rules.mayConnect({ subject: user.id, groups: user.groups, upstream: upstream.id }),
+    revocationDue: () => inBackground(ground, 'revocation at a provider', revokeDue),
+    now,
+  }
+  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue }
+}
+
+function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }: People): Tokens {
+  const { config, issuer, tokenStore: store, keys, sealer, identityStore, policy: rules, limits, audit, now } = ground
+  const mayIntrospect = introspectors(config)
+  return tokens({
+    issuer,
+    store,
+    keys,
+    sealer,
+    authentication,
+    users: { find: (userId) => identityStore.findUser(userId) },
+    recheck,
+    cutoffs: ground.store.cutoffs,
+    policy: rules,
+    profiles: ground.profiles,
+    recorder: audit,
+    lifetimes: tokenLifetimes(config),
+    limits,
+    refreshTokens: true,
+    mayIntrospect: (client, resource) => mayIntrospect(client.id, resource),
+    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, registration: config.registration },
+    now,
+  })
+}
+
+function authorizeRoom(ground: Ground, applications: Applications, people: People, accounts: Accounts): readonly Route[] {
+  const deps = {
+    issuer: ground.issuer,
+    clients: applications.clients,
+    profiles: ground.profiles,
+    sessions: people.sessions,
+    signIn: people.login,
+    policy: ground.policy,
+    connections: accounts.connections,
+    store: ground.authorizeStore,
+    audit: ground.audit,
+    flows: people.flows,
+    flood: ground.limits.authorizations,
+    now: ground.now,
+  }
+  return [...homeRoutes(deps), ...authorizeRoutes(deps)]
+}
+
+function dataPlane(ground: Ground, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
+  const { config, issuer, store, state, outbound, audit, log, now } = ground
+  return gateway({
+    issuer,
+    hosts: config.hosts,
+    allowedOrigins: config.allowedOrigins,
+    clientAddress: ground.address,
+    profiles: ground.profiles,
+    connector,
+    connections,
+    verifier,
+    policy: ground.policy,
+    cutoffs: store.cutoffs,
+    feed: store.feed,
+    state,
+    streams: outbound.streams,
+    audit,
+    log,
+    now,
+  })
+}
+
+async function maintain({ keys, clientStore, identityStore, authorizeStore, connectionStore, log, now }: Ground, token: Tokens): Promise<void> {
+  const at = now()
+  const tasks = {
+    // Read again, as a reload may have failed.
+    'signing keys': () => keys.maintain().then(() => keys.reload()),
+    tokens: () => token.maintain(),
+    clients: () => clientStore.reap(at - UNUSED_CLIENT_MS, at),
+    sessions: () => identityStore.reap(at),
+    authorizations: () => authorizeStore.reap(at),
+    connections: () => connectionStore.reap(at),
+  }
+  // One that fails keeps none of the others from being done.
+  for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))
+}
+
+/** Does what nobody waits for; what goes wrong with it is logged. */
+function inBackground({ log }: Pick<AppDeps, 'log'>, task: string, run: () => Promise<void>): void {
+  run().catch((error: unknown) => failed(log, task, error))
+}
+
+function failed(log: AppDeps['log'], task: string, error: unknown): void {
+  log({ level: 'error', message: `${task} failed`, error: error instanceof Error ? error.message : 'not an error' })
+}
+
+async function unready(store: Store): Promise<string | undefined> {
+  try {
+    await store.ping()
+  } catch {
+    return 'the store does not answer'
+  }
+  return store.feed.fresh ? undefined : 'this node has not heard of revocations for a while'
+}

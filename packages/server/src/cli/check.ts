@@ -1,0 +1,37 @@
+import { loadConfig } from '../config/load.ts'
+import { outbound } from '../http/outbound.ts'
+import { CommandFailed, type CommonOptions } from './command.ts'
+import { checkKeys, checkStore } from './check-own.ts'
+import { checkProviders, checkUpstreams } from './check-reach.ts'
+import { checkPublic } from './check-public.ts'
+import { ok, warning, type Finding } from './finding.ts'
+
+/** Checks an installation from the file to what a client sees; it reads only, and makes nothing that is missing. */
+export async function check(options: CommonOptions): Promise<void> {
+  const config = loadConfig(options.config)
+  const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
+  // The issuer is asked as a client asks it, wherever it is.
+  const client = outbound({ allow: ['0.0.0.0/0', '::/0'], discoveredLoopback: true })
+  const findings: Finding[] = []
+  const report = (...found: readonly Finding[]): void => {
+    findings.push(...found)
+    if (options.json !== true) for (const finding of found) console.log(line(finding))
+  }
+  try {
+    report(ok('configuration', `${options.config} is valid`), ...config.notes.map((note) => warning('configuration', note)))
+    report(...checkKeys(config))
+    report(...(await checkStore(config)))
+    report(...(await checkProviders(config, sender)))
+    report(...(await checkUpstreams(config, sender)))
+    report(...(await checkPublic(config, client)))
+  } finally {
+    await Promise.all([sender.close(), client.close()])
+  }
+  if (options.json === true) console.log(JSON.stringify(findings))
+  const failed = findings.filter((finding) => finding.status === 'failed').length
+  if (failed > 0) throw new CommandFailed(`${failed} of ${findings.length} checks failed`)
+}
+
+function line({ status, check, message, next }: Finding): string {
+  return `${status.padEnd(8)} ${check}: ${message}${next === undefined ? '' : `\n         -> ${next}`}`
+}

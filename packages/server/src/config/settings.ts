@@ -1,0 +1,67 @@
+// Owns how the one configuration file becomes the settings of each room: names default to identifiers, units are those
+// of the room, what was left out is absent.
+import { canonicalResource } from '../oauth/resource.ts'
+import type { PreRegisteredClient } from '../clients/registry.ts'
+import type { ProviderSettings } from '../identity/providers/index.ts'
+import type { TokenLifetimes } from '../token/issue.ts'
+import type { ProfileSettings } from '../upstreams/profiles.ts'
+import type { ConnectorSettings, Upstream } from '../upstreams/upstream.ts'
+import type { Config } from './load.ts'
+
+const DAY_S = 86_400
+const HOUR_MS = 3600_000
+const DEFAULT_SCOPES = ['openid', 'profile', 'email', 'offline_access']
+
+type Present<T> = { [Key in keyof T]: Exclude<T[Key], undefined> }
+
+/** Leaves out what is undefined. */
+function present<T extends object>(value: T): Present<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Present<T>
+}
+
+export function providerSettings(config: Config): readonly ProviderSettings[] {
+  return config.identityProviders.map((provider) => ({
+    ...present({ ...provider, acceptTokens: undefined }),
+    name: provider.name ?? provider.id,
+    scopes: provider.scopes ?? DEFAULT_SCOPES,
+    offlineAccess: provider.offlineAccess ?? 'scope',
+  }))
+}
+
+export function preRegisteredClients(config: Config): readonly PreRegisteredClient[] {
+  return config.clients.map(({ resources: _resources, ...client }) => present(client))
+}
+
+export function upstreamSettings(config: Config): readonly Upstream[] {
+  return config.upstreams.map(({ timeoutSeconds, connector, ...upstream }) => ({
+    ...upstream,
+    name: upstream.name ?? upstream.id,
+    connector: present(connector) as ConnectorSettings,
+    timeoutMs: timeoutSeconds * 1000,
+  }))
+}
+
+export function profileSettings(config: Config): readonly ProfileSettings[] {
+  return config.profiles.map((profile) => ({ ...profile, name: profile.name ?? profile.id }))
+}
+
+export function tokenLifetimes({ tokens }: Config): TokenLifetimes {
+  return { accessToken: tokens.accessTokenSeconds, refreshToken: tokens.refreshTokenDays * DAY_S, grant: tokens.grantDays * DAY_S }
+}
+
+/**
+ * How long a signing key is published before it signs and after it signed: longer than every token that it signed
+ * lives, and than caches keep the key set.
+ */
+export function keyOverlapMs({ tokens }: Config): number {
+  return Math.max(HOUR_MS, (tokens.accessTokenSeconds + 600) * 1000)
+}
+
+/** Whether a client stands for a resource, as `clients[].resources` says. */
+export function introspectors(config: Config): (clientId: string, resource: string) => boolean {
+  const resources = new Map(config.clients.map((client) => [client.id, new Set<string | undefined>(client.resources.map(canonicalResource))]))
+  return (clientId, resource) => {
+    const canonical = canonicalResource(resource)
+    return canonical !== undefined && resources.get(clientId)?.has(canonical) === true
+  }
+}

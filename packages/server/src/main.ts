@@ -1,0 +1,142 @@
+// Owns the process: opens what the rooms need, listens, keeps house, and ends everything in order. Start-up asks no
+// identity provider and no upstream for anything.
+import { app, type App } from './app.ts'
+import { jsonLines } from './audit/json-lines.ts'
+import type { Config } from './config/load.ts'
+import { keyOverlapMs } from './config/settings.ts'
+import { outbound } from './http/outbound.ts'
+import type { RouterSettings } from './http/router.ts'
+import { listen, type RunningServer } from './http/server.ts'
+import { KeySourceError, readKeySource, type EncryptionKey } from './keys/key-source.ts'
+import { SealError, sealer, stateSealer, type Sealer } from './keys/seal.ts'
+import { keyRing, type KeyRing } from './keys/signing.ts'
+import type { AuditSink } from './store/audit-log.ts'
+import { keyStore } from './store/keys.ts'
+import { openStore, StoreError, type Store } from './store/open.ts'
+
+const DAY_MS = 24 * 3600_000
+const DRAIN_MS = 25_000
+const MAINTENANCE_MS = 5 * 60_000
+const REVOCATION_MS = 30_000
+
+export interface StartOptions {
+  /** Where audit events go besides the store: JSON lines on standard output when absent. */
+  readonly sink?: AuditSink
+}
+
+export interface Running {
+  /** Where this node listens, which is not where people reach it. */
+  readonly address: string
+  /** Lets requests end for a while, then ends everything. */
+  readonly close: () => Promise<void>
+}
+
+/** The gateway cannot start: the message says why and what to do next. */
+export class StartError extends Error {
+  override readonly name = 'StartError'
+  /** Whether the configuration is to be mended, rather than what surrounds the gateway. */
+  readonly isConfiguration: boolean
+  constructor(message: string, isConfiguration: boolean, cause: unknown) {
+    super(message, { cause })
+    this.isConfiguration = isConfiguration
+  }
+}
+
+/** Starts one node. @throws StartError */
+export async function start(config: Config, options: StartOptions = {}): Promise<Running> {
+  const opened = new AsyncDisposableStack()
+  try {
+    const encryption = readKeys(config)
+    const secrets = sealer(encryption)
+    const store = await open(config, options.sink ?? jsonLines())
+    opened.defer(() => store.close())
+    const keys = await openKeys(config, store, secrets)
+    // Addresses that others name may be loopback only where the gateway itself is.
+    const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
+    opened.defer(() => sender.close())
+    const gateway = app({ config, store, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const server = await listenOn(config, gateway)
+    opened.defer(() => server.close(DRAIN_MS))
+    // Streams without an end would keep the server from ending.
+    opened.defer(() => gateway.close())
+    opened.defer(every(MAINTENANCE_MS, 'maintenance', () => gateway.maintain()))
+    opened.defer(every(REVOCATION_MS, 'revocation at providers', () => gateway.revokeDue()))
+    return { address: server.address, close: () => opened.disposeAsync() }
+  } catch (error) {
+    await opened.disposeAsync()
+    throw error
+  }
+}
+
+function readKeys(config: Config): readonly EncryptionKey[] {
+  try {
+    return readKeySource(config.keyEncryption, config.generateKeyEncryptionKey)
+  } catch (error) {
+    if (error instanceof KeySourceError) throw new StartError(`keyEncryption: ${error.message}`, true, error)
+    throw error
+  }
+}
+
+async function open(config: Config, sink: AuditSink): Promise<Store> {
+  try {
+    return await openStore(config.store, { sink, now: Date.now, maxTokenLifetimeMs: config.tokens.accessTokenSeconds * 1000 })
+  } catch (error) {
+    if (error instanceof StoreError) throw new StartError(error.message, false, error)
+    throw error
+  }
+}
+
+async function openKeys({ signing, ...config }: Config, store: Store, secrets: Sealer): Promise<KeyRing> {
+  try {
+    return await keyRing({
+      store: keyStore(store),
+      sealer: secrets,
+      algorithm: signing.algorithm,
+      rotateAfterMs: signing.rotateAfterDays * DAY_MS,
+      overlapMs: keyOverlapMs({ signing, ...config }),
+      now: Date.now,
+    })
+  } catch (error) {
+    if (!(error instanceof SealError)) throw error
+    throw new StartError(`keyEncryption: ${config.keyEncryption} is not the key that the store was sealed with (${error.message})`, true, error)
+  }
+}
+
+const LISTEN_ERRORS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there; end it, or choose another port',
+  EACCES: 'this user may not listen there; choose a port above 1023',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'the host name is not known',
+}
+
+async function listenOn(config: Config, { fetch, mcp }: App): Promise<RunningServer> {
+  try {
+    return await listen({ listen: config.listen, fetch, mcp })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    throw new StartError(`cannot listen on ${config.listen}: ${LISTEN_ERRORS[code] ?? code}`, false, error)
+  }
+}
+
+/** One line for a program to read; never request data, never a secret. */
+const log: RouterSettings['log'] = (line) => void process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
+
+/** Repeats a task until the returned function is called, which waits for a run that is under way. Nodes that start together spread. */
+function every(intervalMs: number, name: string, task: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> = Promise.resolve()
+  let timer: NodeJS.Timeout
+  const schedule = (): void => {
+    timer = setTimeout(run, intervalMs * (0.5 + Math.random())).unref()
+  }
+  const run = (): void => {
+    running = task()
+      .catch((error: unknown) => log({ level: 'error', message: `${name} failed`, error: error instanceof Error ? error.message : 'not an error' }))
+      .finally(schedule)
+  }
+  schedule()
+  return async () => {
+    clearTimeout(timer)
+    await running
+    clearTimeout(timer)
+  }
+}
