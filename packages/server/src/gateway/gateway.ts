@@ -6,12 +6,28 @@ import type { ChangeFeed, Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAddress } from '../http/address.ts'
 import type { Route } from '../http/route.ts'
+import { hostCheck, newReference } from '../http/router.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
-import type { Profiles } from '../upstreams/upstream.ts'
+import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
+import type { Contact } from './call.ts'
+import { catalogue } from './catalogue.ts'
+import { Challenge, sendChallenge } from './challenge.ts'
+import { McpError } from './error.ts'
+import { Stopped } from './exchange.ts'
+import { forward } from './forward.ts'
+import { lateSessions } from './late-session.ts'
+import { post, type PostDeps } from './post.ts'
+import { openCalls, type OpenCall, type OpenCalls } from './open-calls.ts'
+import { checkOrigin } from './origin.ts'
+import { resourceMetadataRoutes } from './resource-metadata.ts'
+import { sessions } from './session.ts'
+import { endSession, streamSession } from './session-requests.ts'
+import { toolAccess } from './tools.ts'
 
 export interface GatewayDeps {
   readonly issuer: string
@@ -45,6 +61,117 @@ export interface Gateway {
   close(): void
 }
 
-export function gateway(_deps: GatewayDeps): Gateway {
-  throw new Error('the data plane is being written')
+interface Plane extends PostDeps {
+  readonly issuer: string
+  readonly profiles: Profiles
+  readonly clientAddress: ClientAddress
+  readonly servesHost: (host: string | undefined) => boolean
+  readonly origins: ReadonlySet<string>
+  readonly authenticate: Authenticate
+  readonly open: OpenCalls
+  readonly log: GatewayDeps['log']
+}
+
+/** A call may take this long in all. */
+const MAX_CALL_MS = 3600_000
+
+export function gateway(deps: GatewayDeps): Gateway {
+  const sending = { forward: forward(deps.streams), catalogue: catalogue(deps.now) }
+  const plane: Plane = {
+    ...deps,
+    ...sending,
+    servesHost: hostCheck(deps),
+    origins: new Set([new URL(deps.issuer).origin, ...deps.allowedOrigins.map((origin) => new URL(origin).origin)]),
+    authenticate: authentication(deps),
+    sessions: sessions(deps.state, deps.now),
+    toolAccess: toolAccess(sending),
+    lateSessions: lateSessions(sending),
+    open: openCalls(deps),
+  }
+  return {
+    handle: (request, response) => handle(plane, request, response),
+    routes: resourceMetadataRoutes(deps.issuer, deps.profiles),
+    close: () => plane.open.close(),
+  }
+}
+
+/** What is known of a request when it fails. */
+interface Progress {
+  profile?: Profile
+  open?: OpenCall
+  /** The identifier of the JSON-RPC request, once it was read. */
+  id: string | number | null
+}
+
+async function handle(plane: Plane, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const progress: Progress = { id: null }
+  const reference = newReference()
+  try {
+    if (!plane.servesHost(request.headers.host)) throw new McpError('invalid_request', 'this host name is not served here', { status: 421 })
+    if (checkOrigin(plane.origins, request, response) === 'answered') return
+    const [profile, upstream] = findProfile(plane.profiles, request.url ?? '/')
+    progress.profile = profile
+    if (!METHODS.has(request.method ?? '')) throw notAllowed()
+    const address = plane.clientAddress(request.socket.remoteAddress, headerText(request.headers['x-forwarded-for']))
+    // RS-6, RS-14: every request, before anything of its body is read.
+    const caller = await plane.authenticate(request, profile, address)
+    const stream = request.method === 'GET'
+    const open = plane.open.open({ issued: issuedToken(caller), stream, endsAt: stream ? caller.expiresAt * 1000 : plane.now() + MAX_CALL_MS })
+    progress.open = open
+    // RS-29: a client that goes away takes its call along.
+    response.once('close', () => plane.open.end(open, 'gone'))
+    const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address, reference }
+    if (request.method === 'POST') await post(plane, request, contact, (id) => (progress.id = id))
+    else if (request.method === 'GET') await streamSession(plane, contact)
+    else await endSession(plane, contact)
+  } catch (error) {
+    tell(plane, response, error, progress, reference)
+  } finally {
+    if (progress.open !== undefined) plane.open.done(progress.open)
+  }
+}
+
+const METHODS = new Set(['POST', 'GET', 'DELETE'])
+
+function notAllowed(): McpError {
+  return new McpError('invalid_request', 'Method not allowed', { status: 405, headers: { allow: 'POST, GET, DELETE' } })
+}
+
+/** The whole path, byte for byte: no decoding, no other spelling of a name (H18). */
+function findProfile(profiles: Profiles, target: string): [Profile, Upstream] {
+  const id = /^\/mcp\/([a-z0-9-]+)(?:\?|$)/.exec(target)?.[1]
+  const profile = id === undefined ? undefined : profiles.byId(id)
+  const [upstream] = profile?.upstreams ?? []
+  if (profile === undefined || upstream === undefined) throw new McpError('invalid_request', 'There is no MCP server at this address', { status: 404 })
+  return [profile, upstream]
+}
+
+function headerText(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(',') : value
+}
+
+/** Every error of a request, in the form that its reader understands. */
+function tell(plane: Plane, response: ServerResponse, error: unknown, progress: Progress, reference: string): void {
+  const { profile, open, id } = progress
+  if (response.headersSent || response.destroyed) {
+    // Half an answer must not look like a whole one.
+    response.destroy()
+  } else if (error instanceof Challenge && profile !== undefined) {
+    sendChallenge(response, error, plane.issuer, profile)
+  } else if (error instanceof Stopped && profile !== undefined && (open?.ended === 'revoked' || open?.ended === 'expired')) {
+    sendChallenge(response, new Challenge('invalid_token', 'the access token is invalid, expired or revoked'), plane.issuer, profile)
+  } else if (error instanceof McpError) {
+    sendError(response, error, id)
+  } else if (error instanceof Stopped) {
+    sendError(response, new McpError('unavailable', 'this node is stopping; try again', { status: 503, headers: { 'retry-after': '1' } }), id)
+  } else {
+    plane.log({ level: 'error', reference, route: '/mcp', error: error instanceof Error ? error.stack : 'not an error' })
+    sendError(response, new McpError('internal_error', `Something went wrong in the gateway; the reference is ${reference}`, { status: 500 }), id)
+  }
+}
+
+function sendError(response: ServerResponse, error: McpError, id: Progress['id']): void {
+  // JSON-RPC answers requests alone: what else went wrong, the status says.
+  const status = id === null && error.status === 200 ? 400 : error.status
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...error.headers }).end(error.body(id))
 }

@@ -1,0 +1,74 @@
+import { hash as digest } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
+import type { Recorder } from '../audit/event.ts'
+import { AccessTokenError } from '../token/access-token.ts'
+import type { AccessTokenVerifier, Caller } from '../token/verify.ts'
+import type { Profile } from '../upstreams/upstream.ts'
+import { Challenge } from './challenge.ts'
+import { McpError } from './error.ts'
+
+export interface AuthenticationDeps {
+  readonly verifier: AccessTokenVerifier
+  readonly cutoffs: Cutoffs
+  readonly feed: Pick<ChangeFeed, 'subscribe'>
+  readonly audit: Recorder
+  readonly now: () => number
+}
+
+/** Finds out who calls. @throws Challenge when a token is missing or refused, McpError while this node cannot know. */
+export type Authenticate = (request: IncomingMessage, profile: Profile, address: string) => Promise<Caller>
+
+interface Known {
+  readonly caller: Caller
+  readonly issued: IssuedToken
+}
+
+const MAX_CACHED = 50_000
+
+/**
+ * Verifies each token once and remembers its caller by the token's hash: later calls cost one hash and two look-ups.
+ * What was revoked is asked every time, and a changed user is read again.
+ */
+export function authentication({ verifier, cutoffs, feed, audit, now }: AuthenticationDeps): Authenticate {
+  const callers = new Map<string, Known>()
+  feed.subscribe((change) => {
+    if (change.kind !== 'user' && change.kind !== 'subject') return
+    for (const [key, { caller }] of callers) if (caller.user.id === change.key) callers.delete(key)
+  })
+  return async (request, profile, address) => {
+    const token = bearerToken(request)
+    const key = digest('sha256', token, 'base64')
+    const known = callers.get(key)
+    // A node that has not heard of revocations for a while answers nobody.
+    if (!cutoffs.fresh) throw new McpError('unavailable', 'this node cannot tell what was revoked; try again in a moment', { status: 503, headers: { 'retry-after': '2' } })
+    if (known !== undefined && known.caller.resource === profile.resource && known.caller.expiresAt * 1000 > now() && !cutoffs.isCut(known.issued)) return known.caller
+    callers.delete(key)
+    try {
+      const caller = await verifier.verify(token, profile.resource)
+      callers.set(key, { caller, issued: issuedToken(caller) })
+      const [oldest] = callers.keys()
+      if (callers.size > MAX_CACHED && oldest !== undefined) callers.delete(oldest)
+      return caller
+    } catch (error) {
+      if (!(error instanceof AccessTokenError)) throw error
+      await audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource: profile.resource, address })
+      // RFC 6750 §3.1: one code, whatever is wrong with it.
+      throw new Challenge('invalid_token', 'the access token is invalid, expired or revoked')
+    }
+  }
+}
+
+/** RS-11, RFC 6750 §2.1: the header alone; a token in the query is not looked at. */
+function bearerToken(request: IncomingMessage): string {
+  const header = request.headers.authorization
+  if (header === undefined) throw new Challenge(undefined, 'an access token is needed')
+  const token = /^Bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(header)?.[1]
+  if (token === undefined) throw new Challenge('invalid_token', 'the Authorization header holds no bearer token')
+  return token
+}
+
+/** What a revocation is compared with. */
+export function issuedToken({ user, clientId, grantId, kid, issuedAt }: Caller): IssuedToken {
+  return { userId: user.id, clientId, grantId, kid, issuedAt }
+}

@@ -1,0 +1,62 @@
+import type { Access } from '../oauth/scope.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import { isObject } from './message.ts'
+
+/** What the gateway knows of an upstream's tools: that they exist, and whether they only read. */
+export interface Catalogue {
+  /** What a call of the tool needs, `unknown` when there is no such tool, `stale` when the upstream must be asked. */
+  access(key: string, upstream: Upstream, tool: string): Access | 'unknown' | 'stale'
+  /** Adds the tools of one page of a list. */
+  learn(key: string, tools: readonly unknown[]): void
+  /** Puts a whole list in the place of what was known. */
+  replace(key: string, tools: readonly unknown[]): void
+}
+
+const FRESH_MS = 5 * 60_000
+/** How often a tool that nobody knows may make the upstream be asked. */
+const ASK_AGAIN_MS = 2000
+const MAX_CATALOGUES = 10_000
+const MAX_TOOLS = 10_000
+
+interface Known {
+  readonly tools: Map<string, Access>
+  learnedAt: number
+  /** When the upstream was last asked for all of it. */
+  askedAt: number
+}
+
+export function catalogue(now: () => number): Catalogue {
+  const all = new Map<string, Known>()
+  const put = (key: string, known: Known): void => {
+    all.delete(key)
+    all.set(key, known)
+    const [oldest] = all.keys()
+    if (all.size > MAX_CATALOGUES && oldest !== undefined) all.delete(oldest)
+  }
+  return {
+    access(key, upstream, tool) {
+      const known = all.get(key)
+      const found = known?.tools.get(tool)
+      if (known === undefined || now() - known.learnedAt > FRESH_MS) return 'stale'
+      if (found === undefined) return now() - known.askedAt > ASK_AGAIN_MS ? 'stale' : 'unknown'
+      return upstream.readOnlyTools.includes(tool) ? 'read' : found
+    },
+    learn(key, tools) {
+      const known = all.get(key) ?? { tools: new Map<string, Access>(), learnedAt: 0, askedAt: 0 }
+      for (const tool of tools) add(known.tools, tool)
+      put(key, { ...known, learnedAt: now() })
+    },
+    replace(key, tools) {
+      const known = new Map<string, Access>()
+      for (const tool of tools) add(known, tool)
+      put(key, { tools: known, learnedAt: now(), askedAt: now() })
+    },
+  }
+}
+
+function add(tools: Map<string, Access>, tool: unknown): void {
+  if (!isObject(tool) || typeof tool['name'] !== 'string' || (tools.size >= MAX_TOOLS && !tools.has(tool['name']))) return
+  const annotations = tool['annotations']
+  // What is not annotated may write.
+  tools.set(tool['name'], isObject(annotations) && annotations['readOnlyHint'] === true ? 'read' : 'write')
+}

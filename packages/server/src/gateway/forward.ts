@@ -1,0 +1,73 @@
+import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhen, type CircuitBreakerPolicy } from 'cockatiel'
+import type { Dispatcher } from 'undici'
+import { OutboundError } from '../http/outbound.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import { McpError } from './error.ts'
+import { Exchange, Stopped, type Answer, type UpstreamRequest } from './exchange.ts'
+import type { OpenCall } from './open-calls.ts'
+
+/** Failures in a row after which an upstream is left alone, and for how long. */
+const MAX_FAILURES = 5
+const COOL_DOWN_MS = 10_000
+const GATEWAY_FAILURES = new Set([502, 503, 504])
+
+export interface Forward {
+  /**
+   * Sends one request, once: a call that broke off may have been carried out, and is not repeated.
+   *
+   * @throws McpError when the upstream does not answer, or was left alone; Stopped when the call was ended from here.
+   */
+  send(upstream: Upstream, request: UpstreamRequest, call: OpenCall): Promise<Answer>
+}
+
+export function forward(dispatcher: Dispatcher): Forward {
+  const breakers = new Map<string, CircuitBreakerPolicy>()
+  const breakerOf = (upstream: Upstream): CircuitBreakerPolicy => {
+    let breaker = breakers.get(upstream.id)
+    if (breaker === undefined) {
+      const failures = handleWhen((error) => !(error instanceof Stopped)).orWhenResult((answer) => GATEWAY_FAILURES.has((answer as Answer).status))
+      breaker = circuitBreaker(failures, { halfOpenAfter: COOL_DOWN_MS, breaker: new ConsecutiveBreaker(MAX_FAILURES) })
+      breakers.set(upstream.id, breaker)
+    }
+    return breaker
+  }
+  return {
+    async send(upstream, request, call) {
+      try {
+        return await breakerOf(upstream).execute(() => exchange(dispatcher, request, call))
+      } catch (error) {
+        throw error instanceof Stopped ? error : unavailable(upstream, error)
+      }
+    },
+  }
+}
+
+function exchange(dispatcher: Dispatcher, request: UpstreamRequest, call: OpenCall): Promise<Answer> {
+  const running = new Exchange()
+  if (call.ended !== undefined) throw new Stopped('stopped')
+  call.stop = () => running.stop()
+  const { url, method, headers, body, timeoutMs, idleMs } = request
+  dispatcher.dispatch(
+    { origin: url.origin, path: `${url.pathname}${url.search}`, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs },
+    running,
+  )
+  return running.started
+}
+
+/** X17: what is wrong with the upstream, in words for whoever called, without its address or its own words. */
+function unavailable(upstream: Upstream, error: unknown): McpError {
+  const detail = { cause: error, reason: `upstream: ${reasonOf(error)}` }
+  if (error instanceof BrokenCircuitError) {
+    return new McpError('unavailable', `${upstream.name} did not answer several times; try again in a few seconds`, { ...detail, status: 503, headers: { 'retry-after': '10' } })
+  }
+  if (reasonOf(error) === 'UND_ERR_HEADERS_TIMEOUT') return new McpError('unavailable', `${upstream.name} took too long to answer`, { ...detail, status: 504 })
+  return new McpError('unavailable', `${upstream.name} cannot be reached`, { ...detail, status: 502 })
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof BrokenCircuitError) return 'circuit open'
+  for (let current: unknown = error; current instanceof Error; current = current.cause) {
+    if (current instanceof OutboundError) return current.reason
+  }
+  return error instanceof Error && 'code' in error ? String(error.code) : 'failed'
+}

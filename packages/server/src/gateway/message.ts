@@ -1,0 +1,118 @@
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import { McpError } from './error.ts'
+
+declare global {
+  interface JSON {
+    /** ECMAScript 2026: a value that `stringify` prints as this text. */
+    rawJSON(text: string): object
+  }
+}
+
+/** One JSON-RPC message as policy sees it and as it is forwarded: there is no second reading of the body. */
+export interface Message {
+  readonly kind: 'request' | 'notification' | 'response'
+  /** Empty for a response. */
+  readonly method: string
+  readonly id: string | number | null
+  readonly params: Readonly<Record<string, unknown>>
+  readonly json: Readonly<Record<string, unknown>>
+}
+
+const MAX_BYTES = 4 * 1024 * 1024
+const MAX_DEPTH = 200
+/** Numbers that a double cannot hold, or can only hold otherwise than they were written. */
+const UNUSUAL_NUMBER = /\d{16}|\d[eE][+-]?\d/
+
+/** @throws McpError for another content type, and for a body of more than 4 MiB: nothing past that is read. */
+export function readBody(request: IncomingMessage): Promise<Buffer> {
+  if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
+    throw new McpError('invalid_request', 'the body must be application/json', { status: 415 })
+  }
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BYTES) throw tooLarge()
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > MAX_BYTES) {
+        request.pause()
+        reject(tooLarge())
+      } else {
+        chunks.push(chunk)
+      }
+    })
+    request.once('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
+    request.once('error', reject)
+    request.once('close', () => reject(new McpError('invalid_request', 'the request ended early', { status: 400 })))
+  })
+}
+
+function tooLarge(): McpError {
+  // The rest of the body is still on its way: the connection ends with the answer.
+  return new McpError('invalid_request', 'the body is larger than 4 MiB', { status: 413, headers: { connection: 'close' } })
+}
+
+/** Parses and checks one message; batches, which the revision of 2025-03-26 alone had, are refused. @throws McpError */
+export function parseMessage(body: Buffer): Message {
+  const json = parse(body)
+  if (Array.isArray(json)) throw invalid('batches are not supported')
+  if (!isObject(json) || json['jsonrpc'] !== '2.0') throw invalid('this is no JSON-RPC 2.0 message')
+  const { id, method, params } = json
+  if (id !== undefined && typeof id !== 'string' && typeof id !== 'number') throw invalid('id must be a string or a number')
+  if (params !== undefined && !isObject(params)) throw invalid('params must be an object')
+  if (method === undefined) {
+    if (id === undefined || ('result' in json) === ('error' in json)) throw invalid('this is neither a request nor a response')
+    return { kind: 'response', method: '', id, params: {}, json }
+  }
+  if (typeof method !== 'string' || 'result' in json || 'error' in json) throw invalid('method must be a string, and a request has no result')
+  return { kind: id === undefined ? 'notification' : 'request', method, id: id ?? null, params: params ?? {}, json }
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parse(body: Buffer): unknown {
+  // A replaced byte would make another name of a tool's.
+  if (!isUtf8(body)) throw new McpError('parse_error', 'the body is not UTF-8', { status: 400 })
+  const text = body.toString('utf8')
+  if (isTooDeep(text)) throw invalid('the body is nested too deeply')
+  try {
+    return UNUSUAL_NUMBER.test(text) ? JSON.parse(text, keepNumber) : JSON.parse(text)
+  } catch {
+    throw new McpError('parse_error', 'the body is not JSON', { status: 400 })
+  }
+}
+
+/** Keeps a number as it was written where a double would change it on the way through: an argument arrives as it left. */
+function keepNumber(_key: string, value: unknown, { source }: { readonly source?: string } = {}): unknown {
+  return typeof value === 'number' && source !== undefined && String(value) !== source ? JSON.rawJSON(source) : value
+}
+
+/** Counts brackets outside of strings: parsers and printers recurse, and must not be led to the end of the stack. */
+function isTooDeep(text: string): boolean {
+  if (text.length <= MAX_DEPTH) return false
+  let depth = 0
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text.charCodeAt(at)
+    if (character === 0x22) at = endOfString(text, at)
+    else if (character === 0x7b || character === 0x5b) depth += 1
+    else if (character === 0x7d || character === 0x5d) depth -= 1
+    if (depth > MAX_DEPTH) return true
+  }
+  return false
+}
+
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0
+    while (text.charCodeAt(end - 1 - backslashes) === 0x5c) backslashes += 1
+    if (backslashes % 2 === 0) return end
+  }
+  return text.length
+}
+
+function invalid(message: string): McpError {
+  return new McpError('invalid_request', message, { status: 400 })
+}

@@ -1,0 +1,113 @@
+import { newId } from '../oauth/secret.ts'
+import type { StateSealer } from '../keys/seal.ts'
+import type { Connections } from '../upstreams/connections.ts'
+import type { Call } from './call.ts'
+import { McpError } from './error.ts'
+import { isObject, type Message } from './message.ts'
+import { declaresUrlElicitation, LEGACY_VERSIONS, MODERN_VERSIONS, requestCapabilities, resultOf } from './revisions.ts'
+
+/** The one tool of an upstream whose account the user has not connected. */
+export const CONNECT_TOOL = 'connect_account'
+
+const INPUT = 'lanyard_connect'
+const PURPOSE = 'mcp connect'
+const STATE_PREFIX = 'lanyard.'
+const STATE_MS = 3600_000
+
+export interface MissingConnectionDeps {
+  readonly connections: Pick<Connections, 'connectUrl'>
+  readonly state: StateSealer
+  readonly now: () => number
+}
+
+/**
+ * Answers for an upstream that needs an account which the user has not connected (J3): it shows one tool, and whatever
+ * is called is answered with the address where the account is connected.
+ *
+ * @returns the result to answer with
+ * @throws McpError where the protocol tells it by an error
+ */
+export function answerUnconnected(deps: MissingConnectionDeps, call: Call): Readonly<Record<string, unknown>> {
+  const { operation, revision, upstream } = call
+  if (operation.kind === 'open') return opening(call)
+  if (operation.kind === 'tools') return resultOf(revision, { tools: [connectTool(upstream.name)] }, true)
+  if (operation.kind === 'items' || operation.kind === 'completion') return emptyItems(call)
+  if (operation.kind === 'free') return resultOf(revision, {}, false)
+  if (operation.kind === 'listen') throw new McpError('internal_error', notConnected(call, deps))
+  return ask(deps, call)
+}
+
+/** The answer to a list of which the caller may see nothing. */
+export function emptyItems({ operation, revision }: Call): Readonly<Record<string, unknown>> {
+  if (operation.kind === 'completion') return resultOf(revision, { completion: { values: [] } }, false)
+  return resultOf(revision, operation.kind === 'items' ? { [operation.list]: [] } : {}, true)
+}
+
+/** What the tool answers once there is nothing left to connect. */
+export function alreadyConnected({ revision, upstream }: Call): Readonly<Record<string, unknown>> {
+  return resultOf(revision, textResult(`Your ${upstream.name} account is connected. List the tools again to see what it offers.`, false), false)
+}
+
+function connectTool(name: string): Readonly<Record<string, unknown>> {
+  return {
+    name: CONNECT_TOOL,
+    title: `Connect your ${name} account`,
+    description: `${name} needs an account of the user's own, which is not connected yet. Call this tool: it leads the user to the page where it is connected. Then list the tools again.`,
+    inputSchema: { type: 'object', properties: {}, additionalProperties: false },
+    annotations: { readOnlyHint: true },
+  }
+}
+
+function opening({ revision, upstream, message }: Call): Readonly<Record<string, unknown>> {
+  const capabilities = { tools: {} }
+  const serverInfo = { name: upstream.name, version: '1' }
+  const instructions = `The user's ${upstream.name} account is not connected yet: call ${CONNECT_TOOL} first.`
+  if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, serverInfo, instructions }, true)
+  const wanted = message.params['protocolVersion']
+  const protocolVersion = typeof wanted === 'string' && LEGACY_VERSIONS.includes(wanted) ? wanted : LEGACY_VERSIONS[0]
+  return { protocolVersion, capabilities, serverInfo, instructions }
+}
+
+/** Sends the user to the connect page: by the protocol's own way where the client knows one, else in words. */
+function ask(deps: MissingConnectionDeps, call: Call): Readonly<Record<string, unknown>> {
+  const { revision, upstream, caller, message, operation, session } = call
+  const url = deps.connections.connectUrl(caller.user.id, upstream)
+  const text = `Connect your ${upstream.name} account to go on.`
+  if (revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
+    const state = deps.state.seal(PURPOSE, [caller.user.id, upstream.id], {}, deps.now() + STATE_MS)
+    // MRTR: the client retries the same call when the user has been there.
+    return { resultType: 'input_required', inputRequests: { [INPUT]: { method: 'elicitation/create', params: { mode: 'url', message: text, url } } }, requestState: `${STATE_PREFIX}${state}` }
+  }
+  if (revision.era === 'legacy' && session?.urlElicitation === true && revision.version >= '2025-11-25') {
+    throw new McpError('url_elicitation_required', text, { data: { elicitations: [{ mode: 'url', elicitationId: newId('eli'), message: text, url }] } })
+  }
+  if (operation.kind === 'tool') return resultOf(revision, textResult(notConnected(call, deps), true), false)
+  throw new McpError('internal_error', notConnected(call, deps))
+}
+
+function notConnected({ upstream, caller }: Call, deps: MissingConnectionDeps): string {
+  return `Your ${upstream.name} account is not connected. Open ${deps.connections.connectUrl(caller.user.id, upstream)} in a browser, connect it, then try again.`
+}
+
+function textResult(text: string, isError: boolean): Readonly<Record<string, unknown>> {
+  return { content: [{ type: 'text', text }], ...(isError ? { isError } : {}) }
+}
+
+function isDeclined({ params }: Message): boolean {
+  const answers = params['inputResponses']
+  const answer = isObject(answers) ? answers[INPUT] : undefined
+  return isObject(answer) && answer['action'] !== 'accept'
+}
+
+/** Takes out of a retried call what the gateway itself had asked for: the upstream knows nothing of it. */
+export function withoutOwnInput(deps: MissingConnectionDeps, call: Call): Message {
+  const { message, caller, upstream } = call
+  const { requestState, inputResponses, ...rest } = message.params
+  const sealed = typeof requestState === 'string' && requestState.startsWith(STATE_PREFIX) ? requestState.slice(STATE_PREFIX.length) : undefined
+  if (sealed === undefined) return message
+  // RS-33: one that was changed, or is another user's, ends here.
+  if (deps.state.open(PURPOSE, [caller.user.id, upstream.id], sealed, deps.now()) === undefined) throw new McpError('invalid_params', 'Invalid or expired requestState')
+  const others = isObject(inputResponses) ? Object.fromEntries(Object.entries(inputResponses).filter(([name]) => name !== INPUT)) : {}
+  const params = { ...rest, ...(Object.keys(others).length === 0 ? {} : { inputResponses: others }) }
+  return { ...message, params, json: { ...message.json, params } }
+}

@@ -1,0 +1,67 @@
+import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
+
+/** One request that is under way, or one stream that stays open. */
+export interface OpenCall {
+  readonly issued: IssuedToken
+  /** Milliseconds since the epoch, after which it is ended. */
+  readonly endsAt: number
+  /** Whether it lives on without a request: then it also ends while this node cannot tell what was revoked. */
+  readonly stream: boolean
+  /** Why it was ended from this side; undefined while it goes on. */
+  ended: 'revoked' | 'expired' | 'gone' | 'closing' | undefined
+  /** Set by whoever does the work: stops it. */
+  stop: (() => void) | undefined
+}
+
+export interface OpenCalls {
+  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream'>): OpenCall
+  end(call: OpenCall, reason: NonNullable<OpenCall['ended']>): void
+  done(call: OpenCall): void
+  /** Ends everything. */
+  close(): void
+}
+
+export interface OpenCallsDeps {
+  readonly cutoffs: Cutoffs
+  readonly feed: Pick<ChangeFeed, 'subscribe'>
+  readonly now: () => number
+}
+
+const SWEEP_MS = 1000
+const ENDS_CALLS = new Set(['subject', 'client', 'grant', 'key'])
+
+/** Knows what is open on this node, and ends what was revoked or has expired: a stream does not outlive its token. */
+export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
+  const calls = new Set<OpenCall>()
+  const end: OpenCalls['end'] = (call, reason) => {
+    calls.delete(call)
+    call.ended ??= reason
+    call.stop?.()
+  }
+  const sweep = (): void => {
+    const at = now()
+    const stale = !cutoffs.fresh
+    for (const call of calls) {
+      if (cutoffs.isCut(call.issued)) end(call, 'revoked')
+      else if (call.endsAt <= at || (stale && call.stream)) end(call, 'expired')
+    }
+  }
+  // After the node's own list of cutoffs, which subscribed before.
+  feed.subscribe((change) => {
+    if (ENDS_CALLS.has(change.kind)) sweep()
+  })
+  const timer = setInterval(sweep, SWEEP_MS).unref()
+  return {
+    open(given) {
+      const call: OpenCall = { ...given, ended: undefined, stop: undefined }
+      calls.add(call)
+      return call
+    },
+    end,
+    done: (call) => void calls.delete(call),
+    close() {
+      clearInterval(timer)
+      for (const call of calls) end(call, 'closing')
+    },
+  }
+}

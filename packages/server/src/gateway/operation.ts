@@ -1,0 +1,60 @@
+import { McpError } from './error.ts'
+import { isObject, type Message } from './message.ts'
+
+/** What a message asks for, as far as a decision depends on it. */
+export type Operation =
+  | { readonly kind: 'tool'; readonly name: string }
+  /** A list of which a caller sees what they may use. */
+  | { readonly kind: 'tools' }
+  /** The start of a conversation: what the upstream can do. */
+  | { readonly kind: 'open' }
+  /** A list of prompts or resources: all or none of it. */
+  | { readonly kind: 'items'; readonly list: 'prompts' | 'resources' | 'resourceTemplates' }
+  /** One prompt or resource. */
+  | { readonly kind: 'item'; readonly what: 'prompt' | 'resource'; readonly name: string }
+  | { readonly kind: 'completion' }
+  | { readonly kind: 'listen'; readonly resources: boolean }
+  /** Nothing that a decision is about: ping, log level, notifications, answers to the upstream's own requests. */
+  | { readonly kind: 'free' }
+
+type Read = (params: Readonly<Record<string, unknown>>) => Operation
+
+const item = (what: 'prompt' | 'resource', field: 'name' | 'uri'): Read => (params) => ({ kind: 'item', what, name: text(params, field) })
+
+/** Every method that the gateway knows. One that it does not know cannot be decided about, and goes nowhere. */
+const METHODS: ReadonlyMap<string, Read> = new Map<string, Read>([
+  ['initialize', () => ({ kind: 'open' })],
+  ['server/discover', () => ({ kind: 'open' })],
+  ['ping', () => ({ kind: 'free' })],
+  ['logging/setLevel', () => ({ kind: 'free' })],
+  ['tools/call', (params) => ({ kind: 'tool', name: text(params, 'name') })],
+  ['tools/list', () => ({ kind: 'tools' })],
+  ['prompts/list', () => ({ kind: 'items', list: 'prompts' })],
+  ['prompts/get', item('prompt', 'name')],
+  ['resources/list', () => ({ kind: 'items', list: 'resources' })],
+  ['resources/templates/list', () => ({ kind: 'items', list: 'resourceTemplates' })],
+  ['resources/read', item('resource', 'uri')],
+  ['resources/subscribe', item('resource', 'uri')],
+  ['resources/unsubscribe', item('resource', 'uri')],
+  ['completion/complete', () => ({ kind: 'completion' })],
+  ['subscriptions/listen', (params) => ({ kind: 'listen', resources: namesResources(params['notifications']) })],
+])
+
+/** @throws McpError for a method that the gateway does not know (RS-20), or that lacks what a decision needs. */
+export function operationOf(message: Message, unknownMethodStatus: number): Operation {
+  if (message.kind !== 'request') return { kind: 'free' }
+  const read = METHODS.get(message.method)
+  if (read === undefined) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus })
+  return read(message.params)
+}
+
+function text(params: Readonly<Record<string, unknown>>, field: string): string {
+  const value = params[field]
+  if (typeof value !== 'string') throw new McpError('invalid_params', `params.${field} must be a string`)
+  return value
+}
+
+function namesResources(filter: unknown): boolean {
+  if (!isObject(filter)) return false
+  return filter['resourcesListChanged'] === true || (Array.isArray(filter['resourceSubscriptions']) && filter['resourceSubscriptions'].length > 0)
+}

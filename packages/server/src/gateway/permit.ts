@@ -1,0 +1,58 @@
+// The one place where it is decided what a caller may do: for what is called and for what is listed alike.
+import { scopeAllows, type Access } from '../oauth/scope.ts'
+import type { Decision, Policy } from '../policy/policy.ts'
+import type { Call, Contact } from './call.ts'
+import { Challenge } from './challenge.ts'
+import { McpError } from './error.ts'
+import type { Operation } from './operation.ts'
+import { notFound, type Revision } from './revisions.ts'
+
+export interface Permissions {
+  /** Whether any rule lets the caller use anything here. */
+  readonly reach: boolean
+  tool(name: string): Decision
+  /** For what is no tool: only rules for every tool speak of it. */
+  everything(): Decision
+}
+
+export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, upstream, address }: Contact): Permissions {
+  const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address }
+  return {
+    reach: policy.mayReach(input),
+    tool: (tool) => policy.decide({ ...input, tool }),
+    everything: () => policy.decide(input),
+  }
+}
+
+/** What was decided about an operation: `empty` lists are answered without asking the upstream. */
+export type Verdict = { readonly kind: 'allowed' | 'empty'; readonly rule?: string } | { readonly kind: 'denied'; readonly rule: string; readonly error: McpError }
+
+/** Decides by policy. What is denied answers as if it did not exist. */
+export function decide(operation: Operation, permitted: Permissions, revision: Revision): Verdict {
+  if (!permitted.reach) return { kind: 'denied', rule: 'default', error: new McpError('unavailable', 'No rule of your administrator lets you use this with this application', { status: 404 }) }
+  const decision = decisionOn(operation, permitted)
+  if (decision === undefined || decision.allow) return { kind: 'allowed', ...(decision === undefined ? {} : { rule: decision.rule }) }
+  if (operation.kind === 'items' || operation.kind === 'completion') return { kind: 'empty', rule: decision.rule }
+  return { kind: 'denied', rule: decision.rule, error: hidden(operation, revision) }
+}
+
+const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'completion'])
+
+function decisionOn(operation: Operation, permitted: Permissions): Decision | undefined {
+  if (operation.kind === 'tool') return permitted.tool(operation.name)
+  const asksEverything = OF_EVERYTHING.has(operation.kind) || (operation.kind === 'listen' && operation.resources)
+  return asksEverything ? permitted.everything() : undefined
+}
+
+function hidden(operation: Operation, revision: Revision): McpError {
+  if (operation.kind === 'tool') return notFound(revision, 'tool', operation.name)
+  if (operation.kind === 'item') return notFound(revision, operation.what, operation.name)
+  return new McpError('invalid_params', 'these notifications are not available')
+}
+
+/** RS-8, RS-9: one challenge with all that the operation needs; `write` includes `read`. @throws Challenge */
+export function requireScope({ caller, upstream }: Call, access: Access): void {
+  if (scopeAllows(caller.scope, access, upstream.id)) return
+  const wanted = `mcp.${access}`
+  throw new Challenge('insufficient_scope', `this needs the scope ${wanted}`, [wanted])
+}

@@ -1,0 +1,180 @@
+// The path of one message: read once, decided, given a credential, forwarded as policy saw it, recorded.
+import type { IncomingMessage } from 'node:http'
+import type { Recorder } from '../audit/event.ts'
+import type { Access } from '../oauth/scope.ts'
+import type { Policy } from '../policy/policy.ts'
+import type { Connector } from '../upstreams/connectors/connector.ts'
+import type { Connectors } from '../upstreams/connectors/index.ts'
+import type { Rewrite } from './answers.ts'
+import { trace, type Call, type Contact } from './call.ts'
+import { deliver, respond } from './deliver.ts'
+import { Challenge } from './challenge.ts'
+import type { Catalogue } from './catalogue.ts'
+import { McpError } from './error.ts'
+import { Stopped, type Answer } from './exchange.ts'
+import type { LateSessions } from './late-session.ts'
+import { isObject, parseMessage, readBody, type Message } from './message.ts'
+import { alreadyConnected, answerUnconnected, CONNECT_TOOL, emptyItems, withoutOwnInput, type MissingConnectionDeps } from './missing-connection.ts'
+import { operationOf } from './operation.ts'
+import { decide, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
+import { declaresUrlElicitation, notFound, revisionOf, unknownMethodStatus } from './revisions.ts'
+import type { SessionRequestDeps } from './session-requests.ts'
+import type { SessionState } from './session.ts'
+import { catalogueKey, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
+import { credentialFor, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
+
+export interface PostDeps extends MissingConnectionDeps, SessionRequestDeps {
+  readonly catalogue: Catalogue
+  readonly toolAccess: ToolAccess
+  readonly connector: Connectors
+  readonly policy: Pick<Policy, 'decide' | 'mayReach'>
+  readonly lateSessions: LateSessions
+  readonly audit: Recorder
+}
+
+/** @param tellId is told the identifier of the request as soon as it is known: errors carry it. */
+export async function post(deps: PostDeps, request: IncomingMessage, contact: Contact, tellId: (id: Message['id']) => void): Promise<void> {
+  const message = parseMessage(await readBody(request))
+  if (message.kind === 'request') tellId(message.id)
+  const revision = revisionOf(request.headers, message)
+  const operation = operationOf(message, unknownMethodStatus(revision))
+  const sessionId = revision.era === 'legacy' && message.method !== 'initialize' ? contact.headers['mcp-session-id'] : undefined
+  const session = typeof sessionId === 'string' ? deps.sessions.open(sessionId, contact.caller, contact.profile) : undefined
+  const call: Call = { ...contact, message, revision, operation, session }
+
+  const permitted = permissions(deps.policy, contact)
+  const verdict = decide(operation, permitted, revision)
+  if (verdict.kind === 'denied') {
+    await recordDecision(deps, call, verdict)
+    throw verdict.error
+  }
+  if (verdict.kind === 'empty') return respond(call, emptyItems(call))
+
+  const connector = deps.connector(contact.upstream)
+  const credential = await credentialFor(connector, contact)
+  if (credential === 'connection_required') return unconnected(deps, call)
+  await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
+}
+
+interface Passage {
+  readonly connector: Connector
+  readonly credential: UsableCredential
+  readonly permitted: Permissions
+  readonly verdict: Verdict
+}
+
+async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void> {
+  const { connector, credential, verdict } = passage
+  const session = await deps.lateSessions.upstreamSession(call, connector, credential)
+  if ((await requireAccess(deps, call, passage, session)) === 'answered') return
+  try {
+    // The record is written while the upstream works, and is there before anything of its answer is passed on.
+    const sent = sendWithCredential(deps, connector, call, credential, outgoingMessage(call, session))
+    const [answer] = await Promise.all([sent, recordDecision(deps, call, verdict)])
+    if (answer === 'connection_required') return await unconnected(deps, call)
+    await deliver(call, answer, rewriteFor(deps, call, passage), sessionHeader(deps, call, answer))
+  } catch (error) {
+    call.open.stop?.()
+    await recordFailure(deps, call, error)
+    throw error
+  }
+}
+
+/** Checks the scope that the operation needs, which for a tool depends on what the upstream says of it. */
+async function requireAccess(deps: PostDeps, call: Call, { connector, credential, verdict }: Passage, session: string | undefined): Promise<'answered' | 'go on'> {
+  const { operation, revision } = call
+  if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'completion') await checkScope(deps, call, 'read')
+  if (operation.kind !== 'tool') return 'go on'
+  const access = await deps.toolAccess(call, operation.name, { connector, credential, session })
+  if (access !== undefined) {
+    await checkScope(deps, call, access)
+    return 'go on'
+  }
+  if (operation.name === CONNECT_TOOL && connector.perUser) {
+    respond(call, alreadyConnected(call))
+    return 'answered'
+  }
+  await recordDecision(deps, call, { ...verdict, kind: 'denied', rule: verdict.rule ?? 'default', error: notFound(revision, 'tool', operation.name) }, 'unknown tool')
+  throw notFound(revision, 'tool', operation.name)
+}
+
+/** RS-45: that a token is too narrow is recorded, so that the wider one that follows can be understood. */
+async function checkScope(deps: PostDeps, call: Call, access: Access): Promise<void> {
+  try {
+    requireScope(call, access)
+  } catch (error) {
+    if (error instanceof Challenge) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason: error.message })
+    throw error
+  }
+}
+
+/** Answers for an account that is missing; a session of the 2025 revisions begins all the same. */
+async function unconnected(deps: PostDeps, call: Call): Promise<void> {
+  const asked = call.operation.kind === 'tool' || call.operation.kind === 'item'
+  if (asked) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason: 'the account is not connected' })
+  const result = answerUnconnected(deps, call)
+  const header = call.message.method === 'initialize' ? { 'mcp-session-id': deps.sessions.seal(call.caller, call.profile, { ...stateOf(call), initialize: beginning(call.message) }) } : {}
+  respond(call, result, header)
+}
+
+/** What a session remembers of `initialize`: no more than a header can carry. */
+function beginning({ params }: Message): Readonly<Record<string, unknown>> {
+  const { protocolVersion, capabilities, clientInfo } = params
+  const whole = { protocolVersion, capabilities, clientInfo }
+  return JSON.stringify(whole).length <= 2048 ? whole : { protocolVersion, capabilities: {}, clientInfo: { name: 'unknown', version: '0' } }
+}
+
+function stateOf({ message }: Call): SessionState {
+  return { urlElicitation: declaresUrlElicitation(message.params['capabilities']) }
+}
+
+/** A session begins with the answer to `initialize`, also where the upstream has none: it says what the client can do. */
+function sessionHeader(deps: PostDeps, call: Call, answer: Answer): Readonly<Record<string, string>> {
+  if (call.message.method !== 'initialize' || call.revision.era !== 'legacy') return {}
+  const upstream = answer.headers['mcp-session-id']
+  return { 'mcp-session-id': deps.sessions.seal(call.caller, call.profile, { ...stateOf(call), ...(typeof upstream === 'string' ? { upstream } : {}) }) }
+}
+
+function rewriteFor(deps: PostDeps, call: Call, { connector, permitted }: Passage): Rewrite | undefined {
+  if (call.operation.kind === 'open') return (result) => visibleCapabilities(result, permitted, call.revision)
+  if (call.operation.kind !== 'tools') return undefined
+  return (result) => {
+    const visible = visibleTools(result, permitted, call.revision)
+    deps.catalogue.learn(catalogueKey(call, connector), visible.tools)
+    return visible.result
+  }
+}
+
+function named({ operation, message }: Call): { tool?: string; detail?: { method: string } } {
+  if (operation.kind === 'tool') return { tool: operation.name.slice(0, 256) }
+  return operation.kind === 'item' ? { detail: { method: message.method } } : {}
+}
+
+/** Calls are recorded one by one, conversations by their beginning; what decides nothing is not. */
+async function recordDecision(deps: PostDeps, call: Call, verdict: Verdict, reason?: string): Promise<void> {
+  const { operation } = call
+  const event = { ...trace(call), ...named(call), ...(verdict.rule === undefined ? {} : { rule: verdict.rule }) }
+  if (verdict.kind === 'denied') {
+    await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...event, reason: reason ?? 'no rule allows it' })
+  } else if (operation.kind === 'tool' || operation.kind === 'item') {
+    await deps.audit.record({ action: 'call.allowed', outcome: 'success', ...event })
+  } else if (operation.kind === 'tools') {
+    await deps.audit.record({ action: 'list.filtered', outcome: 'success', ...event })
+  } else if (operation.kind === 'open') {
+    await deps.audit.record({ action: 'session.opened', outcome: 'success', ...event, detail: clientOf(call) })
+  }
+}
+
+/** RS-24: what a client says of itself is written down and believed by nobody. */
+function clientOf({ message, revision }: Call): { version: string; client: string } {
+  const given = message.params['clientInfo'] ?? (isObject(message.params['_meta']) ? message.params['_meta']['io.modelcontextprotocol/clientInfo'] : undefined)
+  const name = isObject(given) && typeof given['name'] === 'string' ? given['name'] : ''
+  return { version: revision.version, client: name.slice(0, 80) }
+}
+
+async function recordFailure(deps: PostDeps, call: Call, error: unknown): Promise<void> {
+  const gone = error instanceof Stopped
+  if (gone && call.operation.kind !== 'tool') return
+  const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : 'fault'
+  await deps.audit.record({ action: 'call.finished', outcome: 'failure', ...trace(call), ...named(call), reason })
+}

@@ -1,0 +1,104 @@
+import type { Revision } from './revisions.ts'
+import type { Connector } from '../upstreams/connectors/connector.ts'
+import { readResponse } from './answers.ts'
+import type { Call } from './call.ts'
+import type { Access } from '../oauth/scope.ts'
+import type { Catalogue } from './catalogue.ts'
+import { isObject } from './message.ts'
+import type { Permissions } from './permit.ts'
+import { ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
+
+const MAX_PAGES = 50
+
+/** Whose tools these are: an account of a user's own may see others than their neighbour's. */
+export function catalogueKey({ upstream, caller }: Call, connector: Connector): string {
+  return connector.perUser ? `${upstream.id} ${caller.user.id}` : upstream.id
+}
+
+export interface ToolDeps extends UpstreamCallDeps {
+  readonly catalogue: Catalogue
+}
+
+/** How to ask the upstream on behalf of a call. */
+export interface Line {
+  readonly connector: Connector
+  readonly credential: UsableCredential
+  readonly session: string | undefined
+}
+
+/** Finds what a call of the tool needs, asking the upstream when it is not known. @returns undefined when there is no such tool. */
+export type ToolAccess = (call: Call, tool: string, line: Line) => Promise<Access | undefined>
+
+export function toolAccess(deps: ToolDeps): ToolAccess {
+  const asking = new Map<string, Promise<readonly unknown[]>>()
+  /** Callers that come at once share one question; when who asked it goes away, the next one asks. */
+  const learn = async (key: string, call: Call, line: Line): Promise<void> => {
+    for (let other = asking.get(key); other !== undefined; other = asking.get(key)) {
+      if (await other.then(() => true, () => false)) return
+    }
+    const question = askForTools(deps, call, line).finally(() => asking.delete(key))
+    asking.set(key, question)
+    deps.catalogue.replace(key, await question)
+  }
+  return async (call, tool, line) => {
+    const key = catalogueKey(call, line.connector)
+    let access = deps.catalogue.access(key, call.upstream, tool)
+    if (access === 'stale') {
+      await learn(key, call, line)
+      access = deps.catalogue.access(key, call.upstream, tool)
+    }
+    return access === 'unknown' || access === 'stale' ? undefined : access
+  }
+}
+
+/** Lists all tools in the caller's own session and revision. An upstream that has none answers with an error. */
+async function askForTools(deps: ToolDeps, call: Call, { connector, credential, session }: Line): Promise<readonly unknown[]> {
+  const tools: unknown[] = []
+  let cursor: unknown
+  for (let page = 0; page < MAX_PAGES; page += 1) {
+    const id = `lanyard-tools-${page}`
+    const params = { ...(cursor === undefined ? {} : { cursor }), ...metaOf(call) }
+    const answer = await sendWithCredential(deps, connector, call, credential, ownMessage(call, session, { method: 'tools/list', id, params }))
+    if (answer === 'connection_required') return tools
+    const { result } = await readResponse(answer, id, call.upstream)
+    if (!isObject(result) || !Array.isArray(result['tools'])) return tools
+    tools.push(...(result['tools'] as unknown[]))
+    cursor = result['nextCursor']
+    if (typeof cursor !== 'string') return tools
+  }
+  return tools
+}
+
+/** RS-21: what the client says of itself in each request stands in this one as well, its progress token aside. */
+function metaOf({ message, revision }: Call): Readonly<Record<string, unknown>> {
+  const { _meta: meta } = message.params
+  if (revision.era === 'legacy' || !isObject(meta)) return {}
+  const { progressToken: _token, ...rest } = meta
+  return { _meta: rest }
+}
+
+/** RS-26, RS-27, RS-28: what the caller may use, in the upstream's order, for nobody else's cache. */
+export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): { readonly result: Readonly<Record<string, unknown>>; readonly tools: readonly unknown[]; readonly hidden: number } {
+  const tools: unknown[] = Array.isArray(result['tools']) ? result['tools'] : []
+  const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name']).allow)
+  const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
+  return { result: { ...result, tools: visible, ...cache }, tools, hidden: tools.length - visible.length }
+}
+
+/** What the upstream says it can do, less what this gateway does not pass on or the caller may not use. */
+export function visibleCapabilities(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): Readonly<Record<string, unknown>> {
+  const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
+  if (!isObject(result['capabilities'])) return { ...result, ...cache }
+  const hidden = new Set(permitted.everything().allow ? UNBOUND : [...UNBOUND, ...NOT_TOOLS])
+  const capabilities = without(result['capabilities'], hidden)
+  const { extensions } = capabilities
+  return { ...result, capabilities: { ...capabilities, ...(isObject(extensions) ? { extensions: without(extensions, hidden) } : {}) }, ...cache }
+}
+
+/** Tasks are not bound to a user yet: none are passed on. */
+const UNBOUND = ['tasks', 'io.modelcontextprotocol/tasks']
+const NOT_TOOLS = ['prompts', 'resources', 'completions']
+
+function without(value: Readonly<Record<string, unknown>>, names: ReadonlySet<string>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !names.has(name)))
+}
