@@ -2,8 +2,9 @@
 CREATE TABLE connections (
   user_id TEXT NOT NULL,
   upstream TEXT NOT NULL,
-  -- Rises with each stored credential: writers compare and swap.
-  version INTEGER NOT NULL,
+  -- Starts at the time of connecting and rises with each stored credential: writers compare and swap, and no version
+  -- of an ended connection comes back with the next one.
+  version BIGINT NOT NULL,
   credential TEXT NOT NULL,
   state TEXT NOT NULL,
   -- Who refreshes now, and until when nobody else may.
@@ -38,6 +39,7 @@ CREATE TABLE upstream_clients (
 -- Upstream tokens that must still be revoked at their authorization server.
 CREATE TABLE pending_revocations (
   id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
   upstream TEXT NOT NULL,
   credential TEXT NOT NULL,
   attempts INTEGER NOT NULL,

@@ -9,14 +9,15 @@ import type { RequestContext, Route } from '../http/route.ts'
 import { localPath } from '../identity/login.ts'
 import type { Sessions, SignedIn, SignIn } from '../identity/sign-in.ts'
 import type { User } from '../identity/user.ts'
-import type { Sealer, StateSealer } from '../keys/seal.ts'
-import { hash, newId } from '../oauth/secret.ts'
+import { SealError, type Sealer, type StateSealer } from '../keys/seal.ts'
+import { hash } from '../oauth/secret.ts'
 import type { Vault } from '../vault/credential.ts'
 import type { ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
 import type { Connections } from './connections.ts'
-import { ConnectionRefused, UpstreamUnavailable, type Connector } from './connectors/connector.ts'
+import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type Connector } from './connectors/connector.ts'
 import type { Connectors } from './connectors/index.ts'
 import { clientDocument, connectionRedirectUri } from './connectors/oauth/registration.ts'
+import { pendingRevocation } from './revocation.ts'
 import type { Upstream } from './upstream.ts'
 
 const LINK_MS = 24 * 3600_000
@@ -139,6 +140,7 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
     await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: attempt.userId, upstream: upstream.id, reference: attempt.reference, reason: 'finished in another session, or at another upstream' })
     throw new PageError(403, 'This connection was started elsewhere', 'Start again from your application or from your own page, in this browser.')
   }
+  requireAllowed(deps, signedIn, upstream)
   const secrets = deps.sealer.open(attempt.secrets, ['connection_attempts', attempt.stateHash, 'secrets'])
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
@@ -163,10 +165,14 @@ async function disconnect(deps: ConnectionDeps, request: Request, context: Reque
 }
 
 /** The credential moves, sealed anew, from its connection to the queue of what must be revoked. */
-function revocationOf({ vault, sealer }: ConnectionDeps, record: ConnectionRecord): PendingRevocation {
-  const id = newId('rev')
-  const credential = vault.open(record.userId, record.upstream, record.credential)
-  return { id, upstream: record.upstream, credential: sealer.seal(JSON.stringify(credential), ['pending_revocations', id, 'credential']), attempts: 0 }
+function revocationOf({ vault, sealer }: ConnectionDeps, record: ConnectionRecord): PendingRevocation | undefined {
+  try {
+    return pendingRevocation(sealer, record, vault.open(record.userId, record.upstream, record.credential))
+  } catch (error) {
+    // What no key opens any more can be revoked by nobody: a person must still be able to end the connection.
+    if (error instanceof SealError) return undefined
+    throw error
+  }
 }
 
 async function postedForm(deps: ConnectionDeps, request: Request, purpose: string): Promise<{ signedIn: SignedIn; params: Params }> {
@@ -196,6 +202,7 @@ async function failed(deps: ConnectionDeps, error: unknown, upstream: Upstream, 
   const reason = error instanceof ConnectionRefused ? error.reason : error.message
   await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: flow.userId, upstream: upstream.id, reference: flow.reference, reason })
   const name = plain(upstream.name, 60)
+  if (reason === ACCESS_DENIED) throw new PageError(403, `${name} was not connected`, 'The service says that it was refused there. Start again whenever you like.', { cause: error, reason })
   if (error instanceof UpstreamUnavailable) throw new PageError(503, `${name} does not answer`, 'Please try again in a minute.', { cause: error, reason })
   throw new PageError(502, `${name} could not be connected`, 'Try again. If it happens again, ask your administrator.', { cause: error, reason })
 }

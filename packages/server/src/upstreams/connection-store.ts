@@ -45,22 +45,29 @@ export interface ConnectionStore {
   /** Stores what a refresh brought; false when the version is not the one that was refreshed, or the lease went to another. */
   refresh(key: ConnectionKey, version: number, holder: string, credential: Sealed, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
   releaseRefresh(key: ConnectionKey, holder: string): Promise<void>
-  /** Marks a connection as ended by its provider, unless somebody stored a newer credential: a loser never ends the winner. */
-  needReconnect(key: ConnectionKey, version: number, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
-  /** Removes a connection and queues the revocation of its credential at the provider, in one transaction. */
-  disconnect(key: ConnectionKey, revocation: (record: ConnectionRecord) => PendingRevocation, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
-  /** Revocations that are due; each is claimed until `retryAt`, so that one node makes it. */
-  claimRevocations(now: number, retryAt: number, limit: number): Promise<readonly PendingRevocation[]>
-  endRevocation(id: string): Promise<void>
+  /**
+   * Marks a connection as ended by its provider, unless somebody stored a newer credential or holds the lease instead
+   * of `holder`: a loser never ends the winner.
+   */
+  needReconnect(key: ConnectionKey, ended: { readonly version: number; readonly holder?: string }, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /** Removes a connection and queues the revocation of its credential, if there is one, at the provider, in one transaction. */
+  disconnect(key: ConnectionKey, revocation: (record: ConnectionRecord) => PendingRevocation | undefined, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /** Queues the revocation of a credential that has no connection. */
+  addRevocation(revocation: PendingRevocation, now: number): Promise<void>
+  /** Revocations that are due, counting this attempt; each is claimed until its next retry, so that one node makes it. */
+  claimRevocations(now: number, limits: { readonly firstRetryMs: number; readonly limit: number }): Promise<readonly PendingRevocation[]>
+  endRevocation(id: string, ...events: readonly AuditEvent[]): Promise<void>
   findClient(issuer: string, upstream: string): Promise<Sealed | undefined>
   /** Stores a registration unless another node was faster; returns the one that stands. */
   addClient(issuer: string, upstream: string, registration: Sealed, now: number): Promise<Sealed>
-  forgetClient(issuer: string, upstream: string): Promise<void>
+  /** Removes this very registration: not the one that another node made meanwhile. */
+  forgetClient(issuer: string, upstream: string, registration: Sealed): Promise<void>
   reap(now: number): Promise<void>
 }
 
 export interface PendingRevocation {
   readonly id: string
+  readonly userId: string
   readonly upstream: string
   /** Sealed for the row of this revocation. */
   readonly credential: Sealed

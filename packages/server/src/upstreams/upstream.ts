@@ -18,6 +18,8 @@ export type ConnectorSettings =
       readonly type: 'oauth'
       readonly clientId?: string
       readonly clientSecret?: string
+      /** The authorization server that `clientId` and `clientSecret` are for; when absent, the first that is found. */
+      readonly issuer?: string
       readonly scopes?: readonly string[]
     }
 

@@ -8,9 +8,15 @@ export interface OAuthCredential {
   readonly refreshToken?: string
   /** Milliseconds since the epoch; absent when the server did not say. */
   readonly expiresAt?: number
+  /** When it is refreshed although it is still good, so that a call does not end with it. */
+  readonly refreshAt?: number
   readonly scope?: string
   /** The issuer that it belongs to: it is sent nowhere else. */
   readonly issuer: string
+  /** Whom it was issued to: no other client can refresh or revoke it. */
+  readonly clientId: string
+  /** Whose account it is, when the server said so in an ID token. */
+  readonly account?: string
 }
 
 export interface Vault {

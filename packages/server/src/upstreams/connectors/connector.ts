@@ -46,6 +46,9 @@ export class UpstreamUnavailable extends Error {
   override readonly name = 'UpstreamUnavailable'
 }
 
+/** The reason when the person, or the upstream for them, said no (RFC 6749 §4.1.2.1). */
+export const ACCESS_DENIED = 'answer: access_denied'
+
 /** The upstream's authorization server cannot be used, or its answer proves nothing. `reason` is for the audit trail. */
 export class ConnectionRefused extends Error {
   override readonly name = 'ConnectionRefused'
@@ -54,4 +57,9 @@ export class ConnectionRefused extends Error {
     super('the account could not be connected', cause === undefined ? undefined : { cause })
     this.reason = reason
   }
+}
+
+/** A server's error code, fit for the audit trail (RFC 6749 §5.2); of anything else that it says, nothing. */
+export function errorCode(error: string): string {
+  return /^[\w.:/-]{1,60}$/.test(error) ? error : 'an unknown code'
 }

@@ -5,13 +5,14 @@ import type { Outbound } from '../../../http/outbound.ts'
 import type { Sealer } from '../../../keys/seal.ts'
 import { hash, newSecret } from '../../../oauth/secret.ts'
 import type { OAuthCredential, Vault } from '../../../vault/credential.ts'
-import type { ConnectionStore, PendingRevocation } from '../../connection-store.ts'
+import type { ConnectionKey, ConnectionStore, PendingRevocation } from '../../connection-store.ts'
+import { credentialOf, pendingRevocation } from '../../revocation.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
 import { discovery } from './discovery.ts'
-import { exchange, type Party } from './exchange.ts'
+import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
-import { credentialCache } from './refresh.ts'
+import { credentialCache } from './credential-cache.ts'
 
 const ATTEMPT_MS = 10 * 60_000
 
@@ -47,21 +48,14 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
     const discovered = await found.discover(upstream)
     return { upstream, discovered, client: await upstreamClient(registration, upstream, discovered) }
   }
-  const credentials = credentialCache({ ...deps, refresh: async (upstream, credential) => refreshAt(await party(upstream), credential) })
-
-  /** C-9, C-10: a credential is sent to the issuer that it came from and to no other. */
-  const refreshAt = async (at: Party, credential: OAuthCredential): Promise<OAuthCredential | undefined> => {
-    if (at.discovered.server.issuer !== credential.issuer) return undefined
-    try {
-      return await server.refresh(at, credential)
-    } catch (error) {
-      const forgotten = error instanceof ConnectionRefused && error.reason === 'server: invalid_client' && !isConfigured(at.upstream)
-      if (!forgotten) throw error
-      // The server lost our registration, and every grant of it: the next connection registers anew.
-      await deps.store.forgetClient(credential.issuer, at.upstream.id)
-      return undefined
-    }
-  }
+  const credentials = credentialCache({
+    ...deps,
+    prepare: async (upstream) => {
+      const at = await party(upstream)
+      return (credential) => refreshAt(deps, server, at, credential)
+    },
+    orphaned: (key, credential) => revokeOrphan(deps, key, credential),
+  })
 
   return {
     perUser: true,
@@ -74,21 +68,50 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       // RFC 9700 §4.4: the server that answers must be the one that was asked, as it was then.
       if (at.discovered.server.issuer !== secrets.issuer || at.client.clientId !== secrets.clientId) throw new ConnectionRefused('the authorization server changed meanwhile')
       const redirectUri = connectionRedirectUri(deps.issuer, attempt.upstream.id)
-      const credential = await server.redeem(at, callback, { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri })
+      const redeem = server.redeem(at, callback, { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri })
+      const credential = await redeem.catch(async (error: unknown) => {
+        await forgetIfUnknown(deps, at, error)
+        throw error
+      })
       await storeCredential(deps, attempt, credential)
     },
     async revoke(upstream, revocation) {
-      const credential = JSON.parse(deps.sealer.open(revocation.credential, ['pending_revocations', revocation.id, 'credential'])) as OAuthCredential
+      const credential = credentialOf(deps.sealer, revocation)
       const at = await party(upstream)
-      if (at.discovered.server.issuer !== credential.issuer) return
+      if (otherParty(at, credential) !== undefined) throw new ConnectionRefused('the authorization server, or the client there, is another one now')
       if (credential.refreshToken !== undefined) await server.revoke(at, credential.refreshToken, 'refresh_token')
       await server.revoke(at, credential.accessToken, 'access_token')
     },
   }
 }
 
-function isConfigured({ connector }: Upstream): boolean {
-  return connector.type === 'oauth' && connector.clientId !== undefined
+/** C-9, C-10: a credential is sent to the issuer that it came from, by the client that it was issued to, and no other. */
+function otherParty({ discovered, client }: Party, credential: OAuthCredential): GrantEnded | undefined {
+  if (discovered.server.issuer !== credential.issuer) return { ended: 'the upstream has another authorization server now' }
+  return client.clientId === credential.clientId ? undefined : { ended: 'Lanyard is another client at the upstream now' }
+}
+
+async function refreshAt(deps: OAuthConnectorDeps, server: Exchange, at: Party, credential: OAuthCredential): Promise<OAuthCredential | GrantEnded> {
+  const other = otherParty(at, credential)
+  if (other !== undefined) return other
+  try {
+    return await server.refresh(at, credential)
+  } catch (error) {
+    if (await forgetIfUnknown(deps, at, error)) return { ended: 'the upstream does not know Lanyard any more' }
+    throw error
+  }
+}
+
+/** A server that lost our registration lost every grant of it: the next connection registers anew. */
+async function forgetIfUnknown({ store }: OAuthConnectorDeps, { upstream, discovered, client }: Party, error: unknown): Promise<boolean> {
+  if (!(error instanceof ConnectionRefused && error.reason === 'server: invalid_client') || client.registration === undefined) return false
+  await store.forgetClient(discovered.server.issuer, upstream.id, client.registration)
+  return true
+}
+
+/** A refresh that ended after its connection did brought a credential that nobody holds: it is revoked like the connection's own. */
+async function revokeOrphan({ store, sealer, now }: OAuthConnectorDeps, key: ConnectionKey, credential: OAuthCredential): Promise<void> {
+  if ((await store.find(key)) === undefined) await store.addRevocation(pendingRevocation(sealer, key, credential), now())
 }
 
 async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, client }: Party, start: ConnectionStart): Promise<URL> {
@@ -126,7 +149,8 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
 /** C-16: configured scopes, else the discovered ones; C-14: `offline_access` where the server knows it. */
 function scopeFor({ connector }: Upstream, discovered: readonly string[], known: readonly string[] | undefined): string {
   const wanted = connector.type === 'oauth' && connector.scopes !== undefined ? connector.scopes : discovered
-  const offline = known?.includes('offline_access') === true && !wanted.includes('offline_access') ? ['offline_access'] : []
+  // Alone it would narrow what the server gives to who asks for nothing.
+  const offline = wanted.length > 0 && known?.includes('offline_access') === true && !wanted.includes('offline_access') ? ['offline_access'] : []
   return [...wanted, ...offline].join(' ')
 }
 

@@ -47,16 +47,17 @@ export interface Discovery {
 
 export function discovery(outbound: Outbound, now: () => number): Discovery {
   const known = new Map<string, { readonly found: Discovered; readonly at: number }>()
-  const provenance: Discovery['provenance'] = (upstream) => (url) => (url.host === new URL(upstream.url).host ? 'configured' : 'discovered')
+  const underWay = new Map<string, Promise<Discovered>>()
+  const provenance: Discovery['provenance'] = (upstream) => {
+    const issuer = configuredIssuer(upstream)
+    const hosts = new Set([upstream.url, ...(issuer === undefined ? [] : [issuer])].map((url) => new URL(url).host))
+    return (url) => (hosts.has(url.host) ? 'configured' : 'discovered')
+  }
 
   const fetchJson = async (upstream: Upstream, url: URL): Promise<unknown> => {
     const answer = await outbound.request(url, { provenance: provenance(upstream)(url), maxBytes: MAX_BYTES, headers: { accept: 'application/json' } })
-    if (answer.status !== 200) return undefined
-    try {
-      return JSON.parse(answer.body)
-    } catch {
-      return undefined
-    }
+    requireCalm(answer.status)
+    return answer.status === 200 ? jsonOf(answer.body) : undefined
   }
 
   const find = async (upstream: Upstream): Promise<Discovered> => {
@@ -65,30 +66,71 @@ export function discovery(outbound: Outbound, now: () => number): Discovery {
       const document = protectedResource.safeParse(await fetchJson(upstream, url))
       if (!document.success) continue
       if (!resourceFits(document.data.resource, upstream.url)) throw new ConnectionRefused('the resource metadata is of another resource')
-      const server = await firstUsableServer(document.data.authorization_servers ?? [], (url_) => fetchJson(upstream, url_))
+      const server = await firstUsableServer(serversOf(upstream, document.data.authorization_servers ?? []), (url_) => fetchJson(upstream, url_))
       return { server, resource: document.data.resource, scope: challenge.scope ?? document.data.scopes_supported ?? [] }
     }
     // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
-    const server = await firstUsableServer([new URL(upstream.url).origin], (url) => fetchJson(upstream, url))
+    const server = await firstUsableServer(serversOf(upstream, [new URL(upstream.url).origin]), (url) => fetchJson(upstream, url))
     return { server, resource: upstream.url, scope: challenge.scope ?? [] }
+  }
+
+  const discoverNow = async (upstream: Upstream): Promise<Discovered> => {
+    try {
+      const found = await find(upstream)
+      known.set(upstream.id, { found, at: now() })
+      return found
+    } catch (error) {
+      const refused = error instanceof OutboundError && (error.reason === 'refused_address' || error.reason === 'refused_scheme')
+      if (refused) throw new ConnectionRefused('the upstream or its metadata leads to an address that may not be reached', error)
+      if (!(error instanceof OutboundError || error instanceof UpstreamUnavailable)) throw error
+      const before = known.get(upstream.id)
+      if (before !== undefined) return before.found
+      throw new UpstreamUnavailable('the upstream or its authorization server does not answer', { cause: error })
+    }
   }
 
   return {
     provenance,
-    async discover(upstream) {
+    discover(upstream) {
       const cached = known.get(upstream.id)
-      if (cached !== undefined && now() - cached.at < FRESH_MS) return cached.found
-      try {
-        const found = await find(upstream)
-        known.set(upstream.id, { found, at: now() })
-        return found
-      } catch (error) {
-        if (!(error instanceof OutboundError)) throw error
-        if (cached !== undefined) return cached.found
-        throw new UpstreamUnavailable('the upstream or its authorization server does not answer', { cause: error })
+      if (cached !== undefined && now() - cached.at < FRESH_MS) return Promise.resolve(cached.found)
+      let work = underWay.get(upstream.id)
+      if (work === undefined) {
+        work = discoverNow(upstream).finally(() => underWay.delete(upstream.id))
+        underWay.set(upstream.id, work)
       }
+      return work
     },
   }
+}
+
+/** What a body says, or undefined when it is no JSON. */
+export function jsonOf(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A server in trouble says nothing of what it would have said: to look elsewhere then would find another authorization
+ * server, and end every connection with this one.
+ */
+function requireCalm(status: number): void {
+  if (status >= 500 || status === 429) throw new UpstreamUnavailable('the upstream or its authorization server answers with an error')
+}
+
+function configuredIssuer({ connector }: Upstream): string | undefined {
+  return connector.type === 'oauth' ? connector.issuer : undefined
+}
+
+/** C-10: where the operator said whose client Lanyard is there, no upstream can name another authorization server. */
+function serversOf(upstream: Upstream, named: readonly string[]): readonly string[] {
+  const configured = configuredIssuer(upstream)
+  if (configured === undefined) return named
+  if (!named.includes(configured)) throw new ConnectionRefused('the upstream does not name the authorization server that is configured for it')
+  return [configured]
 }
 
 /** C-1: what the upstream itself says when it is asked without a token. */
@@ -100,13 +142,23 @@ async function challengeOf(outbound: Outbound, upstream: Upstream): Promise<{ re
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }),
     maxBytes: MAX_BYTES,
   })
-  const header = answer.status === 401 ? (answer.headers.get('www-authenticate') ?? '') : ''
-  const parameter = (name: string): string | undefined => new RegExp(`\\b${name}="([^"]*)"`, 'i').exec(header)?.[1]
-  const [resourceMetadata, scope] = [parameter('resource_metadata'), parameter('scope')]
+  requireCalm(answer.status)
+  const parameters = challengeParameters(answer.status === 401 ? (answer.headers.get('www-authenticate') ?? '') : '')
+  const [resourceMetadata, scope] = [parameters.get('resource_metadata'), parameters.get('scope')]
   return {
     ...(resourceMetadata === undefined ? {} : { resourceMetadata }),
     ...(scope === undefined ? {} : { scope: scope.split(' ').filter((name) => name !== '') }),
   }
+}
+
+/** RFC 9110 §11.2: quoted strings are read as a whole, so that no parameter is found inside of another one. */
+export function challengeParameters(header: string): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  for (const [, name = '', quoted, token] of header.matchAll(/([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/g)) {
+    const key = name.toLowerCase()
+    if (!found.has(key)) found.set(key, quoted === undefined ? (token ?? '') : quoted.replace(/\\(.)/g, '$1'))
+  }
+  return found
 }
 
 /** RFC 9728 §3.1, §5.1: the address of the challenge first, then inserted before the path, then at the root. */
@@ -120,10 +172,11 @@ function resourceMetadataUrls(upstream: Upstream, named: string | undefined): re
 
 /** C-4, RFC 9728 §3.3: the resource is the upstream, or a path above it at the same origin. */
 function resourceFits(resource: string, upstreamUrl: string): boolean {
-  if (!URL.canParse(resource)) return false
+  if (!URL.canParse(resource) || resource.includes('#')) return false
   const [named, actual] = [new URL(resource), new URL(upstreamUrl)]
   const above = named.pathname.endsWith('/') ? named.pathname : `${named.pathname}/`
-  return named.origin === actual.origin && named.hash === '' && `${actual.pathname.replace(/\/$/, '')}/`.startsWith(above)
+  if (named.username !== '' || named.password !== '' || (named.search !== '' && named.search !== actual.search)) return false
+  return named.origin === actual.origin && `${actual.pathname.replace(/\/$/, '')}/`.startsWith(above)
 }
 
 async function firstUsableServer(issuers: readonly string[], fetchJson: (url: URL) => Promise<unknown>): Promise<ServerMetadata> {
@@ -155,8 +208,15 @@ function serverProblem(server: ServerMetadata, issuer: string): string | undefin
   if (server.issuer !== issuer) return 'the authorization server metadata is of another issuer'
   // C-5: a server that does not say that it does PKCE may ignore it.
   if (server.code_challenge_methods_supported?.includes('S256') !== true) return 'the authorization server does not support S256'
-  // C-20: no javascript:, data: or other scheme is ever opened in a browser, and codes go over https.
-  const secure = (url: string): boolean => URL.canParse(url) && (new URL(url).protocol === 'https:' || (new URL(url).protocol === 'http:' && new URL(issuer).protocol === 'http:'))
-  const endpoints = [server.authorization_endpoint, server.token_endpoint, server.registration_endpoint, server.revocation_endpoint]
-  return endpoints.every((url) => url === undefined || secure(url)) ? undefined : 'an endpoint of the authorization server is not https'
+  const endpoints = [issuer, server.authorization_endpoint, server.token_endpoint, server.registration_endpoint, server.revocation_endpoint]
+  const plain = issuer.startsWith('http:')
+  return endpoints.every((url) => url === undefined || isSecure(url, plain)) ? undefined : 'an endpoint of the authorization server is not https'
+}
+
+/** C-20: no javascript:, data: or other scheme is ever opened in a browser; codes go over https, or stay on loopback. */
+function isSecure(text: string, plainAllowed: boolean): boolean {
+  if (!URL.canParse(text) || text.includes('#')) return false
+  const { protocol, hostname, username, password } = new URL(text)
+  if (username !== '' || password !== '') return false
+  return protocol === 'https:' || (plainAllowed && protocol === 'http:' && /^(?:127\.\d+\.\d+\.\d+|\[::1\]|localhost)$/.test(hostname))
 }

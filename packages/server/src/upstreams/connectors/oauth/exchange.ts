@@ -1,17 +1,25 @@
 import * as oauth from 'oauth4webapi'
-import { OutboundError, type Outbound } from '../../../http/outbound.ts'
+import { OutboundError, type Outbound, type OutboundFetch } from '../../../http/outbound.ts'
 import { basicAuthorization } from '../../../oauth/basic.ts'
 import type { OAuthCredential } from '../../../vault/credential.ts'
 import type { Upstream } from '../../upstream.ts'
-import { ConnectionRefused, UpstreamUnavailable } from '../connector.ts'
+import { ConnectionRefused, errorCode, UpstreamUnavailable } from '../connector.ts'
 import type { Discovered, Discovery } from './discovery.ts'
 import type { UpstreamClient } from './registration.ts'
 
+/** Credentials are refreshed this long before they end, so that a call does not end with them. */
+const EARLY_MS = 60_000
+const MAX_LIFETIME_S = 10 * 365 * 86_400
+
 export interface Exchange {
   redeem(party: Party, callback: URL, secrets: { readonly state: string; readonly codeVerifier: string; readonly redirectUri: string }): Promise<OAuthCredential>
-  /** @returns undefined when the server says that the grant has ended (`invalid_grant`). */
-  refresh(party: Party, credential: OAuthCredential): Promise<OAuthCredential | undefined>
+  refresh(party: Party, credential: OAuthCredential): Promise<OAuthCredential | GrantEnded>
   revoke(party: Party, token: string, hint: 'access_token' | 'refresh_token'): Promise<void>
+}
+
+/** A grant that the server, or what became of it, ended: the user must connect again. */
+export interface GrantEnded {
+  readonly ended: string
 }
 
 /** Lanyard at one upstream's authorization server. */
@@ -24,7 +32,7 @@ export interface Party {
 /** The requests that Lanyard makes as a client of an upstream's authorization server. */
 export function exchange(outbound: Outbound, discovery: Discovery, now: () => number): Exchange {
   const optionsFor = ({ upstream, discovered }: Party) => ({
-    [oauth.customFetch]: outbound.fetch(discovery.provenance(upstream)),
+    [oauth.customFetch]: withoutChallenge(outbound.fetch(discovery.provenance(upstream))),
     [oauth.allowInsecureRequests]: discovered.server.issuer.startsWith('http:'),
   })
   return {
@@ -47,19 +55,36 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
           additionalParameters: { resource: party.discovered.resource },
         })
         try {
-          return toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
+          const refreshed = toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
+          const same = credential.account === undefined || refreshed.account === credential.account
+          return same ? refreshed : { ended: 'the upstream answered with the token of another account' }
         } catch (error) {
-          if (error instanceof oauth.ResponseBodyError && error.error === 'invalid_grant') return undefined
+          if (error instanceof oauth.ResponseBodyError && error.error === 'invalid_grant') return { ended: 'the upstream ended it' }
           throw error
         }
       }),
     revoke: (party, token, hint) =>
       translated(async () => {
+        // RFC 7009 §2: a server without the endpoint revokes nothing; its tokens end by themselves.
         const { server, client, authentication } = roles(party)
         if (server.revocation_endpoint === undefined) return
         const response = await oauth.revocationRequest(server, client, authentication, token, { ...optionsFor(party), additionalParameters: { token_type_hint: hint } })
-        await oauth.processRevocationResponse(response)
+        try {
+          await oauth.processRevocationResponse(response)
+        } catch (error) {
+          // RFC 7009 §2.2.1: it never revokes tokens of this type; asking again changes nothing.
+          if (!(error instanceof oauth.ResponseBodyError && error.error === 'unsupported_token_type')) throw error
+        }
       }),
+  }
+}
+
+/** RFC 6749 §5.2: 401 comes with a challenge, and oauth4webapi reads no error code behind one. */
+function withoutChallenge(ask: OutboundFetch): OutboundFetch {
+  return async (url, init) => {
+    const response = await ask(url, init)
+    response.headers.delete('www-authenticate')
+    return response
   }
 }
 
@@ -78,15 +103,22 @@ function roles({ discovered, client }: Party): { server: oauth.AuthorizationServ
 }
 
 function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: OAuthCredential | undefined, now: number): OAuthCredential {
-  if (result.token_type !== 'bearer') throw new ConnectionRefused(`the authorization server issued a token of type ${result.token_type}`)
+  if (result.token_type !== 'bearer') throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
+  // RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, and must not be tried.
+  if (!/^[\x21-\x7e]+$/.test(result.access_token)) throw new ConnectionRefused('the authorization server issued a token that fits no header')
   // RFC 6749 §6: a server that sends no new refresh token means that the old one goes on.
   const refreshToken = result.refresh_token ?? before?.refreshToken
   const scope = result.scope ?? before?.scope
+  const account = oauth.getValidatedIdTokenClaims(result)?.sub ?? before?.account
+  const lifetime = result.expires_in === undefined ? undefined : Math.min(result.expires_in, MAX_LIFETIME_S) * 1000
   return {
     accessToken: result.access_token,
     issuer: party.discovered.server.issuer,
+    clientId: party.client.clientId,
+    ...(account === undefined ? {} : { account }),
     ...(refreshToken === undefined ? {} : { refreshToken }),
-    ...(result.expires_in === undefined ? {} : { expiresAt: now + result.expires_in * 1000 }),
+    // A token that lives for less than two minutes is used for half of its life, not refreshed on every call.
+    ...(lifetime === undefined ? {} : { expiresAt: now + lifetime, refreshAt: now + Math.max(lifetime - EARLY_MS, lifetime / 2) }),
     ...(scope === undefined ? {} : { scope }),
   }
 }
@@ -98,13 +130,13 @@ async function translated<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof ConnectionRefused || error instanceof UpstreamUnavailable) throw error
     if (error instanceof OutboundError) throw new UpstreamUnavailable('the authorization server does not answer', { cause: error })
-    if (error instanceof oauth.AuthorizationResponseError) throw new ConnectionRefused(`server: ${error.error}`, error)
+    if (error instanceof oauth.AuthorizationResponseError) throw new ConnectionRefused(`answer: ${errorCode(error.error)}`, error)
     if (error instanceof oauth.ResponseBodyError) {
       if (error.status >= 500 || error.status === 429 || error.error === 'temporarily_unavailable') throw new UpstreamUnavailable('the authorization server answers with an error', { cause: error })
-      throw new ConnectionRefused(`server: ${error.error}`, error)
+      throw new ConnectionRefused(`server: ${errorCode(error.error)}`, error)
     }
     const status = error instanceof oauth.OperationProcessingError && error.cause instanceof Response ? error.cause.status : 0
-    if (status >= 500) throw new UpstreamUnavailable('the authorization server answers with an error', { cause: error })
+    if (status >= 500 || status === 429) throw new UpstreamUnavailable('the authorization server answers with an error', { cause: error })
     throw new ConnectionRefused(`response: ${error instanceof Error ? error.message : 'unknown'}`, error)
   }
 }

@@ -1,165 +1,156 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ChangeFeed } from '../../../audit/change.ts'
-import type { AuditEvent } from '../../../audit/event.ts'
+import type { AuditEvent, Recorder } from '../../../audit/event.ts'
 import { newId } from '../../../oauth/secret.ts'
 import type { OAuthCredential, Vault } from '../../../vault/credential.ts'
-import type { ConnectionRecord, ConnectionStore } from '../../connection-store.ts'
+import type { ConnectionKey, ConnectionRecord, ConnectionStore } from '../../connection-store.ts'
 import type { Upstream } from '../../upstream.ts'
-import { ConnectionRefused, UpstreamUnavailable, type Credential } from '../connector.ts'
+import { ConnectionRefused, UpstreamUnavailable } from '../connector.ts'
+import type { GrantEnded } from './exchange.ts'
 
-/** Credentials are refreshed this long before they end, so that a call does not end with them. */
-const EARLY_MS = 60_000
+/** Longer than the one request that is made under it: only a holder that is gone, or was paused, loses it. */
 const LEASE_MS = 30_000
-const WAIT_MS = 100
+const POLL_MS = 100
 const MAX_WAIT_MS = 20_000
-const MAX_CACHED = 50_000
-const STORE_ATTEMPTS = 6
+/** How long a caller waits for the store to take what a refresh brought; the node itself tries for longer. */
+const SAVE_WAIT_MS = 5000
+const SAVE_ATTEMPTS = 600
 
-export interface CredentialCacheDeps {
+/** Refreshes a credential. @throws UpstreamUnavailable, ConnectionRefused: neither says that the grant has ended. */
+export type Refresh = (credential: OAuthCredential) => Promise<OAuthCredential | GrantEnded>
+
+export interface RefreshDeps {
   readonly vault: Vault
   readonly store: ConnectionStore
+  readonly audit: Recorder
   readonly feed: ChangeFeed
-  /** @returns undefined when the grant has ended at its server. @throws UpstreamUnavailable */
-  readonly refresh: (upstream: Upstream, credential: OAuthCredential) => Promise<OAuthCredential | undefined>
+  /** Finds whom to ask, before the lease is taken. @throws UpstreamUnavailable, ConnectionRefused */
+  readonly prepare: (upstream: Upstream) => Promise<Refresh>
+  /** Told of a credential that could not be stored, because something newer stands there or the connection is gone. */
+  readonly orphaned: (key: ConnectionKey, credential: OAuthCredential) => Promise<void>
   readonly now: () => number
 }
 
-export interface CredentialCache {
-  readonly credential: (userId: string, upstream: Upstream) => Promise<Credential>
-  readonly refused: (userId: string, upstream: Upstream, version: string) => Promise<void>
+export interface Wanted {
+  readonly userId: string
+  readonly upstream: Upstream
+  /** The version that the upstream answered with 401. */
+  readonly refusedVersion: string | undefined
+  /** Called before each look at the store. */
+  readonly onRead: () => void
+  /** What this node got from upstreams and could not store yet. */
+  readonly unsaved: Map<string, Promise<void>>
 }
 
-interface Cached {
-  readonly credential: Exclude<Credential, 'connection_required'>
-  readonly usableUntil: number
-}
-
-/**
- * Serves credentials from memory, and refreshes each grant once in the whole cluster: callers of one node wait for one
- * promise, nodes for one lease, and whoever loses reads what the winner stored.
- */
-export function credentialCache(deps: CredentialCacheDeps): CredentialCache {
-  const cache = new Map<string, Cached>()
-  const underWay = new Map<string, Promise<Credential>>()
-  deps.feed.subscribe((change) => {
-    if (change.kind === 'connection') cache.delete(change.key)
-    else if (change.kind === 'subject') for (const key of cache.keys()) if (key.startsWith(`${change.key} `)) cache.delete(key)
-  })
-
-  const load = async (userId: string, upstream: Upstream, refusedVersion: string | undefined): Promise<Credential> => {
-    const current = await currentCredential(deps, userId, upstream, refusedVersion)
-    if (current === 'connection_required') return current
-    const credential = { headers: { authorization: `Bearer ${current.credential.accessToken}` }, version: String(current.version) }
-    const key = `${userId} ${upstream.id}`
-    cache.set(key, { credential, usableUntil: (current.credential.expiresAt ?? Number.POSITIVE_INFINITY) - EARLY_MS })
-    const [oldest] = cache.keys()
-    if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest)
-    return credential
-  }
-
-  const shared = (userId: string, upstream: Upstream, refusedVersion?: string): Promise<Credential> => {
-    const key = `${userId} ${upstream.id}`
-    let work = underWay.get(key)
-    if (work === undefined) {
-      work = load(userId, upstream, refusedVersion).finally(() => underWay.delete(key))
-      underWay.set(key, work)
-    }
-    return work
-  }
-
-  return {
-    credential(userId, upstream) {
-      const cached = cache.get(`${userId} ${upstream.id}`)
-      return cached !== undefined && cached.usableUntil > deps.now() ? Promise.resolve(cached.credential) : shared(userId, upstream)
-    },
-    async refused(userId, upstream, version) {
-      const key = `${userId} ${upstream.id}`
-      // Somebody may have a newer one by now: then there is nothing to do.
-      if (cache.get(key)?.credential.version !== version) return
-      cache.delete(key)
-      await shared(userId, upstream, version)
-    },
-  }
-}
-
-interface Current {
+export interface Current {
   readonly credential: OAuthCredential
   readonly version: number
 }
 
-async function currentCredential(deps: CredentialCacheDeps, userId: string, upstream: Upstream, refusedVersion: string | undefined): Promise<Current | 'connection_required'> {
-  const key = { userId, upstream: upstream.id }
+/**
+ * Reads the stored credential, refreshed when it is old: once per grant in the whole cluster. Nodes compete for one
+ * lease; whoever loses reads what the winner stored.
+ */
+export async function currentCredential(deps: RefreshDeps, wanted: Wanted): Promise<Current | 'connection_required'> {
+  const key = { userId: wanted.userId, upstream: wanted.upstream.id }
   const startedAt = deps.now()
+  let first: number | undefined
   for (;;) {
+    wanted.onRead()
     const record = await deps.store.find(key)
-    if (record === undefined || record.state !== 'active') return 'connection_required'
-    const credential = deps.vault.open(userId, upstream.id, record.credential)
-    const current = { credential, version: record.version }
-    const usable = (credential.expiresAt ?? Number.POSITIVE_INFINITY) > deps.now()
-    const old = (credential.expiresAt ?? Number.POSITIVE_INFINITY) - EARLY_MS <= deps.now()
-    const refused = refusedVersion === String(record.version)
-    if (!old && !refused) return current
-    if (credential.refreshToken === undefined) {
-      if (usable && !refused) return current
-      await endConnection(deps, record, 'it expired and cannot be refreshed')
+    if (record?.state !== 'active') return 'connection_required'
+    const current = { credential: deps.vault.open(key.userId, key.upstream, record.credential), version: record.version }
+    first ??= record.version
+    const refused = wanted.refusedVersion === String(record.version)
+    const { expiresAt = Number.POSITIVE_INFINITY, refreshAt = expiresAt } = current.credential
+    // One refresh is enough for one call: what it brought is used, however short it lives.
+    if (!refused && (refreshAt > deps.now() || record.version !== first)) return current
+    const usable = !refused && expiresAt > deps.now()
+    if (current.credential.refreshToken === undefined) {
+      if (usable) return current
+      await endConnection(deps, record, 'it ended at the upstream and cannot be refreshed')
       continue
     }
-    const holder = newId('lse')
-    const claimed = await deps.store.claimRefresh(key, record.version, { holder, now: deps.now(), until: deps.now() + LEASE_MS })
-    if (claimed) {
-      const refreshed = await refreshClaimed(deps, upstream, { record, credential, holder })
-      if (refreshed === 'unavailable') {
-        if (usable && !refused) return current
-        throw new UpstreamUnavailable('the upstream account cannot be refreshed at the moment')
-      }
-      continue
-    }
-    if (usable && !refused) return current
+    const outcome = await attempt(deps, wanted, record, current.credential)
+    if (outcome === 'done') continue
+    if (usable) return current
+    if (outcome === 'unavailable') throw new UpstreamUnavailable('the upstream account cannot be refreshed at the moment')
     if (deps.now() - startedAt > MAX_WAIT_MS) throw new UpstreamUnavailable('the upstream account is being refreshed elsewhere')
-    await delay(WAIT_MS)
+    await delay(POLL_MS)
   }
 }
 
-interface Claimed {
-  readonly record: ConnectionRecord
-  readonly credential: OAuthCredential
-  readonly holder: string
-}
-
-async function refreshClaimed(deps: CredentialCacheDeps, upstream: Upstream, { record, credential, holder }: Claimed): Promise<'done' | 'unavailable'> {
-  let refreshed: OAuthCredential | undefined
+/** @returns `busy` while somebody else refreshes, `unavailable` when this try failed and the next may not. */
+async function attempt(deps: RefreshDeps, { upstream, unsaved }: Wanted, record: ConnectionRecord, credential: OAuthCredential): Promise<'done' | 'busy' | 'unavailable'> {
+  // This node holds the successor already: what is stored was used, and must not be used again.
+  if (unsaved.has(nameOf(record))) return 'busy'
+  const holder = newId('lse')
   try {
-    refreshed = await deps.refresh(upstream, credential)
+    const refresh = await deps.prepare(upstream)
+    const claimed = await deps.store.claimRefresh(record, record.version, { holder, now: deps.now(), until: deps.now() + LEASE_MS })
+    if (!claimed) return 'busy'
+    const refreshed = await refresh(credential)
+    if ('ended' in refreshed) {
+      await endConnection(deps, record, refreshed.ended, holder)
+      return 'done'
+    }
+    return await saved(deps, unsaved, { record, holder, before: credential, refreshed })
   } catch (error) {
-    // A server that does not answer, or answers with an error of its own, says nothing of the grant.
     await deps.store.releaseRefresh(record, holder)
-    if (error instanceof UpstreamUnavailable || error instanceof ConnectionRefused) return 'unavailable'
-    throw error
+    // A server that does not answer, or answers with an error of its own, says nothing of the grant.
+    if (error instanceof UpstreamUnavailable) return 'unavailable'
+    if (!(error instanceof ConnectionRefused)) throw error
+    await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: record.userId, upstream: record.upstream, reason: error.reason })
+    return 'unavailable'
   }
-  if (refreshed === undefined) {
-    await endConnection(deps, record, 'the upstream ended it')
-    return 'done'
-  }
-  const sealed = deps.vault.seal(record.userId, record.upstream, refreshed)
-  const event = { action: 'connection.refreshed', outcome: 'success', subject: record.userId, upstream: record.upstream } as const
-  await persisted(() => deps.store.refresh(record, record.version, holder, sealed, deps.now(), event))
-  return 'done'
 }
 
-/** The upstream has rotated its token already: what it gave must not be lost to one failed write. */
-async function persisted(write: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
+interface Rotation {
+  readonly record: ConnectionRecord
+  readonly holder: string
+  readonly before: OAuthCredential
+  readonly refreshed: OAuthCredential
+}
+
+/**
+ * The upstream has rotated its token already: what it gave is held in memory and written until the store takes it, and
+ * nobody is answered with it before.
+ */
+async function saved(deps: RefreshDeps, unsaved: Map<string, Promise<void>>, rotation: Rotation): Promise<'done' | 'unavailable'> {
+  const name = nameOf(rotation.record)
+  const saving = write(deps, rotation).finally(() => unsaved.delete(name))
+  unsaved.set(name, saving)
+  const late = delay(SAVE_WAIT_MS, 'unavailable' as const, { ref: false })
+  return Promise.race([saving.then(() => 'done' as const, () => 'unavailable' as const), late])
+}
+
+async function write(deps: RefreshDeps, { record, holder, before, refreshed }: Rotation): Promise<void> {
+  const sealed = deps.vault.seal(record.userId, record.upstream, refreshed)
+  const event: AuditEvent = { action: 'connection.refreshed', outcome: 'success', subject: record.userId, upstream: record.upstream, detail: difference(before, refreshed) }
+  for (let tries = 1; ; tries += 1) {
     try {
-      await write()
+      const stored = await deps.store.refresh(record, record.version, holder, sealed, deps.now(), event)
+      if (!stored) await deps.orphaned(record, refreshed)
       return
     } catch (error) {
-      if (attempt === STORE_ATTEMPTS) throw error
-      await delay(50 * 2 ** attempt)
+      if (tries === SAVE_ATTEMPTS) throw error
+      await delay(Math.min(50 * 2 ** tries, 1000))
     }
   }
 }
 
-async function endConnection(deps: CredentialCacheDeps, record: ConnectionRecord, reason: string): Promise<void> {
+/** An upstream that gives less than before is no error, and is told. */
+function difference(before: OAuthCredential, after: OAuthCredential): Record<string, boolean | readonly string[]> {
+  const kept = new Set(after.scope?.split(' '))
+  const lost = (before.scope ?? '').split(' ').filter((scope) => scope !== '' && !kept.has(scope))
+  return { rotated: after.refreshToken !== before.refreshToken, ...(lost.length === 0 ? {} : { scopeLost: lost }) }
+}
+
+async function endConnection(deps: RefreshDeps, record: ConnectionRecord, reason: string, holder?: string): Promise<void> {
   const event: AuditEvent = { action: 'connection.failed', outcome: 'failure', subject: record.userId, upstream: record.upstream, reason }
-  await deps.store.needReconnect(record, record.version, deps.now(), event)
+  await deps.store.needReconnect(record, { version: record.version, ...(holder === undefined ? {} : { holder }) }, deps.now(), event)
+}
+
+export function nameOf({ userId, upstream }: ConnectionKey): string {
+  return `${userId} ${upstream}`
 }

@@ -1,16 +1,21 @@
 import * as z from 'zod'
 import { OutboundError, type Outbound } from '../../../http/outbound.ts'
 import type { Sealer } from '../../../keys/seal.ts'
+import type { Sealed } from '../../../oauth/secret.ts'
 import type { ConnectionStore } from '../../connection-store.ts'
 import type { Upstream } from '../../upstream.ts'
-import { ConnectionRefused, UpstreamUnavailable } from '../connector.ts'
-import type { Discovered, Discovery } from './discovery.ts'
+import { ConnectionRefused, errorCode, UpstreamUnavailable } from '../connector.ts'
+import { jsonOf, type Discovered, type Discovery } from './discovery.ts'
 
 /** What Lanyard is at an upstream's authorization server. */
 export interface UpstreamClient {
   readonly clientId: string
   readonly clientSecret?: string
   readonly method: 'none' | 'client_secret_basic' | 'client_secret_post'
+  /** Milliseconds since the epoch, when the secret ends. */
+  readonly expiresAt?: number
+  /** The stored registration that it comes from, when it registered itself. */
+  readonly registration?: Sealed
 }
 
 export interface RegistrationDeps {
@@ -22,7 +27,8 @@ export interface RegistrationDeps {
   readonly now: () => number
 }
 
-const answer = z.object({ client_id: z.string().min(1), client_secret: z.string().optional(), token_endpoint_auth_method: z.string().optional() })
+const answer = z.object({ client_id: z.string().min(1), client_secret: z.string().optional(), token_endpoint_auth_method: z.string().optional(), client_secret_expires_at: z.number().optional() })
+const refusal = z.object({ error: z.string() })
 
 /** One redirect URI per upstream: an answer for one can never be taken for another's. */
 export function connectionRedirectUri(issuer: string, upstreamId: string): string {
@@ -51,6 +57,7 @@ export function clientDocument(issuer: string, upstream: Upstream): Readonly<Rec
 export async function upstreamClient(deps: RegistrationDeps, upstream: Upstream, { server }: Discovered): Promise<UpstreamClient> {
   const { connector } = upstream
   if (connector.type === 'oauth' && connector.clientId !== undefined) {
+    if (connector.issuer === undefined && connector.clientSecret !== undefined) await requirePinnedIssuer(deps, upstream, connector.clientId, server.issuer)
     return withMethod(connector.clientId, connector.clientSecret, server.token_endpoint_auth_methods_supported)
   }
   // A client identifier of this kind is an https address that the server can fetch.
@@ -58,12 +65,27 @@ export async function upstreamClient(deps: RegistrationDeps, upstream: Upstream,
     return { clientId: clientDocumentUrl(deps.issuer, upstream.id), method: 'none' }
   }
   const row = ['upstream_clients', server.issuer, upstream.id]
+  const opened = (registration: Sealed): UpstreamClient => ({ ...(JSON.parse(deps.sealer.open(registration, row)) as UpstreamClient), registration })
   const stored = await deps.store.findClient(server.issuer, upstream.id)
-  if (stored !== undefined) return JSON.parse(deps.sealer.open(stored, row)) as UpstreamClient
+  if (stored !== undefined) {
+    const client = opened(stored)
+    if (client.expiresAt === undefined || client.expiresAt > deps.now()) return client
+    await deps.store.forgetClient(server.issuer, upstream.id, stored)
+  }
   const registered = await register(deps, upstream, server)
   // Of two nodes that registered at once, one registration stands for both.
-  const standing = await deps.store.addClient(server.issuer, upstream.id, deps.sealer.seal(JSON.stringify(registered), row), deps.now())
-  return JSON.parse(deps.sealer.open(standing, row)) as UpstreamClient
+  return opened(await deps.store.addClient(server.issuer, upstream.id, deps.sealer.seal(JSON.stringify(registered), row), deps.now()))
+}
+
+/**
+ * C-10: a configured secret goes to the first authorization server that it was used with and to no other, so that an
+ * upstream that changes hands cannot ask for it by naming a server of its own.
+ */
+async function requirePinnedIssuer({ store, sealer, now }: RegistrationDeps, upstream: Upstream, clientId: string, issuer: string): Promise<void> {
+  const pin = `configured ${clientId}`
+  const row = ['upstream_clients', pin, upstream.id]
+  const standing = (await store.findClient(pin, upstream.id)) ?? (await store.addClient(pin, upstream.id, sealer.seal(issuer, row), now()))
+  if (sealer.open(standing, row) !== issuer) throw new ConnectionRefused('the upstream names another authorization server than before: configure the issuer that clientId and clientSecret are for')
 }
 
 async function register(deps: RegistrationDeps, upstream: Upstream, server: Discovered['server']): Promise<UpstreamClient> {
@@ -86,14 +108,22 @@ async function register(deps: RegistrationDeps, upstream: Upstream, server: Disc
     .catch((error: unknown) => {
       throw error instanceof OutboundError ? new UpstreamUnavailable('the authorization server does not answer', { cause: error }) : error
     })
-  const parsed = response.status < 300 ? answer.safeParse(JSON.parse(response.body)) : undefined
-  if (parsed?.data === undefined) throw new ConnectionRefused(`the authorization server refused to register Lanyard (${response.status})`)
-  const { client_id: clientId, client_secret: secret, token_endpoint_auth_method: chosen } = parsed.data
-  return withMethod(clientId, secret, chosen === undefined ? methods : [chosen])
+  if (response.status >= 500 || response.status === 429) throw new UpstreamUnavailable('the authorization server answers with an error')
+  const body = jsonOf(response.body)
+  const parsed = response.status < 300 ? answer.safeParse(body).data : undefined
+  if (parsed === undefined) {
+    // C-13: a refusal is told, not guessed around.
+    const said = refusal.safeParse(body).data
+    throw new ConnectionRefused(`the authorization server refused to register Lanyard (${response.status}${said === undefined ? '' : ` ${errorCode(said.error)}`})`)
+  }
+  const { client_id: clientId, client_secret: secret, token_endpoint_auth_method: chosen, client_secret_expires_at: end } = parsed
+  const client = withMethod(clientId, secret, chosen === undefined ? methods : [chosen])
+  // RFC 7591 §3.2.1: seconds, and 0 for a secret that does not end.
+  return client.method === 'none' || end === undefined || end === 0 ? client : { ...client, expiresAt: end * 1000 }
 }
 
 function withMethod(clientId: string, secret: string | undefined, methods: readonly string[] | undefined): UpstreamClient {
-  if (secret === undefined) return { clientId, method: 'none' }
+  if (secret === undefined || (methods?.length === 1 && methods[0] === 'none')) return { clientId, method: 'none' }
   const post = methods !== undefined && !methods.includes('client_secret_basic') && methods.includes('client_secret_post')
   return { clientId, clientSecret: secret, method: post ? 'client_secret_post' : 'client_secret_basic' }
 }
