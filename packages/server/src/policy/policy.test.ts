@@ -17,19 +17,99 @@ test('nothing is allowed until a rule says so, and a denial beats every allow', 
   assert.deepEqual(rules.decide({ ...alice, groups: ['sales'], tool: 'read' }), { allow: false, rule: 'default' })
 })
 
-test('what is no tool call needs a rule for every tool', () => {
+test('the decision names the first rule of the list that matches, whatever it is filed under and however groups are ordered', () => {
+  const rules = policy([
+    { id: 'by-tool', effect: 'deny', tools: ['drop'] },
+    { id: 'by-group', effect: 'deny', groups: ['b'] },
+    { id: 'by-user', effect: 'deny', users: ['usr_1'] },
+    { id: 'wild', effect: 'allow', tools: ['re*'] },
+    { id: 'exact', effect: 'allow', tools: ['read'] },
+  ])
+  const decide = (input: Partial<PolicyInput>): string => rules.decide({ ...alice, subject: 'u', groups: [], tool: 'read', ...input }).rule
+  assert.equal(decide({}), 'wild')
+  assert.equal(decide({ groups: ['a', 'b'] }), 'by-group')
+  assert.equal(decide({ groups: ['b', 'a'], subject: 'usr_1' }), 'by-group')
+  assert.equal(decide({ subject: 'usr_1' }), 'by-user')
+  assert.equal(decide({ groups: ['b'], subject: 'usr_1', tool: 'drop' }), 'by-tool')
+})
+
+test('rules of users, clients and upstreams are about those alone', () => {
+  const rules = policy([
+    { id: 'user', effect: 'allow', users: ['usr_1'], upstreams: ['notes'] },
+    { id: 'document', effect: 'allow', clients: ['https://*.example.com/client'], upstreams: ['tickets'] },
+  ])
+  assert.equal(rules.decide({ ...alice, tool: 't' }).rule, 'user')
+  assert.equal(rules.decide({ ...alice, tool: 't', subject: 'usr_10' }).allow, false)
+  assert.equal(rules.decide({ ...alice, tool: 't', upstream: 'tickets' }).allow, false)
+  assert.equal(rules.decide({ ...alice, tool: 't', upstream: 'tickets', clientId: 'https://app.example.com/client' }).rule, 'document')
+  assert.equal(rules.decide({ ...alice, tool: 't', upstream: 'tickets', clientId: 'https://app.example.com/client/evil' }).allow, false)
+})
+
+test('names of tools, users and groups are data: what a rule is filed under cannot be reached from another list', () => {
+  const rules = policy([{ id: 'group', effect: 'allow', groups: ['admins'] }])
+  assert.equal(rules.decide({ ...alice, groups: ['admins'], tool: 't' }).allow, true)
+  for (const trick of [{ tool: 'group admins' }, { subject: 'group admins' }, { clientId: 'admins' }, { groups: ['__proto__', 'constructor', ''] }, { groups: ['Admins'] }, { groups: ['admins '] }]) {
+    assert.equal(rules.decide({ ...alice, tool: 't', ...trick }).allow, false, JSON.stringify(trick))
+  }
+})
+
+test('what is no tool call needs a rule for every tool, and only a denial of every tool denies it', () => {
   const rules = policy([{ id: 'some', effect: 'allow', tools: ['read_*'] }])
   assert.equal(rules.decide({ ...alice, tool: 'read_note' }).allow, true)
   assert.equal(rules.decide(alice).allow, false)
   assert.equal(rules.mayReach(alice), true)
-  assert.equal(policy([{ id: 'all', effect: 'allow', tools: ['*'] }]).decide(alice).allow, true)
+  for (const every of ['*', '**']) {
+    assert.equal(policy([{ id: 'all', effect: 'allow', tools: [every] }]).decide(alice).allow, true)
+    assert.equal(policy([{ id: 'all', effect: 'allow' }, { id: 'none', effect: 'deny', tools: [every] }]).decide(alice).allow, false)
+  }
+  assert.equal(policy([{ id: 'all', effect: 'allow' }, { id: 'one', effect: 'deny', tools: ['delete'] }]).decide(alice).allow, true)
 })
 
-test('mayConnect asks for no client, mayReach does', () => {
+test('every group, `*`, is also somebody of whom no group is known', () => {
+  assert.equal(policy([{ id: 'all', effect: 'allow', groups: ['*'] }]).decide({ ...alice, groups: [], tool: 't' }).allow, true)
+  assert.equal(policy([{ id: 'some', effect: 'allow', groups: ['eng*'] }]).decide({ ...alice, groups: [], tool: 't' }).allow, false)
+  assert.equal(policy([{ id: 'some', effect: 'allow', groups: ['eng*'] }]).decide({ ...alice, tool: 't' }).allow, true)
+})
+
+test('unless.networks: inside, outside, IPv6, IPv4 inside IPv6, and what is no address', () => {
+  const deny = policy([{ id: 'all', effect: 'allow' }, { id: 'away', effect: 'deny', unless: { networks: ['203.0.113.0/24', '2001:db8::/32'] } }])
+  const allow = policy([{ id: 'not-guests', effect: 'allow', unless: { networks: ['10.9.0.0/16'] } }])
+  const decide = (rules: typeof deny, address: string | undefined): boolean => rules.decide({ ...alice, tool: 't', ...(address === undefined ? {} : { address }) }).allow
+  for (const inside of ['203.0.113.255', '::ffff:203.0.113.7', '2001:db8:1::1']) assert.equal(decide(deny, inside), true, inside)
+  for (const outside of ['203.0.114.0', '2001:db9::1', '::1', '198.51.100.1']) assert.equal(decide(deny, outside), false, outside)
+  assert.equal(decide(allow, '10.8.0.1'), true)
+  assert.equal(decide(allow, '10.9.0.1'), false)
+  assert.equal(decide(allow, '::ffff:10.9.0.1'), false)
+  // The worst is assumed of an address that is not known: a denial holds, an allow does not.
+  for (const unknown of [undefined, '', 'unix:', '203.0.113.7, 10.8.0.1']) {
+    assert.equal(decide(deny, unknown), false, `${unknown}`)
+    assert.equal(decide(allow, unknown), false, `${unknown}`)
+  }
+})
+
+test('mayReach: a token is to be had while one tool may be allowed, and not when all are denied', () => {
+  const everything: Rule = { id: 'all', effect: 'allow' }
+  assert.equal(policy([]).mayReach(alice), false)
+  assert.equal(policy([everything]).mayReach(alice), true)
+  assert.equal(policy([everything, { id: 'd', effect: 'deny', tools: ['delete_*'] }]).mayReach(alice), true)
+  assert.equal(policy([everything, { id: 'd', effect: 'deny', groups: ['engineering'] }]).mayReach(alice), false)
+  assert.equal(policy([everything, { id: 'd', effect: 'deny', groups: ['sales'] }]).mayReach(alice), true)
+  assert.equal(policy([everything, { id: 'd', effect: 'deny', clients: ['c'] }]).mayReach(alice), false)
+  const office = policy([everything, { id: 'd', effect: 'deny', unless: { networks: ['203.0.113.0/24'] } }])
+  assert.equal(office.mayReach({ ...alice, address: '203.0.113.7' }), true)
+  assert.equal(office.mayReach({ ...alice, address: '198.51.100.7' }), false)
+})
+
+test('mayConnect asks for no client, mayReach does; a denial counts there when it is for every client', () => {
   const rules = policy([{ id: 'one', effect: 'allow', clients: ['other'] }])
   assert.equal(rules.mayReach(alice), false)
   assert.equal(rules.mayConnect(alice), true)
   assert.equal(rules.mayReach({ ...alice, clientId: 'other' }), true)
+  const all: Rule = { id: 'all', effect: 'allow' }
+  assert.equal(policy([all, { id: 'd', effect: 'deny', clients: ['c'] }]).mayConnect(alice), true)
+  assert.equal(policy([all, { id: 'd', effect: 'deny', tools: ['delete_*'] }]).mayConnect(alice), true)
+  assert.equal(policy([all, { id: 'd', effect: 'deny', groups: ['engineering'] }]).mayConnect(alice), false)
+  assert.equal(policy([all, { id: 'd', effect: 'deny', groups: ['sales'] }]).mayConnect(alice), true)
 })
 
 test('a doubled identifier or a bad network is refused when rules are compiled', () => {
@@ -40,23 +120,57 @@ test('a doubled identifier or a bad network is refused when rules are compiled',
 test('the index decides as reading every rule in turn does', () => {
   const names = fc.constantFrom('a', 'ab', 'abc', 'b', 'ba', '*', 'a*', '*b', 'a*c')
   const list = fc.option(fc.array(names, { minLength: 1, maxLength: 3 }), { nil: undefined })
-  const rule = fc.record({ effect: fc.constantFrom('allow' as const, 'deny' as const), groups: list, clients: list, upstreams: list, tools: list })
+  const networks = fc.option(fc.constantFrom({ networks: ['10.0.0.0/8'] }, { networks: ['192.0.2.0/24', '10.1.0.0/16'] }), { nil: undefined })
+  const rule = fc.record({ effect: fc.constantFrom('allow' as const, 'deny' as const), groups: list, users: list, clients: list, upstreams: list, tools: list, unless: networks })
   const value = fc.constantFrom('a', 'ab', 'abc', 'b', 'ba')
-  const input = fc.record({ subject: fc.constant('u'), groups: fc.array(value, { maxLength: 3 }), clientId: value, upstream: value, tool: value })
+  const input = fc.record({
+    subject: value,
+    groups: fc.array(value, { maxLength: 3 }),
+    clientId: value,
+    upstream: value,
+    tool: value,
+    address: fc.constantFrom('10.0.0.1', '10.1.0.1', '192.0.2.1'),
+  })
   fc.assert(
     fc.property(fc.array(rule, { maxLength: 12 }), input, (drafts, asked) => {
       const rules = drafts.map((draft, index): Rule => ({ id: String(index), ...draft }))
-      assert.equal(policy(rules).decide(asked).allow, naive(rules, asked))
+      const compiled = policy(rules)
+      assert.deepEqual(compiled.decide(asked), naive(rules, asked))
+      const every = ['a', 'ab', 'abc', 'b', 'ba', 'abbc', 'zzz'].map((tool) => naive(rules, { ...asked, tool }).allow)
+      if (every.includes(true)) assert.equal(compiled.mayReach(asked), true, 'one tool is allowed, so a token is to be had')
+      if (compiled.mayReach(asked)) assert.equal(compiled.mayConnect(asked), true, 'who gets a token may connect')
     }),
-    { numRuns: 500 },
+    { numRuns: 1000 },
   )
 })
 
-function naive(rules: readonly Rule[], input: Required<Omit<PolicyInput, 'address'>>): boolean {
+test('wildcards match as the same regular expression does', () => {
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', '.', '*'), maxLength: 8 })
+  const names = fc.string({ unit: fc.constantFrom('a', 'b', '.'), maxLength: 10 })
+  fc.assert(
+    fc.property(letters.filter((pattern) => pattern !== ''), names, (pattern, tool) => {
+      const expected = new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '.*')}$`, 's').test(tool)
+      assert.equal(policy([{ id: 'r', effect: 'allow', tools: [pattern] }]).decide({ ...alice, tool }).allow, expected, `${pattern} ${tool}`)
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test('a pattern of many stars is decided at once, however long the name', () => {
+  const rules = policy([{ id: 'r', effect: 'deny', tools: [`${'a*'.repeat(50)}b`] }, { id: 'all', effect: 'allow' }])
+  assert.equal(rules.decide({ ...alice, tool: 'a'.repeat(100_000) }).rule, 'all')
+  assert.equal(rules.decide({ ...alice, tool: `${'a'.repeat(100_000)}b` }).rule, 'r')
+})
+
+/** The first denial that matches, else the first allow: read from top to bottom. */
+function naive(rules: readonly Rule[], input: Required<PolicyInput>): { allow: boolean; rule: string } {
   const fits = (patterns: readonly string[] | undefined, values: readonly string[]): boolean =>
     patterns === undefined || patterns.includes('*') || values.some((value) => patterns.some((pattern) => new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(value)))
+  const suspended = (rule: Rule): boolean => rule.unless?.networks.some((network) => input.address.startsWith(network.startsWith('10.1.') ? '10.1.' : network.startsWith('10.') ? '10.' : '192.0.2.')) === true
   const matching = rules.filter(
-    (rule) => fits(rule.groups, input.groups) && fits(rule.clients, [input.clientId]) && fits(rule.upstreams, [input.upstream]) && fits(rule.tools, [input.tool]),
+    (rule) =>
+      fits(rule.groups, input.groups) && fits(rule.users, [input.subject]) && fits(rule.clients, [input.clientId]) && fits(rule.upstreams, [input.upstream]) && fits(rule.tools, [input.tool]) && !suspended(rule),
   )
-  return !matching.some((rule) => rule.effect === 'deny') && matching.some((rule) => rule.effect === 'allow')
+  const decided = matching.find((rule) => rule.effect === 'deny') ?? matching.find((rule) => rule.effect === 'allow')
+  return { allow: decided?.effect === 'allow', rule: decided?.id ?? 'default' }
 }

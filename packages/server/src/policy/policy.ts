@@ -42,31 +42,46 @@ type Match = (value: string) => boolean
 
 interface CompiledRule {
   readonly id: string
+  /** Its place in the list: of several rules that match, the first is the one that decided. */
+  readonly order: number
   readonly allow: boolean
-  readonly groups: readonly string[] | undefined
-  readonly group: Match
+  /** Absent for everybody, also for somebody of whom no group is known. */
+  readonly group: Match | undefined
   readonly user: Match
   readonly client: Match
   readonly upstream: Match
   readonly tool: Match
   readonly everyTool: boolean
+  readonly everyClient: boolean
   readonly suspended: (address: string | undefined) => boolean
+  /** Per list without wildcards, the keys that lead to this rule. */
+  readonly keys: readonly (readonly string[])[]
 }
 
-/** The rules of one upstream and effect: those for every group, and those that a group's name leads to. */
+/** The rules of one upstream and effect: each filed under one of its lists, or else in `always`. */
 interface Index {
+  readonly all: readonly CompiledRule[]
   readonly always: readonly CompiledRule[]
-  readonly byGroup: ReadonlyMap<string, readonly CompiledRule[]>
+  readonly byKey: ReadonlyMap<string, readonly CompiledRule[]>
+}
+
+interface Indexes {
+  readonly deny: Index
+  readonly allow: Index
 }
 
 const DENIED: Decision = { allow: false, rule: 'default' }
 
-/** Compiles rules; denials come first, then any allow, else denial. @throws Error for a doubled identifier or a bad network. */
+/**
+ * Compiles rules: the first denial that matches decides, else the first allow, else denial.
+ *
+ * @throws Error for a doubled identifier or a bad network.
+ */
 export function policy(rules: readonly Rule[]): Policy {
   const compiled = rules.map(compile)
   if (new Set(rules.map((rule) => rule.id)).size !== rules.length) throw new Error('two rules have one identifier')
-  const indexes = new Map<string, { readonly deny: Index; readonly allow: Index }>()
-  const rulesFor = (upstream: string): { readonly deny: Index; readonly allow: Index } => {
+  const indexes = new Map<string, Indexes>()
+  const rulesFor = (upstream: string): Indexes => {
     let found = indexes.get(upstream)
     if (found === undefined) {
       const relevant = compiled.filter((rule) => rule.upstream(upstream))
@@ -76,68 +91,94 @@ export function policy(rules: readonly Rule[]): Policy {
     }
     return found
   }
-  const first = (where: Index, input: Omit<PolicyInput, 'clientId'> & { readonly clientId?: string }, wanted: (rule: CompiledRule) => boolean): CompiledRule | undefined => {
-    const matches = (rule: CompiledRule): boolean =>
-      wanted(rule) && rule.user(input.subject) && (input.clientId === undefined || rule.client(input.clientId)) && !rule.suspended(input.address)
-    const general = where.always.find((rule) => matches(rule) && (rule.groups === undefined || input.groups.some(rule.group)))
-    if (general !== undefined) return general
-    for (const group of input.groups) {
-      const found = where.byGroup.get(group)?.find(matches)
-      if (found !== undefined) return found
-    }
-    return undefined
-  }
   return {
     decide(input) {
       const { deny, allow } = rulesFor(input.upstream)
-      const covers = (rule: CompiledRule): boolean => (input.tool === undefined ? rule.everyTool : rule.tool(input.tool))
-      const denial = first(deny, input, covers)
+      const keys = keysOf(input)
+      const matches = (rule: CompiledRule): boolean => isAbout(rule, input) && (input.tool === undefined ? rule.everyTool : rule.tool(input.tool))
+      const denial = find(deny, keys, matches)
       if (denial !== undefined) return { allow: false, rule: denial.id }
-      const permission = first(allow, input, covers)
+      const permission = find(allow, keys, matches)
       return permission === undefined ? DENIED : { allow: true, rule: permission.id }
     },
     mayReach(input) {
       const { deny, allow } = rulesFor(input.upstream)
-      return first(deny, input, (rule) => rule.everyTool) === undefined && first(allow, input, () => true) !== undefined
+      return !deny.all.some((rule) => rule.everyTool && isAbout(rule, input)) && allow.all.some((rule) => isAbout(rule, input))
     },
-    // The client is left out: an account may be connected before, or for, any of them.
-    mayConnect: ({ subject, groups, upstream, address }) =>
-      first(rulesFor(upstream).allow, { subject, groups, upstream, ...(address === undefined ? {} : { address }) }, () => true) !== undefined,
+    // The client is left out: an account may be connected before, or for, any of them. Only a denial for all of them counts.
+    mayConnect({ subject, groups, upstream, address }) {
+      const { deny, allow } = rulesFor(upstream)
+      const input = { subject, groups, address }
+      return !deny.all.some((rule) => rule.everyTool && rule.everyClient && isAbout(rule, input)) && allow.all.some((rule) => isAbout(rule, input))
+    },
   }
 }
 
-function compile(rule: Rule): CompiledRule {
+type Caller = Pick<PolicyInput, 'subject' | 'groups'> & { readonly clientId?: string; readonly address?: string | undefined }
+
+function isAbout(rule: CompiledRule, { subject, groups, clientId, address }: Caller): boolean {
+  return rule.user(subject) && (clientId === undefined || rule.client(clientId)) && (rule.group === undefined || groups.some(rule.group)) && !rule.suspended(address)
+}
+
+function keysOf({ subject, groups, clientId, tool }: PolicyInput): readonly string[] {
+  return [`user ${subject}`, `client ${clientId}`, `tool ${tool ?? ''}`, ...groups.map((group) => `group ${group}`)]
+}
+
+function find({ always, byKey }: Index, keys: readonly string[], matches: (rule: CompiledRule) => boolean): CompiledRule | undefined {
+  let best = always.find(matches)
+  for (const key of keys) {
+    const found = byKey.get(key)?.find(matches)
+    if (found !== undefined && found.order < (best?.order ?? Infinity)) best = found
+  }
+  return best
+}
+
+function compile(rule: Rule, order: number): CompiledRule {
   const networks = rule.unless?.networks.map((network) => ipaddr.parseCIDR(network))
+  const lists = [['user', rule.users], ['client', rule.clients], ['tool', rule.tools], ['group', rule.groups]] as const
   return {
     id: rule.id,
+    order,
     allow: rule.effect === 'allow',
-    // `*` is everybody, also somebody of whom no group is known.
-    groups: rule.groups?.includes('*') === true ? undefined : rule.groups,
-    group: matcher(rule.groups),
+    group: isEverything(rule.groups) ? undefined : matcher(rule.groups),
     user: matcher(rule.users),
     client: matcher(rule.clients),
     upstream: matcher(rule.upstreams),
     tool: matcher(rule.tools),
-    everyTool: rule.tools === undefined || rule.tools.includes('*'),
-    suspended: networks === undefined ? () => false : (address) => address !== undefined && isInside(address, networks),
+    everyTool: isEverything(rule.tools),
+    everyClient: isEverything(rule.clients),
+    // Of an address that is not known, the worst is assumed: a denial holds, and an allow does not.
+    suspended: networks === undefined ? () => false : (address) => (address === undefined || !ipaddr.isValid(address) ? rule.effect === 'allow' : isInside(address, networks)),
+    keys: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [[...new Set(list)].map((name) => `${kind} ${name}`)])),
   }
 }
 
+/** Files each rule under the list of it whose keys lead to the fewest others. */
 function index(rules: readonly CompiledRule[]): Index {
+  const sharers = new Map<string, number>()
+  for (const key of rules.flatMap((rule) => rule.keys.flat())) sharers.set(key, (sharers.get(key) ?? 0) + 1)
+  const crowd = (keys: readonly string[]): number => Math.max(...keys.map((key) => sharers.get(key) ?? 0))
   const always: CompiledRule[] = []
-  const byGroup = new Map<string, CompiledRule[]>()
+  const byKey = new Map<string, CompiledRule[]>()
   for (const rule of rules) {
-    if (rule.groups === undefined || rule.groups.some((group) => group.includes('*'))) {
-      always.push(rule)
-      continue
+    const [keys] = [...rule.keys].sort((a, b) => crowd(a) - crowd(b))
+    if (keys === undefined) always.push(rule)
+    for (const key of keys ?? []) {
+      const filed = byKey.get(key)
+      if (filed === undefined) byKey.set(key, [rule])
+      else filed.push(rule)
     }
-    for (const group of rule.groups) byGroup.set(group, [...(byGroup.get(group) ?? []), rule])
   }
-  return { always, byGroup }
+  return { all: rules, always, byKey }
+}
+
+/** A list that is absent, or has an entry of stars alone. */
+function isEverything(patterns: readonly string[] | undefined): boolean {
+  return patterns === undefined || patterns.some((pattern) => /^\*+$/.test(pattern))
 }
 
 function matcher(patterns: readonly string[] | undefined): Match {
-  if (patterns === undefined || patterns.includes('*')) return () => true
+  if (patterns === undefined || isEverything(patterns)) return () => true
   const exact = new Set(patterns.filter((pattern) => !pattern.includes('*')))
   const wild = patterns.filter((pattern) => pattern.includes('*')).map(wildcard)
   return (value) => exact.has(value) || wild.some((matches) => matches(value))
@@ -162,7 +203,6 @@ function wildcard(pattern: string): Match {
 }
 
 function isInside(address: string, networks: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][]): boolean {
-  if (!ipaddr.isValid(address)) return false
   const parsed = ipaddr.process(address)
   return networks.some(([network, bits]) => network.kind() === parsed.kind() && parsed.match(network, bits))
 }
