@@ -1,10 +1,11 @@
 // Owns the configuration file: one schema, one frozen value, every mistake reported at once. It starts nothing.
 import * as z from 'zod'
+import { redirectClass } from '../oauth/redirect-uri.ts'
 
 const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
 const secret = z.string().min(1, 'must not be empty')
 const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8' })
+const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8, or 192.0.2.1/32 for one address' })
 const patterns = z.array(z.string().min(1)).min(1, 'leave it out for all, or name at least one')
 
 const issuer = z.string().superRefine((value, context) => {
@@ -13,13 +14,29 @@ const issuer = z.string().superRefine((value, context) => {
 })
 
 function issuerProblem(value: string): string | undefined {
-  if (!URL.canParse(value)) return 'must be an absolute URL'
-  const url = new URL(value)
+  const url = URL.canParse(value) ? new URL(value) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) return 'must be an absolute https URL'
   if (value !== url.origin) return `must be an origin without path or trailing slash, such as ${url.origin}`
   if (url.protocol === 'https:') return undefined
-  const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || url.hostname.startsWith('127.')
-  return url.protocol === 'http:' && loopback ? undefined : 'must be https (http is allowed on a loopback address alone)'
+  // Addresses alone: 127.0.0.1.example.com is anybody's.
+  const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
+  return loopback ? undefined : 'must be https (http is allowed on a loopback address alone)'
 }
+
+const origin = z.string().refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && new URL(value).origin === value, 'must be an origin without path or trailing slash, such as https://app.example.com')
+const redirectUri = z.string().refine((value) => redirectClass(value) !== undefined, 'must be an https URI, an http URI of a loopback address, or one of a private-use scheme; without fragment or credentials')
+const publicKey = z.record(z.string(), z.unknown()).refine((key) => !('d' in key || 'k' in key), 'is a private or shared key: the public half alone belongs here')
+
+const listen = z
+  .string()
+  .regex(/^(?:\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, { error: 'must be ADDRESS:PORT', abort: true })
+  .refine((value) => Number(value.slice(value.lastIndexOf(':') + 1)) <= 65_535, 'must have a port up to 65535')
+
+const store = z
+  .string()
+  .regex(/^(?:sqlite:.+|postgres(?:ql)?:\/\/.+)$/, { error: 'must be sqlite:PATH or postgres://…', abort: true })
+  // Several hosts, separated by commas, are no URL and yet fine.
+  .refine((value) => value.startsWith('sqlite:') || URL.canParse(value.replace(/,[^/?]*/, '')), 'must be postgres://user:password@host/database (special characters of the password as %XX)')
 
 const identityProvider = z.strictObject({
   id,
@@ -37,11 +54,11 @@ const identityProvider = z.strictObject({
 const client = z.strictObject({
   id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://'),
   name: z.string().min(1),
-  redirectUris: z.array(z.string()).default([]),
+  redirectUris: z.array(redirectUri).default([]),
   grantTypes: z.array(z.enum(['authorization_code', 'refresh_token'])).default(['authorization_code', 'refresh_token']),
   tokenEndpointAuthMethod: z.enum(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']).default('client_secret_basic'),
-  clientSecret: secret.min(32, 'must have at least 32 characters').optional(),
-  jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }).optional(),
+  clientSecret: z.string().min(32, 'must have at least 32 characters').optional(),
+  jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(),
   jwksUri: httpUrl.optional(),
   resources: z.array(z.string()).default([]),
 })
@@ -49,8 +66,8 @@ const client = z.strictObject({
 const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
   z.strictObject({ type: z.literal('api-key'), header: z.string().regex(/^[A-Za-z0-9-]+$/, 'must be a header name'), value: secret }),
-  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), scopes: z.array(z.string()).optional() }),
-])
+  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional() }),
+], { error: 'this version knows the connectors none, api-key and oauth' })
 
 const upstream = z.strictObject({
   id,
@@ -62,7 +79,7 @@ const upstream = z.strictObject({
 })
 
 const rule = z.strictObject({
-  id: z.string().min(1),
+  id: z.string().min(1).refine((value) => value !== 'default', 'is the name of the denial when no rule allows'),
   effect: z.enum(['allow', 'deny']),
   groups: patterns.optional(),
   users: patterns.optional(),
@@ -74,12 +91,12 @@ const rule = z.strictObject({
 
 export const schema = z.strictObject({
   issuer,
-  listen: z.string().regex(/^(?:\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, 'must be ADDRESS:PORT').default('127.0.0.1:8080'),
+  listen: listen.default('127.0.0.1:8080'),
   hosts: z.array(z.string()).default([]),
-  allowedOrigins: z.array(httpUrl).default([]),
+  allowedOrigins: z.array(origin).default([]),
   trustedProxies: z.array(cidr).default([]),
   dataDir: z.string().default('./data'),
-  store: z.string().regex(/^(?:sqlite:.+|postgres(?:ql)?:\/\/.+)$/, 'must be sqlite:PATH or postgres://…').optional(),
+  store: store.optional(),
   keyEncryption: z.string().regex(/^(?:file|env):.+$/, 'must be file:PATH or env:NAME').optional(),
   outbound: z.strictObject({ allow: z.array(cidr).default([]) }).default({ allow: [] }),
   identityProviders: z.array(identityProvider).min(1, 'name at least one identity provider'),

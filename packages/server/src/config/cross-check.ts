@@ -1,0 +1,81 @@
+import * as z from 'zod'
+import { canonicalResource } from '../oauth/resource.ts'
+import type { ReadDocument } from './document.ts'
+
+const text = z.string().catch('')
+const texts = z.array(text).catch([])
+const present = z.unknown().optional().transform((value) => value !== undefined)
+
+function list<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.array(z.object(shape).optional().catch(undefined)).catch([])
+}
+
+/** What the parts of a configuration say of each other; whatever else is wrong in it does not hide that. */
+const lenient = z.object({
+  issuer: text,
+  store: text,
+  keyEncryption: present,
+  identityProviders: list({ id: text }),
+  clients: list({ id: text, redirectUris: texts, resources: texts, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
+  upstreams: list({ id: text, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
+  profiles: list({ id: text, upstreams: texts }),
+  rules: list({ id: text, upstreams: texts }),
+})
+
+type Names = z.output<typeof lenient>
+type Add = (path: readonly PropertyKey[], message: string) => void
+
+/** Checks names that lead nowhere, names that are taken, and settings that need or exclude each other. */
+export function crossCheck(document: ReadDocument, add: Add): void {
+  const { data } = lenient.safeParse(document.value)
+  if (data === undefined) return
+  for (const key of ['identityProviders', 'clients', 'upstreams', 'profiles', 'rules'] as const) unique(key, data[key], add)
+  checkUpstreamNames(data, add)
+  data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))
+  data.upstreams.forEach((upstream, index) => {
+    if (upstream?.connector.clientSecret === true && !upstream.connector.clientId) add(['upstreams', index, 'connector', 'clientSecret'], 'is of no use without a clientId')
+  })
+  if (data.store.startsWith('postgres') && !data.keyEncryption) {
+    add(['store'], 'needs the setting keyEncryption (file:PATH or env:NAME): all nodes on one PostgreSQL share one key-encryption key')
+  }
+}
+
+function unique(key: string, entries: readonly ({ readonly id: string } | undefined)[], add: Add): void {
+  const seen = new Set<string>()
+  entries.forEach((entry, index) => {
+    if (entry === undefined || entry.id === '') return
+    if (seen.has(entry.id)) add([key, index, 'id'], `${entry.id} is taken`)
+    seen.add(entry.id)
+  })
+}
+
+function checkUpstreamNames(data: Names, add: Add): void {
+  const upstreams = new Set(data.upstreams.map((upstream) => upstream?.id))
+  data.profiles.forEach((profile, index) => {
+    if (profile === undefined) return
+    if (profile.id !== '' && upstreams.has(profile.id)) add(['profiles', index, 'id'], `${profile.id} is the name of an upstream`)
+    profile.upstreams.forEach((name, position) => {
+      if (!upstreams.has(name)) add(['profiles', index, 'upstreams', position], `there is no upstream ${name}`)
+    })
+  })
+  // A denial of a misspelt upstream denies nothing.
+  data.rules.forEach((rule, index) =>
+    rule?.upstreams.forEach((name, position) => {
+      if (!name.includes('*') && !upstreams.has(name)) add(['rules', index, 'upstreams', position], `there is no upstream ${name}`)
+    }),
+  )
+}
+
+function checkClient(client: NonNullable<Names['clients'][number]>, issuer: string, add: Add): void {
+  const method = client.tokenEndpointAuthMethod
+  const secretMethod = method.startsWith('client_secret')
+  if (secretMethod && !client.clientSecret) add(['clientSecret'], `is missing: tokenEndpointAuthMethod is ${method}`)
+  if (!secretMethod && client.clientSecret) add(['clientSecret'], `is of no use with tokenEndpointAuthMethod ${method}`)
+  if (method === 'private_key_jwt' && !client.jwks && !client.jwksUri) add(['jwks'], 'is missing (or name a jwksUri)')
+  if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
+  if (client.redirectUris.length === 0 && client.resources.length === 0) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  client.resources.forEach((resource, index) => {
+    const path = canonicalResource(resource)?.split(`${issuer}/mcp`)
+    if (path?.length !== 2 || path[0] !== '' || !/^(?:\/[a-z0-9-]+)?$/.test(path[1] ?? '')) add(['resources', index], 'must be the address of an MCP endpoint of this gateway: {issuer}/mcp/{profile or upstream}')
+  })
+}

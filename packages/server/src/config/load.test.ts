@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { test } from 'node:test'
+import { stringify } from 'yaml'
+import { ConfigError, loadConfig, parseConfig, type Config, type Problem } from './load.ts'
+
+const provider = { id: 'corp', type: 'oidc', issuer: 'https://idp.example.com', clientId: 'lanyard' }
+const minimal = { issuer: 'https://lanyard.example.com', identityProviders: [provider] }
+
+function parse(value: object | string, environment: Record<string, string> = {}): Config {
+  return parseConfig(typeof value === 'string' ? value : stringify(value), { file: 'lanyard.yaml', directory: '/etc/lanyard', environment })
+}
+
+function problems(value: object | string, environment: Record<string, string> = {}): readonly Problem[] {
+  try {
+    parse(value, environment)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return error.problems
+  }
+  return assert.fail('the configuration was accepted')
+}
+
+/** Merged into the smallest configuration: the problems, as `path: message`. */
+function mistakes(more: object): string[] {
+  return problems({ ...minimal, ...more }).map(({ path, message }) => `${path}: ${message}`)
+}
+
+test('the smallest configuration gets its defaults, paths relative to the file, and cannot be changed', () => {
+  const config = parse(minimal)
+  assert.equal(config.listen, '127.0.0.1:8080')
+  assert.equal(config.store, 'sqlite:/etc/lanyard/data/lanyard.db')
+  assert.equal(config.keyEncryption, 'file:/etc/lanyard/data/kek')
+  assert.equal(config.generateKeyEncryptionKey, true)
+  assert.equal(config.tokens.accessTokenSeconds, 900)
+  assert.deepEqual(config.notes, ['no rule allows anything: every call is denied'])
+  assert.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
+  assert.equal(parse({ ...minimal, store: 'sqlite::memory:' }).store, 'sqlite::memory:')
+})
+
+test('every mistake is reported at once, in order, each with the line of its key', () => {
+  const text = `issuer: https://lanyard.example.com/
+listen: 127.0.0.1:99999
+surprise:
+  deep: 1
+identityProviders:
+  - id: corp
+    type: oidc
+    issuer: https://idp.example.com
+upstreams:
+  - id: notes
+    url: ftp://notes.example.com
+    colour: red
+  - { id: notes, url: "https://notes.example.com/mcp" }
+profiles:
+  - id: helpdesk
+    upstreams: [tickets]
+clients:
+  - id: app
+    name: App
+    clientSecret: \${env:APP_SECRET}
+    redirectUris: [https://app.example.com/callback]
+limits:
+  registrationsPerHour: 0
+`
+  assert.deepEqual(
+    problems(text).map(({ line, path }) => [line, path]),
+    [
+      [1, 'issuer'],
+      [2, 'listen'],
+      [3, 'surprise'],
+      [6, 'identityProviders.0.clientId'],
+      [11, 'upstreams.0.url'],
+      [12, 'upstreams.0.colour'],
+      [13, 'upstreams.1.id'],
+      [16, 'profiles.0.upstreams.0'],
+      [20, ''],
+      [23, 'limits.registrationsPerHour'],
+    ],
+  )
+  assert.equal(parse({ ...minimal, listen: '127.0.0.1:9' }).listen, '127.0.0.1:9')
+})
+
+test('an empty file, a list, a text and a missing file are mistakes, not crashes', () => {
+  assert.deepEqual(problems('').map(({ path, message }) => `${path}: ${message}`), ['issuer: is missing', 'identityProviders: is missing'])
+  for (const text of ['- a', 'hello', '42', '---\nissuer: a\n---\nb: 1']) assert.ok(problems(text).length > 0, text)
+  assert.throws(() => loadConfig('/nonexistent/lanyard.yaml'), { name: 'ConfigError', message: '/nonexistent/lanyard.yaml: cannot be read (ENOENT)' })
+})
+
+test('references: environment and files anywhere in a text, files relative to the configuration and without their last line break', () => {
+  const directory = mkdtempSync(`${tmpdir()}/lanyard-config-`)
+  writeFileSync(`${directory}/secret`, 'from-a-file\n')
+  writeFileSync(`${directory}/lanyard.yaml`, stringify({ ...minimal, identityProviders: [{ ...provider, clientSecret: '${file:secret}', name: 'a ${env:NAME} b ${env:NAME}' }] }))
+  const config = loadConfig(`${directory}/lanyard.yaml`, { NAME: 'Corp' })
+  assert.equal(config.identityProviders[0]?.clientSecret, 'from-a-file')
+  assert.equal(config.identityProviders[0]?.name, 'a Corp b Corp')
+  rmSync(directory, { recursive: true })
+})
+
+test('a reference that leads nowhere is one mistake, and what it left behind is none', () => {
+  const clients = [{ id: 'app', name: 'App', redirectUris: ['https://app.example.com/cb'], clientSecret: '${env:NO_SUCH}' }]
+  assert.deepEqual(mistakes({ clients }), [': the environment has no NO_SUCH, or it is empty'])
+  assert.deepEqual(problems({ ...minimal, clients }, { NO_SUCH: '' }).length, 1)
+  assert.equal(parse({ ...minimal, clients }, { NO_SUCH: 'x'.repeat(32) }).clients[0]?.clientSecret, 'x'.repeat(32))
+  clients[0]!.clientSecret = '${file:missing}'
+  assert.deepEqual(mistakes({ clients }), [': /etc/lanyard/missing cannot be read or is empty'])
+  for (const wrong of ['${NO_SUCH}', '${ENV:NO_SUCH}', '${env:}', '${vault:a}']) {
+    clients[0]!.clientSecret = wrong
+    assert.deepEqual(mistakes({ clients }), [': a reference is ${env:NAME} or ${file:PATH}'], wrong)
+  }
+})
+
+test('what a reference brings is a value, never another reference or another setting', () => {
+  const clientSecret = parse({ ...minimal, identityProviders: [{ ...provider, clientSecret: '${env:A}' }] }, { A: '${env:B}\nadmins: {}' }).identityProviders[0]?.clientSecret
+  assert.equal(clientSecret, '${env:B}\nadmins: {}')
+})
+
+test('no value of the file or of the environment stands in a mistake', () => {
+  const secret = 'S3cr3t-value-that-nobody-may-read'
+  const environment = { SECRET: secret }
+  const cases: string[] = [
+    ...['issuer', 'listen', 'store', 'keyEncryption', 'dataDir: 1\nhosts'].map((key) => `${key}: ${secret}`),
+    `issuer: https://user:${secret}@lanyard.example.com`,
+    `store: postgres://user:${secret}#@host/db`,
+    'keyEncryption: ${env:SECRET}',
+    'issuer: ${env:SECRET}',
+    '${env:SECRET}: 1',
+    `clients: [{ id: a, name: a, clientSecret: *${secret} }]`,
+    `clients: [{ id: a, name: a, clientSecret: "${secret}" x }]`,
+    `clients: [{ id: a, name: a, clientSecret: @${secret} }]`,
+    `clients: [{ id: a, name: a, clientSecret: ['${secret}'] }]`,
+    `upstreams: [{ id: a, url: "https://a.example", connector: { type: "${secret}" } }]`,
+    `clients: [{ id: a, name: a, tokenEndpointAuthMethod: "${secret}" }]`,
+    `outbound: { allow: ["${secret}"] }`,
+    `signing: { algorithm: "${secret}" }`,
+    `clients: [{ id: a, name: a, redirectUris: ["${secret}"], resources: ["${secret}"] }]`,
+  ]
+  for (const text of cases) {
+    const message = new ConfigError('f', problems(text, environment)).message
+    assert.ok(!message.includes(secret), `${text}\n${message}`)
+    assert.match(message, /f/)
+  }
+})
+
+test('YAML: doubled keys, unknown tags, alias bombs and aliases without an anchor are refused; honest anchors work', () => {
+  const messages = (text: string): string => problems(text).map((problem) => `${problem.line}: ${problem.message}`).join()
+  assert.match(messages('issuer: https://a.example\nissuer: https://b.example'), /^2: Map keys must be unique/)
+  assert.match(messages('issuer: !env ISSUER'), /^1: Unresolved tag/)
+  assert.match(messages('issuer: *nowhere'), /an alias/)
+  const bomb = ['a: &a [x,x,x,x,x,x,x,x,x,x]', ...['b', 'c', 'd', 'e', 'f'].map((name, index) => `${name}: &${name} [${Array(10).fill(`*${'abcde'[index]}`).join()}]`)].join('\n')
+  assert.match(messages(bomb), /aliases multiply/)
+  assert.ok(problems('hosts: &a [*a]').length > 0)
+  const config = parse(`issuer: &me https://lanyard.example.com\nidentityProviders:\n  - { id: corp, type: oidc, issuer: *me, clientId: a }`)
+  assert.equal(config.identityProviders[0]?.issuer, config.issuer)
+})
+
+test('a reference in { } without quotes is told how to be written', () => {
+  const text = (value: string): string => `${stringify(minimal)}upstreams:\n  - { id: weather, url: "https://w.example/mcp", connector: { type: api-key, header: X-Api-Key, value: ${value} } }`
+  assert.match(problems(text('${env:WEATHER_KEY}'))[0]?.message ?? '', /stands in quotes/)
+  assert.deepEqual(parse(text('"${env:WEATHER_KEY}"'), { WEATHER_KEY: 'k' }).upstreams[0]?.connector, { type: 'api-key', header: 'X-Api-Key', value: 'k' })
+})
+
+test('__proto__, constructor and the like are unknown settings like any other, and change nothing', () => {
+  for (const key of ['__proto__', 'constructor', 'prototype', 'toString']) {
+    assert.deepEqual(problems(`${stringify(minimal)}${key}: { polluted: true }`).map(({ path, message }) => `${path}: ${message}`), [`${key}: is not a setting`])
+    assert.deepEqual(problems(`${stringify(minimal)}limits: { ${key}: { polluted: true } }`).map(({ path }) => path), [`limits.${key}`])
+  }
+  assert.equal('polluted' in {}, false)
+})
+
+test('issuer: an https origin, or http on a loopback address', () => {
+  for (const good of ['https://lanyard.example.com', 'https://lanyard.example.com:8443', 'http://localhost:8080', 'http://127.0.0.1', 'http://127.8.9.1:1', 'http://[::1]:8080']) {
+    assert.equal(parse({ ...minimal, issuer: good }).issuer, good)
+  }
+  for (const bad of [
+    'https://lanyard.example.com/', 'https://lanyard.example.com/path', 'https://LANYARD.example.com', 'https://lanyard.example.com:443', 'lanyard.example.com',
+    'http://lanyard.example.com', 'http://127.0.0.1.example.com', 'http://127.example.com', 'http://localhost.example.com', 'https://u:p@lanyard.example.com', 'https://lanyard.example.com?x', 'ftp://127.0.0.1', 'x:', '',
+  ]) {
+    assert.deepEqual(mistakes({ issuer: bad }).length, 1, bad)
+  }
+})
+
+test('each field refuses what it cannot use', () => {
+  const client = { id: 'app', name: 'App', redirectUris: ['https://app.example.com/cb'], tokenEndpointAuthMethod: 'none' }
+  const upstream = { id: 'notes', url: 'https://notes.example.com/mcp' }
+  const cases: readonly [object, string][] = [
+    [{ listen: '8080' }, 'listen'],
+    [{ listen: '0.0.0.0:65536' }, 'listen'],
+    [{ allowedOrigins: ['https://app.example.com/'] }, 'allowedOrigins.0'],
+    [{ allowedOrigins: ['*'] }, 'allowedOrigins.0'],
+    [{ trustedProxies: ['127.0.0.1'] }, 'trustedProxies.0'],
+    [{ outbound: { allow: ['10.0.0.0/33'] } }, 'outbound.allow.0'],
+    [{ store: 'mysql://host/db' }, 'store'],
+    [{ store: 'postgres://user:pass/word@host/db', keyEncryption: 'env:KEK' }, 'store'],
+    [{ store: 'postgres://user:p@host/db' }, 'store'],
+    [{ keyEncryption: 'aws-kms:arn' }, 'keyEncryption'],
+    [{ identityProviders: [] }, 'identityProviders'],
+    [{ identityProviders: [{ ...provider, type: 'saml' }] }, 'identityProviders.0.type'],
+    [{ identityProviders: [{ ...provider, id: 'Corp' }] }, 'identityProviders.0.id'],
+    [{ identityProviders: [{ ...provider, clientSecret: '' }] }, 'identityProviders.0.clientSecret'],
+    [{ identityProviders: [{ ...provider, acceptTokens: ['aud'] }] }, 'identityProviders.0.acceptTokens'],
+    [{ identityProviders: [provider, provider] }, 'identityProviders.1.id'],
+    [{ registration: { approval: 'required' } }, 'registration.approval'],
+    [{ upstreams: [{ ...upstream, id: 'a__b' }] }, 'upstreams.0.id'],
+    [{ upstreams: [{ ...upstream, id: '-a' }] }, 'upstreams.0.id'],
+    [{ upstreams: [{ ...upstream, id: 'a'.repeat(64) }] }, 'upstreams.0.id'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'entra-obo' } }] }, 'upstreams.0.connector.type'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'X Key', value: 'k' } }] }, 'upstreams.0.connector.header'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'oauth', clientSecret: 's' } }] }, 'upstreams.0.connector.clientSecret'],
+    [{ upstreams: [{ ...upstream, timeoutSeconds: 0 }] }, 'upstreams.0.timeoutSeconds'],
+    [{ upstreams: [upstream], profiles: [{ id: 'notes', upstreams: ['notes'] }] }, 'profiles.0.id'],
+    [{ upstreams: [upstream], profiles: [{ id: 'p', upstreams: [] }] }, 'profiles.0.upstreams'],
+    [{ upstreams: [upstream], rules: [{ id: 'r', effect: 'deny', upstreams: ['note'] }] }, 'rules.0.upstreams.0'],
+    [{ rules: [{ id: 'r', effect: 'permit' }] }, 'rules.0.effect'],
+    [{ rules: [{ id: 'r', effect: 'allow', groups: [] }] }, 'rules.0.groups'],
+    [{ rules: [{ id: 'r', effect: 'deny', unless: { networks: ['office'] } }] }, 'rules.0.unless.networks.0'],
+    [{ rules: [{ id: 'default', effect: 'allow' }] }, 'rules.0.id'],
+    [{ rules: [{ id: 'r', effect: 'allow' }, { id: 'r', effect: 'deny' }] }, 'rules.1.id'],
+    [{ clients: [{ ...client, id: 'https://app.example.com/client' }] }, 'clients.0.id'],
+    [{ clients: [{ ...client, redirectUris: ['http://app.example.com/cb'] }] }, 'clients.0.redirectUris.0'],
+    [{ clients: [{ ...client, redirectUris: ['https://app.example.com/cb#x'] }] }, 'clients.0.redirectUris.0'],
+    [{ clients: [{ ...client, redirectUris: [] }] }, 'clients.0.redirectUris'],
+    [{ clients: [{ ...client, grantTypes: ['client_credentials'] }] }, 'clients.0.grantTypes.0'],
+    [{ clients: [{ ...client, clientSecret: 'x'.repeat(32) }] }, 'clients.0.clientSecret'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'client_secret_basic' }] }, 'clients.0.clientSecret'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'client_secret_post', clientSecret: 'short' }] }, 'clients.0.clientSecret'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'private_key_jwt' }] }, 'clients.0.jwks'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [] } }] }, 'clients.0.jwks.keys'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [{ kty: 'EC', d: 'x' }] } }] }, 'clients.0.jwks.keys.0'],
+    [{ clients: [{ ...client, tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [{ kty: 'EC' }] }, jwksUri: 'https://a.example/jwks' }] }, 'clients.0.jwksUri'],
+    [{ clients: [{ ...client, resources: ['https://other.example.com/mcp/notes'] }] }, 'clients.0.resources.0'],
+    [{ clients: [{ ...client, resources: ['/mcp/notes'] }] }, 'clients.0.resources.0'],
+    [{ clients: [{ ...client, resources: ['https://lanyard.example.com/mcpx'] }] }, 'clients.0.resources.0'],
+    [{ limits: { tokenRequestsPerMinute: 1.5 } }, 'limits.tokenRequestsPerMinute'],
+    [{ tokens: { accessTokenSeconds: 3601 } }, 'tokens.accessTokenSeconds'],
+    [{ tokens: { refreshTokenDays: 0 } }, 'tokens.refreshTokenDays'],
+    [{ sessions: { idleHours: 0 } }, 'sessions.idleHours'],
+    [{ signing: { algorithm: 'none' } }, 'signing.algorithm'],
+    [{ signing: { algorithm: 'HS256' } }, 'signing.algorithm'],
+    [{ admins: { users: [] } }, 'admins.users'],
+  ]
+  for (const [more, path] of cases) assert.deepEqual(problems({ ...minimal, ...more }).map((problem) => problem.path), [path], JSON.stringify(more))
+})
+
+test('each field takes what it should', () => {
+  const config = parse({
+    ...minimal,
+    listen: '[::]:8443',
+    hosts: ['internal.example.com'],
+    allowedOrigins: ['https://app.example.com', 'http://localhost:6274'],
+    trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
+    store: 'postgresql://user:p%40ss@one.example.com:5432,two.example.com:5432/lanyard?sslmode=require',
+    keyEncryption: 'env:KEK',
+    upstreams: [{ id: 'notes', url: 'https://notes.example.com/mcp', connector: { type: 'oauth', clientId: 'a', clientSecret: 'b', scopes: ['read'] } }],
+    profiles: [{ id: 'p', upstreams: ['notes'] }],
+    rules: [{ id: 'r', effect: 'allow', upstreams: ['note*', 'notes'], clients: ['https://app.example.com/client'], unless: { networks: ['2001:db8::/32'] } }],
+    clients: [
+      { id: 'spa', name: 'SPA', tokenEndpointAuthMethod: 'none', redirectUris: ['com.example.app:/cb', 'http://127.0.0.1/cb'] },
+      { id: 'rs', name: 'Resource server', clientSecret: 'x'.repeat(32), resources: ['https://lanyard.example.com/mcp/notes', 'https://lanyard.example.com/mcp'] },
+      { id: 'jwt', name: 'Assertions', tokenEndpointAuthMethod: 'private_key_jwt', jwksUri: 'https://a.example/jwks', redirectUris: ['https://a.example/cb'] },
+    ],
+    signing: { algorithm: 'EdDSA' },
+    admins: { groups: ['it'] },
+  })
+  assert.equal(config.generateKeyEncryptionKey, false)
+  assert.equal(config.keyEncryption, 'env:KEK')
+  assert.deepEqual(config.notes, ['admins is accepted, and has no effect in this version'])
+})
