@@ -49,12 +49,16 @@ interface Signer {
   readonly privateKey: KeyObject
 }
 
-/** Opens the key ring; the first start of an installation makes its keys. */
-export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
-  const { store, now } = options
+/** What this node knows of the keys, as the store said when it was asked last. */
+interface LoadedKeys {
+  readonly keys: ReadonlyMap<string, LoadedKey>
+  readonly signer: Signer | undefined
+  readonly load: () => Promise<void>
+}
+
+function loadedKeys({ store, sealer }: KeyRingOptions): LoadedKeys {
   let keys = new Map<string, LoadedKey>()
   let signer: Signer | undefined
-
   const read = async (): Promise<void> => {
     const records = await store.all()
     // Public halves first: whatever happens to a private one, this node knows what was revoked.
@@ -63,60 +67,75 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
     // A node that cannot open the new key yet goes on with the one before it, never with a revoked one.
     const before = keys.get(signer?.record.kid ?? '')?.record.state
     if (before === undefined || before === 'revoked') signer = undefined
-    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, options.sealer) }
+    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, sealer) }
   }
-  // One after the other: an answer of the store that comes late never replaces a newer one.
   let last: Promise<unknown> = Promise.resolve()
-  const load = (): Promise<void> => {
-    const loaded = last.then(read)
-    last = loaded.catch(() => undefined)
-    return loaded
+  return {
+    get keys() {
+      return keys
+    },
+    get signer() {
+      return signer
+    },
+    // One after the other: an answer of the store that comes late never replaces a newer one.
+    load() {
+      const loaded = last.then(read)
+      last = loaded.catch(() => undefined)
+      return loaded
+    },
   }
+}
 
+/** Opens the key ring; the first start of an installation makes its keys. */
+export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
+  const { store, now } = options
+  const loaded = loadedKeys(options)
   const rotate = async (force: boolean): Promise<RotationResult> => {
-    await load()
-    const next = [...keys.values()].find((key) => key.record.state === 'next')
-    if (signer === undefined || next === undefined) return 'raced'
+    await loaded.load()
+    const next = [...loaded.keys.values()].find((key) => key.record.state === 'next')
+    const active = loaded.signer?.record.kid
+    if (active === undefined || next === undefined) return 'raced'
     if (!force && now() - next.record.since < options.overlapMs) return 'too_early'
-    const active = signer.record.kid
     const added = await makeKey(options, 'next')
     const done = await store.rotate({ activeKid: active, nextKid: next.record.kid, added, at: now() }, [activated(next.record.kid, active), created(added.kid)])
-    await load()
+    await loaded.load()
     return done ? 'rotated' : 'raced'
   }
 
-  await load()
-  if (keys.size === 0) {
-    const first = [await makeKey(options, 'active'), await makeKey(options, 'next')]
-    await store.addFirst(first, first.map(({ kid }) => created(kid)))
-    await load()
-  }
-  if (signer === undefined) throw new Error('there is no active signing key: the table signing_keys was changed by hand')
+  await loaded.load()
+  if (loaded.keys.size === 0) await makeFirst(options, loaded)
+  if (loaded.signer === undefined) throw new Error('there is no active signing key: the table signing_keys was changed by hand')
   return {
     sign(payload, typ) {
-      if (signer === undefined) throw new Error('there is no active signing key')
-      return signJwt(payload, typ, signer)
+      if (loaded.signer === undefined) throw new Error('there is no active signing key')
+      return signJwt(payload, typ, loaded.signer)
     },
     publicKey(kid) {
-      const found = keys.get(kid)
+      const found = loaded.keys.get(kid)
       if (found === undefined || found.record.state === 'revoked') return undefined
       return { key: found.publicKey, algorithm: found.record.algorithm }
     },
-    jwks: () => ({ keys: [...keys.values()].filter((key) => key.record.state !== 'revoked').map((key) => key.publicJwk) }),
-    reload: load,
+    jwks: () => ({ keys: [...loaded.keys.values()].filter((key) => key.record.state !== 'revoked').map((key) => key.publicJwk) }),
+    reload: loaded.load,
     rotate: ({ force }) => rotate(force),
     async revoke(kid) {
       const added = await makeKey(options, 'next')
       const done = await store.revoke({ kid, added, at: now() }, (effect) => revocationEvents(kid, effect))
-      await load()
+      await loaded.load()
       return done
     },
     list: () => store.all(),
     async maintain() {
-      if (signer !== undefined && now() - signer.record.since > options.rotateAfterMs) await rotate(false)
+      if (loaded.signer !== undefined && now() - loaded.signer.record.since > options.rotateAfterMs) await rotate(false)
       await store.forgetRetired(now() - Math.max(options.overlapMs, KEEP_ENDED_MS))
     },
   }
+}
+
+async function makeFirst(options: KeyRingOptions, loaded: LoadedKeys): Promise<void> {
+  const first = [await makeKey(options, 'active'), await makeKey(options, 'next')]
+  await options.store.addFirst(first, first.map(({ kid }) => created(kid)))
+  await loaded.load()
 }
 
 function created(kid: string): AuditEvent {
