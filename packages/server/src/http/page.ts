@@ -52,18 +52,20 @@ function contentSecurityPolicy(formTargets: readonly string[]): string {
   ].join('; ')
 }
 
-/** Where a form that ends at this URI may lead: its origin, any port of a loopback host, or its scheme. */
+/** Where a form that ends at this URI may lead: its origin, or its scheme where a policy cannot name the origin. */
 export function formTarget(uri: string): string {
   const url = new URL(uri)
+  // Content Security Policy §2.3.1 knows no IPv6 addresses: browsers would ignore the source and stop the redirect.
+  if (url.hostname.startsWith('[')) return url.protocol
   if (url.protocol === 'http:' || url.protocol === 'https:') return url.origin
   return url.protocol
 }
 
-/** Makes text from elsewhere fit to be shown: no control or direction characters, no more than `max` characters. */
+/** Makes text from elsewhere fit to be shown: no control, direction or invisible characters, no more than `max` characters. */
 export function plain(text: string, max = 120): string {
   const clean = text
     .normalize('NFC')
-    .replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\u2028\u2029]/gu, ' ')
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{DI}\u2028\u2029\u2800]/gu, ' ')
     .replace(/\s+/g, ' ')
     .trim()
   const characters = Array.from(clean)

@@ -40,6 +40,9 @@ export function router(routes: readonly Route[], settings: RouterSettings): Hono
     const { pathname } = new URL(context.req.url)
     if (!ANY_HOST.has(pathname) && !host(context.req.header('host'))) {
       context.res = new Response('This host name is not served here.\n', { status: 421 })
+    } else if (/%00/.test(pathname)) {
+      // No identifier holds a NUL, and not every database can be asked for one.
+      context.res = await nothingHere()
     } else {
       await next()
     }
@@ -60,8 +63,12 @@ export function router(routes: readonly Route[], settings: RouterSettings): Hono
   for (const [path, methods] of known) {
     app.all(path, () => new Response('This method is not allowed here.\n', { status: 405, headers: { allow: [...methods].join(', ') } }))
   }
-  app.notFound(() => errorPage({ status: 404, title: 'There is nothing here', message: 'Check the address, or go back to your application.', reference: newReference() }))
+  app.notFound(nothingHere)
   return app
+}
+
+function nothingHere(): Promise<Response> {
+  return errorPage({ status: 404, title: 'There is nothing here', message: 'Check the address, or go back to your application.', reference: newReference() })
 }
 
 async function answer(route: Route, request: Request, context: RequestContext, log: RouterSettings['log']): Promise<Response> {
@@ -70,10 +77,11 @@ async function answer(route: Route, request: Request, context: RequestContext, l
   } catch (error) {
     if (error instanceof OAuthError) {
       if (route.errors === 'oauth') return error.toResponse()
-      return errorPage({ status: error.status, title: 'This request cannot be completed', message: sentence(error.message), reference: context.reference })
+      const headers = error.retryAfter === undefined ? {} : { 'retry-after': String(Math.ceil(error.retryAfter)) }
+      return errorPage({ status: error.status, title: 'This request cannot be completed', message: sentence(error.message), headers, reference: context.reference })
     }
     if (error instanceof PageError) {
-      return errorPage({ status: error.status, title: error.title, message: error.message, headers: error.headers, reference: context.reference })
+      return errorPage({ status: error.status, title: error.title, message: error.message, headers: error.headers, reference: error.reference ?? context.reference })
     }
     log({ level: 'error', reference: context.reference, route: `${route.method} ${route.path}`, error: error instanceof Error ? error.stack : 'not an error' })
     if (route.errors === 'oauth') return new OAuthError('server_error', `something went wrong here; the reference is ${context.reference}`).toResponse()
@@ -89,7 +97,10 @@ export function newReference(): string {
 
 /** Answers no other name than the configured ones, so that a rebound name reaches nothing. */
 export function hostCheck(settings: { readonly issuer: string; readonly hosts: readonly string[] }): (host: string | undefined) => boolean {
-  const served = new Set([new URL(settings.issuer).host, ...settings.hosts].map((name) => name.toLowerCase()))
+  const { host: own, port, protocol } = new URL(settings.issuer)
+  // RFC 9110 §4.2.3: the default port may be written or left out.
+  const written = port === '' ? [`${own}:${protocol === 'https:' ? 443 : 80}`] : []
+  const served = new Set([own, ...written, ...settings.hosts].map((name) => name.toLowerCase()))
   return (host) => host !== undefined && served.has(host.toLowerCase())
 }
 
@@ -97,7 +108,7 @@ function secure(headers: Headers, issuer: string): void {
   headers.set('x-content-type-options', 'nosniff')
   // RFC 9700 §4.2.4: codes and state never leak by Referer.
   headers.set('referrer-policy', 'no-referrer')
-  headers.set('cross-origin-opener-policy', 'same-origin')
+  // No Cross-Origin-Opener-Policy: clients open the authorization endpoint in a popup whose last page, their own, tells its opener.
   headers.set('permissions-policy', 'camera=(), geolocation=(), microphone=()')
   if (issuer.startsWith('https:')) headers.set('strict-transport-security', 'max-age=31536000; includeSubDomains')
 }

@@ -1,10 +1,14 @@
 import { PageError } from './errors.ts'
 
-/** Refuses a form that another site submitted: browsers name the origin of every POST. */
+/**
+ * Refuses a form that another site submitted. Our pages send no Referer, and of a form on such a page browsers say
+ * `Origin: null`, as they do of a sandboxed frame of somebody else: then `Sec-Fetch-Site` alone tells the two apart.
+ */
 export function requireSameOrigin(request: Request, issuer: string): void {
   const origin = request.headers.get('origin')
   const site = request.headers.get('sec-fetch-site')
-  const foreign = (origin !== null && origin !== new URL(issuer).origin) || (site !== null && site !== 'same-origin' && site !== 'none')
+  const sameSite = site === 'same-origin' || site === 'none'
+  const foreign = (site !== null && !sameSite) || (origin !== null && origin !== new URL(issuer).origin && !(origin === 'null' && sameSite))
   if (foreign) {
     throw new PageError(403, 'This form came from another site', 'Go back to your application and start again from there.', {
       reason: 'cross-site form',
