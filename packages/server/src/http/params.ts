@@ -12,16 +12,20 @@ export class Params {
 
   /** @throws OAuthError `invalid_request` when a parameter is repeated. */
   static from(search: URLSearchParams): Params {
-    const values = new Map<string, readonly string[]>()
-    for (const name of new Set(search.keys())) {
-      const given = search.getAll(name)
+    const seen = new Map<string, string[]>()
+    // One pass: a body of many names costs no more than a body of one.
+    for (const [name, value] of search) {
+      const before = seen.get(name)
       // RFC 6749 §3.1: "Request and response parameters MUST NOT be included more than once."
-      if (given.length > 1 && name !== 'resource') throw new OAuthError('invalid_request', `${printable(name)} is repeated`)
-      // RFC 6749 §3.1: "Parameters sent without a value MUST be treated as if they were omitted."
-      const present = given.filter((value) => value !== '')
-      if (present.length > 0) values.set(name, present)
+      if (before !== undefined && name !== 'resource') throw new OAuthError('invalid_request', `${printable(name)} is repeated`)
+      // RFC 6749 appendix A: no parameter holds a NUL, which not every database can store.
+      if (value.includes('\0')) throw new OAuthError('invalid_request', `${printable(name)} is malformed`)
+      if (before === undefined) seen.set(name, [value])
+      else before.push(value)
     }
-    return new Params(values)
+    // RFC 6749 §3.1: "Parameters sent without a value MUST be treated as if they were omitted."
+    const present = [...seen].map(([name, values]) => [name, values.filter((value) => value !== '')] as const)
+    return new Params(new Map(present.filter(([, values]) => values.length > 0)))
   }
 
   /** Reads an `application/x-www-form-urlencoded` body; the query string is never read (RFC 6749 §3.2). */

@@ -20,8 +20,11 @@ export function rateLimit({ limit, windowMs, now, maxKeys = 50_000 }: RateLimitO
   const due = new Map<string, number>()
   return (key) => {
     const at = now()
-    const next = Math.max(due.get(key) ?? at, at) + spacing
-    if (next - at > windowMs) return { allowed: false, retryAfter: Math.max(1, Math.ceil((next - at - windowMs) / 1000)) }
+    const known = due.get(key) ?? at
+    // Further ahead than a full burst: the clock was set back, and must not shut anybody out until it is there again.
+    const next = (known - at > windowMs + spacing ? at : Math.max(known, at)) + spacing
+    // Half a step of tolerance: the sum of the steps of one burst is rounded.
+    if (next - at > windowMs + spacing / 2) return { allowed: false, retryAfter: Math.max(1, Math.ceil((next - at - windowMs) / 1000)) }
     due.delete(key)
     due.set(key, next)
     if (due.size > maxKeys) {
