@@ -83,7 +83,10 @@ export function outbound(settings: OutboundSettings): Outbound {
     discovered: agent('discovered', { connections: CONNECTIONS, keepAliveTimeout: 1000 }),
   }
   const streams = agent('configured', { connections: STREAM_CONNECTIONS, headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 10_000 })
-  const request: Outbound['request'] = async (url, options) => exchange(agents[options.provenance], new URL(url), options)
+  const request: Outbound['request'] = async (url, options) => {
+    if (!URL.canParse(String(url))) throw new OutboundError('refused_scheme')
+    return exchange(agents[options.provenance], new URL(url), options)
+  }
   return {
     request,
     fetch: (provenance) => async (input, init) => {
@@ -109,13 +112,15 @@ function guardedConnector(provenance: Provenance, check: AddressCheck, lookup: L
   const connector = (secure: boolean): buildConnector.connector =>
     buildConnector({
       timeout: CONNECT_TIMEOUT_MS,
-      lookup: (hostname, _options, callback) =>
+      lookup: (hostname, options, callback) =>
         lookup(hostname, (error, addresses) => {
           if (error !== null) return callback(new OutboundError('unreachable', error), [])
+          const [first] = addresses
           // One private address among public ones is how a name is rebound: all must pass.
-          const refused = addresses.length === 0 || addresses.some(({ address }) => !check(address, { provenance, secure }))
-          if (refused) return callback(new OutboundError('refused_address'), [])
-          return callback(null, [...addresses])
+          const refused = addresses.some(({ address }) => !check(address, { provenance, secure }))
+          if (first === undefined || refused) return callback(new OutboundError('refused_address'), [])
+          // Node asks for one address where it does not race both families.
+          return options.all === true ? callback(null, [...addresses]) : callback(null, first.address, first.family)
         }),
     })
   const connectors = { 'https:': connector(true), 'http:': connector(false) }
@@ -142,7 +147,10 @@ async function exchange(dispatcher: Dispatcher, url: URL, options: OutboundReque
       signal,
     })
     const headers = new Headers(Object.entries(answer.headers).flatMap(([name, value]) => [value ?? []].flat().map((item): [string, string] => [name, item])))
-    return { status: answer.statusCode, headers, body: await readBody(answer.body, headers, options.maxBytes ?? MAX_BYTES, signal) }
+    const body = await readBody(answer.body, headers, options.maxBytes ?? MAX_BYTES, signal)
+    // RFC 9110 §15: there are no other classes of status codes.
+    if (answer.statusCode > 599) throw new OutboundError('protocol')
+    return { status: answer.statusCode, headers, body }
   } catch (error) {
     throw outboundError(error, deadline)
   }
@@ -150,7 +158,12 @@ async function exchange(dispatcher: Dispatcher, url: URL, options: OutboundReque
 
 /** Reads at most `limit` bytes, counted after decompression: a small answer must not become a large one. */
 async function readBody(body: Readable, headers: Headers, limit: number, signal: AbortSignal): Promise<string> {
+  body.on('error', () => undefined)
   const decoder = decoderFor(headers.get('content-encoding'))
+  if (decoder === null) {
+    body.destroy()
+    throw new OutboundError('protocol')
+  }
   const stream = decoder === undefined ? body : body.pipe(decoder)
   if (decoder !== undefined) body.on('error', (error) => decoder.destroy(error))
   const stop = (): void => void stream.destroy(new OutboundError('timeout'))
@@ -170,7 +183,8 @@ async function readBody(body: Readable, headers: Headers, limit: number, signal:
   return Buffer.concat(chunks).toString('utf8')
 }
 
-function decoderFor(encoding: string | null): ReturnType<typeof createGunzip> | undefined {
+/** @returns undefined when there is nothing to decode, null when it cannot be decoded. */
+function decoderFor(encoding: string | null): ReturnType<typeof createGunzip> | null | undefined {
   switch (encoding?.trim().toLowerCase() ?? 'identity') {
     case 'identity':
     case '':
@@ -183,7 +197,7 @@ function decoderFor(encoding: string | null): ReturnType<typeof createGunzip> | 
     case 'br':
       return createBrotliDecompress()
     default:
-      throw new OutboundError('protocol')
+      return null
   }
 }
 
