@@ -4,7 +4,12 @@ declare const redirectUri: unique symbol
 export type RedirectUri = string & { readonly [redirectUri]: true }
 
 const LOOPBACK_HOSTS = new Set(['127.0.0.1', '[::1]', 'localhost'])
-const REFUSED_SCHEMES = new Set(['javascript:', 'data:', 'file:', 'vbscript:', 'about:', 'blob:', 'ws:', 'wss:', 'ftp:'])
+/** Schemes that browsers or operating systems act on by themselves: no application's own, so none may get a code. */
+const REFUSED_SCHEMES = new Set(
+  ['javascript', 'data', 'file', 'vbscript', 'about', 'blob', 'filesystem', 'view-source', 'jar', 'ws', 'wss', 'ftp', 'sftp', 'ssh', 'telnet', 'smb']
+    .concat(['ldap', 'ldaps', 'gopher', 'mailto', 'tel', 'sms', 'urn', 'intent', 'chrome', 'resource', 'res', 'search-ms', 'ms-msdt', 'shell', 'help', 'hcp'])
+    .map((scheme) => `${scheme}:`),
+)
 
 export type RedirectClass = 'https' | 'loopback' | 'private-use'
 
@@ -14,7 +19,8 @@ export function redirectClass(value: string): RedirectClass | undefined {
   if (!URL.canParse(value) || /[#\\\s*]|[^\x21-\x7e]/.test(value)) return undefined
   const url = new URL(value)
   if (REFUSED_SCHEMES.has(url.protocol) || url.username !== '' || url.password !== '') return undefined
-  if (url.protocol === 'https:') return 'https'
+  // `https:host` and `https:///host` mean one thing to a parser and another to a browser that resolves them.
+  if (url.protocol === 'https:') return /^https:\/\/[^/]/i.test(value) ? 'https' : undefined
   if (url.protocol === 'http:') return isLoopback(value) ? 'loopback' : undefined
   return 'private-use'
 }

@@ -19,6 +19,11 @@ export function newId(prefix: string): string {
   return `${prefix}_${randomBytes(16).toString('base64url')}`
 }
 
+/** Whether this can have come from `newId`: what cannot is not worth a look into the store. */
+export function isId(prefix: string, value: string): boolean {
+  return value.startsWith(`${prefix}_`) && /^[A-Za-z0-9_-]{22}$/.test(value.slice(prefix.length + 1))
+}
+
 export function hash(secret: string): Hashed {
   return createHash('sha256').update(secret).digest('base64url') as Hashed
 }
