@@ -110,6 +110,11 @@ test('mayConnect asks for no client, mayReach does; a denial counts there when i
   assert.equal(policy([all, { id: 'd', effect: 'deny', tools: ['delete_*'] }]).mayConnect(alice), true)
   assert.equal(policy([all, { id: 'd', effect: 'deny', groups: ['engineering'] }]).mayConnect(alice), false)
   assert.equal(policy([all, { id: 'd', effect: 'deny', groups: ['sales'] }]).mayConnect(alice), true)
+  const away: Rule = { id: 'd', effect: 'deny', unless: { networks: ['203.0.113.0/24'] } }
+  assert.equal(policy([all, away]).mayConnect(alice), true, 'from the office it is allowed')
+  assert.equal(policy([all, away]).mayConnect({ ...alice, address: '203.0.113.7' }), true)
+  assert.equal(policy([all, away]).mayConnect({ ...alice, address: '198.51.100.7' }), false)
+  assert.equal(policy([{ ...away, effect: 'allow' }]).mayConnect(alice), true)
 })
 
 test('a doubled identifier or a bad network is refused when rules are compiled', () => {

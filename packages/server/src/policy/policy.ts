@@ -53,6 +53,8 @@ interface CompiledRule {
   readonly tool: Match
   readonly everyTool: boolean
   readonly everyClient: boolean
+  /** Whether it depends on the address. */
+  readonly conditional: boolean
   readonly suspended: (address: string | undefined) => boolean
   /** Per list without wildcards, the keys that lead to this rule. */
   readonly keys: readonly (readonly string[])[]
@@ -105,19 +107,26 @@ export function policy(rules: readonly Rule[]): Policy {
       const { deny, allow } = rulesFor(input.upstream)
       return !deny.all.some((rule) => rule.everyTool && isAbout(rule, input)) && allow.all.some((rule) => isAbout(rule, input))
     },
-    // The client is left out: an account may be connected before, or for, any of them. Only a denial for all of them counts.
+    // The client is left out, and perhaps the address: an account may be connected before, or for, any of them. So only a
+    // denial that holds for all of them counts.
     mayConnect({ subject, groups, upstream, address }) {
       const { deny, allow } = rulesFor(upstream)
       const input = { subject, groups, address }
-      return !deny.all.some((rule) => rule.everyTool && rule.everyClient && isAbout(rule, input)) && allow.all.some((rule) => isAbout(rule, input))
+      const denied = (rule: CompiledRule): boolean => rule.everyTool && rule.everyClient && (address !== undefined || !rule.conditional) && isAbout(rule, input)
+      const allowed = (rule: CompiledRule): boolean => isFor(rule, input) && (address === undefined || !rule.suspended(address))
+      return !deny.all.some(denied) && allow.all.some(allowed)
     },
   }
 }
 
 type Caller = Pick<PolicyInput, 'subject' | 'groups'> & { readonly clientId?: string; readonly address?: string | undefined }
 
-function isAbout(rule: CompiledRule, { subject, groups, clientId, address }: Caller): boolean {
-  return rule.user(subject) && (clientId === undefined || rule.client(clientId)) && (rule.group === undefined || groups.some(rule.group)) && !rule.suspended(address)
+function isFor(rule: CompiledRule, { subject, groups, clientId }: Caller): boolean {
+  return rule.user(subject) && (clientId === undefined || rule.client(clientId)) && (rule.group === undefined || groups.some(rule.group))
+}
+
+function isAbout(rule: CompiledRule, input: Caller): boolean {
+  return isFor(rule, input) && !rule.suspended(input.address)
 }
 
 function keysOf({ subject, groups, clientId, tool }: PolicyInput): readonly string[] {
@@ -147,6 +156,7 @@ function compile(rule: Rule, order: number): CompiledRule {
     tool: matcher(rule.tools),
     everyTool: isEverything(rule.tools),
     everyClient: isEverything(rule.clients),
+    conditional: networks !== undefined,
     // Of an address that is not known, the worst is assumed: a denial holds, and an allow does not.
     suspended: networks === undefined ? () => false : (address) => (address === undefined || !ipaddr.isValid(address) ? rule.effect === 'allow' : isInside(address, networks)),
     keys: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [[...new Set(list)].map((name) => `${kind} ${name}`)])),
