@@ -8,6 +8,7 @@ import { outbound } from './http/outbound.ts'
 import type { RouterSettings } from './http/router.ts'
 import { listen, type RunningServer } from './http/server.ts'
 import { KeySourceError, readKeySource, type EncryptionKey } from './keys/key-source.ts'
+import type { KeyStore } from './keys/key-store.ts'
 import { SealError, sealer, stateSealer, type Sealer } from './keys/seal.ts'
 import { keyRing, type KeyRing } from './keys/signing.ts'
 import type { AuditSink } from './store/audit-log.ts'
@@ -46,11 +47,11 @@ export class StartError extends Error {
 export async function start(config: Config, options: StartOptions = {}): Promise<Running> {
   const opened = new AsyncDisposableStack()
   try {
-    const encryption = readKeys(config)
+    const encryption = encryptionKeys(config, config.generateKeyEncryptionKey)
     const secrets = sealer(encryption)
     const store = await open(config, options.sink ?? jsonLines())
     opened.defer(() => store.close())
-    const keys = await openKeys(config, store, secrets)
+    const keys = await signingKeys(config, keyStore(store), secrets)
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
@@ -68,9 +69,10 @@ export async function start(config: Config, options: StartOptions = {}): Promise
   }
 }
 
-function readKeys(config: Config): readonly EncryptionKey[] {
+/** Reads the key-encryption keys that the configuration names. @throws StartError */
+export function encryptionKeys(config: Config, generate: boolean): readonly EncryptionKey[] {
   try {
-    return readKeySource(config.keyEncryption, config.generateKeyEncryptionKey)
+    return readKeySource(config.keyEncryption, generate)
   } catch (error) {
     if (error instanceof KeySourceError) throw new StartError(`keyEncryption: ${error.message}`, true, error)
     throw error
@@ -86,16 +88,11 @@ async function open(config: Config, sink: AuditSink): Promise<Store> {
   }
 }
 
-async function openKeys({ signing, ...config }: Config, store: Store, secrets: Sealer): Promise<KeyRing> {
+/** Opens the signing keys, and makes the first ones. @throws StartError */
+export async function signingKeys(config: Config, store: KeyStore, secrets: Sealer): Promise<KeyRing> {
+  const { algorithm, rotateAfterDays } = config.signing
   try {
-    return await keyRing({
-      store: keyStore(store),
-      sealer: secrets,
-      algorithm: signing.algorithm,
-      rotateAfterMs: signing.rotateAfterDays * DAY_MS,
-      overlapMs: keyOverlapMs({ signing, ...config }),
-      now: Date.now,
-    })
+    return await keyRing({ store, sealer: secrets, algorithm, rotateAfterMs: rotateAfterDays * DAY_MS, overlapMs: keyOverlapMs(config), now: Date.now })
   } catch (error) {
     if (!(error instanceof SealError)) throw error
     throw new StartError(`keyEncryption: ${config.keyEncryption} is not the key that the store was sealed with (${error.message})`, true, error)

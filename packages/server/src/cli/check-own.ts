@@ -30,7 +30,7 @@ export async function checkStore(config: Config): Promise<readonly Finding[]> {
     if (pending.length > 0) return [warning('store', `${store} answers; its schema lacks ${pending.join(', ')}`, 'run "lanyard migrate", or start the gateway, which does it too')]
     return [ok('store', `${store} answers, its schema is up to date`), await checkSigningKeys(config, db)]
   } catch (error) {
-    return [failed('store', storeError(config.store, error).message, 'mend the setting "store", or start the database')]
+    return [failed('store', storeError(config.store, error).message.replace(/^store /, ''), 'mend the setting "store", or start the database')]
   } finally {
     await db?.close()
   }

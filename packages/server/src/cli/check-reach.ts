@@ -36,7 +36,7 @@ async function checkProvider(provider: ProviderSettings, outbound: Outbound): Pr
       ...(offline ? [warning(check, 'it does not name the scope offline_access, so it may give no refresh token and is not asked again whether people may go on', 'set offlineAccess for this provider (docs/configuration.md)')] : []),
     ]
   } catch (error) {
-    return [failed(check, `no metadata at ${provider.issuer}/.well-known/openid-configuration: ${whyOf(error)}`, `${adviceFor(error)}; the issuer must be written exactly as the provider writes it`)]
+    return [failed(check, `no metadata at ${provider.issuer.replace(/\/$/, '')}/.well-known/openid-configuration: ${whyOf(error)}`, `${adviceFor(error)}; the issuer must be written exactly as the provider writes it`)]
   }
 }
 

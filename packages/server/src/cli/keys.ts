@@ -1,14 +1,13 @@
 import { loadConfig, type Config } from '../config/load.ts'
 import { keyOverlapMs } from '../config/settings.ts'
 import type { KeyRecord } from '../keys/key-store.ts'
-import { KeySourceError, readKeySource } from '../keys/key-source.ts'
-import { SealError, sealer } from '../keys/seal.ts'
-import { keyRing, type KeyRing } from '../keys/signing.ts'
+import { sealer } from '../keys/seal.ts'
+import type { KeyRing } from '../keys/signing.ts'
+import { encryptionKeys, signingKeys } from '../main.ts'
 import { keyStore } from '../store/keys.ts'
 import { CommandFailed, print, type CommonOptions } from './command.ts'
 import { withStore } from './store.ts'
 
-const DAY_MS = 24 * 3600_000
 const MEANING: Readonly<Record<KeyRecord['state'], string>> = {
   next: 'published, will sign next',
   active: 'signs',
@@ -52,18 +51,6 @@ function withKeys(config: Config, run: (ring: KeyRing) => Promise<void>): Promis
   return withStore(config, async (parts) => {
     const store = keyStore(parts)
     if ((await store.all()).length === 0) throw new CommandFailed('there is no signing key yet: the gateway makes the first ones when it starts')
-    await run(await openRing(config, store))
+    await run(await signingKeys(config, store, sealer(encryptionKeys(config, false))))
   })
-}
-
-async function openRing(config: Config, store: ReturnType<typeof keyStore>): Promise<KeyRing> {
-  try {
-    const secrets = sealer(readKeySource(config.keyEncryption, false))
-    const { algorithm, rotateAfterDays } = config.signing
-    return await keyRing({ store, sealer: secrets, algorithm, rotateAfterMs: rotateAfterDays * DAY_MS, overlapMs: keyOverlapMs(config), now: Date.now })
-  } catch (cause) {
-    if (cause instanceof KeySourceError) throw new CommandFailed(`keyEncryption: ${cause.message}`, { cause })
-    if (cause instanceof SealError) throw new CommandFailed(`keyEncryption: ${config.keyEncryption} is not the key that the store was sealed with (${cause.message})`, { cause })
-    throw cause
-  }
 }

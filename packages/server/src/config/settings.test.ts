@@ -10,7 +10,7 @@ identityProviders:
   - { id: corp, type: oidc, issuer: https://idp.example, clientId: lanyard }
   - { id: other, name: Other, type: oidc, issuer: https://other.example, clientId: lanyard, clientSecret: s, scopes: [openid], offlineAccess: 'off' }
 clients:
-  - { id: notes-server, name: Notes, tokenEndpointAuthMethod: client_secret_basic, clientSecret: ${'x'.repeat(32)}, resources: [https://LANYARD.example/mcp/notes/] }
+  - { id: notes-server, name: Notes, tokenEndpointAuthMethod: client_secret_basic, clientSecret: ${'x'.repeat(32)}, resources: [https://lanyard.example/mcp/notes] }
   - { id: app, name: App, tokenEndpointAuthMethod: none, redirectUris: [https://app.example/callback] }
 upstreams:
   - { id: notes, url: https://notes.example/mcp, timeoutSeconds: 5 }
@@ -53,6 +53,7 @@ test('upstreams, profiles and clients: names default to identifiers, seconds bec
 test('a client introspects for the resources that it stands for, in whatever spelling, and for no other', () => {
   const may = introspectors(config())
   assert.equal(may('notes-server', 'https://lanyard.example/mcp/notes'), true)
+  assert.equal(may('notes-server', 'https://LANYARD.example/mcp/notes/'), true)
   assert.equal(may('notes-server', 'https://lanyard.example/mcp/tickets'), false)
   assert.equal(may('app', 'https://lanyard.example/mcp/notes'), false)
   assert.equal(may('nobody', 'https://lanyard.example/mcp/notes'), false)
