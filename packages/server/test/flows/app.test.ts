@@ -39,11 +39,17 @@ function parsed(values: Readonly<Record<string, unknown>>, directory = '/nowhere
   return parseConfig(stringify(values), { file: 'lanyard.yaml', directory, environment })
 }
 
+interface Asked {
+  readonly method?: string
+  readonly body?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 interface Wired {
   readonly app: App
   readonly store: Store
   readonly log: Readonly<Record<string, unknown>>[]
-  ask(path: string, init?: RequestInit & { readonly headers?: Record<string, string> }): Promise<Response>
+  readonly ask: (path: string, init?: Asked) => Promise<Response>
 }
 
 async function wired(run: (wired: Wired) => Promise<void>, options: { readonly config?: Record<string, unknown>; readonly store?: (store: Store) => Store } = {}): Promise<void> {
@@ -140,7 +146,7 @@ test('a node that does not know what was revoked is not ready', () =>
       assert.equal(unready.status, 503)
       assert.match(await unready.text(), /revocations/)
     },
-    { store: (store) => ({ ...store, feed: { subscribe: store.feed.subscribe, deliver: store.feed.deliver, close: store.feed.close, fresh: false } }) },
+    { store: (store) => ({ ...store, feed: Object.create(store.feed, { fresh: { value: false } }) as Store['feed'] }) },
   ))
 
 /** A port of this machine at which nothing listens. */
