@@ -11,6 +11,8 @@ const OVERLAP_MS = 30_000
 /** An answer that takes longer is lost: a connection can die without a word. */
 const ANSWER_MS = 5_000
 const KEEP_MS = 24 * 3600 * 1000
+/** The configuration allows an hour at most, and may have allowed more before the last start than now. */
+const LONGEST_TOKEN_MS = 3600_000
 /** How far the clocks of two nodes may be apart, and a token outlive its cutoff by that. */
 const SKEW_MS = 120_000
 
@@ -115,7 +117,7 @@ const CUTOFF_KINDS = ['subject', 'client', 'grant', 'key'] as const
  */
 export async function cutoffs(db: Database, feed: ChangeFeed, options: { readonly maxTokenLifetimeMs: number; readonly now: () => number }): Promise<Cutoffs> {
   const ended = new Map<string, { readonly at: number; readonly until: number }>()
-  const keepMs = options.maxTokenLifetimeMs + SKEW_MS
+  const keepMs = Math.max(options.maxTokenLifetimeMs, LONGEST_TOKEN_MS) + SKEW_MS
   const add = (change: Change): void => {
     if (!CUTOFF_KINDS.some((kind) => kind === change.kind)) return
     const name = `${change.kind} ${change.key}`

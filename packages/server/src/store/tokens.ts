@@ -6,8 +6,8 @@ import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, Toke
 import type { Transaction, Value } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
-/** A revoked grant never lives again, so its cutoff may lie ahead: tokens of a node whose clock runs ahead end as well. */
-const CLOCK_ALLOWANCE_S = 60
+/** Longer than any access token lives. */
+const KEEP_S = 86_400
 
 const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.created_at AS granted_at'
 
@@ -92,11 +92,18 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         if (revoked.length === 0) return false
         await tx.query('DELETE FROM refresh_tokens WHERE grant_id = $1', [grantId])
         await audit.append(tx, events)
-        await changed(tx, { kind: 'grant', key: grantId, at: (at + CLOCK_ALLOWANCE_S) * 1000 })
+        await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
       }),
     async prune({ usedBefore, expiredBefore }) {
       await db.query('DELETE FROM refresh_tokens WHERE used_at < $1 OR expires_at < $2', [usedBefore, expiredBefore])
+      // A code that comes again late is still known, and ends its grant (RFC 6749 §4.1.2).
+      await db.query('DELETE FROM codes WHERE expires_at < $1', [expiredBefore - KEEP_S])
+      await db.query(
+        `DELETE FROM grants WHERE created_at < $1 AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)
+         AND NOT EXISTS (SELECT 1 FROM codes WHERE grant_id = grants.id)`,
+        [expiredBefore - KEEP_S],
+      )
     },
   }
 }

@@ -57,6 +57,6 @@ export interface TokenStore {
   findGrant(grantId: string): Promise<GrantRecord | undefined>
   /** Ends a grant and all its tokens, on all nodes; false when it had ended before. */
   revokeGrant(grantId: string, at: number, events: readonly AuditEvent[]): Promise<boolean>
-  /** Forgets used refresh tokens that answer no repetition any more, and all that expired. */
+  /** Forgets used refresh tokens that answer no repetition any more, all that expired, and grants that nothing is left of. */
   prune(at: { readonly usedBefore: number; readonly expiredBefore: number }): Promise<void>
 }
