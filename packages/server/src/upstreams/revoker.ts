@@ -1,5 +1,6 @@
 import type { AuditEvent } from '../audit/event.ts'
 import type { ConnectionStore, PendingRevocation } from './connection-store.ts'
+import { ConnectionRefused, UpstreamUnavailable } from './connectors/connector.ts'
 import type { OAuthConnector } from './connectors/oauth/connector.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -25,14 +26,19 @@ export function revoker(deps: RevokerDeps): () => Promise<void> {
 
 async function revokeOne({ store, upstreams, oauth }: RevokerDeps, revocation: PendingRevocation): Promise<void> {
   const upstream = upstreams.find((candidate) => candidate.id === revocation.upstream)
-  const reason = upstream === undefined ? 'the upstream is not configured any more' : await oauth.revoke(upstream, revocation).then(() => undefined, failure)
+  const outcome = upstream === undefined ? { final: true, reason: 'the upstream is not configured any more' } : await tried(() => oauth.revoke(upstream, revocation))
+  if (!outcome.final && revocation.attempts < MAX_ATTEMPTS) return
   // The trail says of each ended connection whether its provider knows.
   const event = { action: 'connection.revoked', subject: revocation.userId, upstream: revocation.upstream, detail: { attempts: revocation.attempts } } as const
-  const ended: AuditEvent = reason === undefined ? { ...event, outcome: 'success' } : { ...event, outcome: 'failure', reason }
-  if (reason === undefined || upstream === undefined || revocation.attempts >= MAX_ATTEMPTS) await store.endRevocation(revocation.id, ended)
+  const ended: AuditEvent = outcome.reason === undefined ? { ...event, outcome: 'success' } : { ...event, outcome: 'failure', reason: outcome.reason }
+  await store.endRevocation(revocation.id, ended)
 }
 
-function failure(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown'
-  return 'reason' in error ? String(error.reason) : error.message
+async function tried(revoke: () => Promise<string | undefined>): Promise<{ final: boolean; reason: string | undefined }> {
+  try {
+    return { final: true, reason: await revoke() }
+  } catch (error) {
+    const reason = error instanceof ConnectionRefused ? error.reason : error instanceof UpstreamUnavailable ? error.message : 'it could not be tried'
+    return { final: false, reason }
+  }
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import type { AuditEvent } from '../../src/audit/event.ts'
+import { csrfToken } from '../../src/http/csrf.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { router } from '../../src/http/router.ts'
 import type { SignedIn } from '../../src/identity/sign-in.ts'
@@ -48,6 +49,9 @@ export interface Node {
   csrf(upstream: string, session?: SessionName): Promise<string>
   /** Loads the connect page and submits its form: the upstream's authorization request. */
   begin(upstream: string, session?: SessionName): Promise<URL>
+  disconnect(upstream: string, session?: SessionName): Promise<Page>
+  /** What this node hears of the others. */
+  readonly feed: RunningFeed
   finish(upstream: string, answer: Readonly<Record<string, string>>, session?: SessionName): Promise<Page>
 }
 
@@ -59,6 +63,8 @@ export interface World {
   revocationsDue: number
   /** Runs before a refreshed credential is written: to fail or hold the write. */
   beforeRefreshWrite: () => Promise<void>
+  /** Runs after a connection was read, before the reader sees it. */
+  afterRead: () => Promise<void>
 }
 
 export interface Cluster extends World {
@@ -128,7 +134,7 @@ async function within(handles: readonly [Database, Database], run: (cluster: Clu
 
 async function makeCluster(handles: readonly [Database, Database], feeds: RunningFeed[], client: Outbound, options: ClusterOptions): Promise<Cluster> {
   const key = { id: 'k1', key: randomBytes(32) }
-  const world: World = { now: Date.now(), upstreams: [], mayConnect: true, revocationsDue: 0, beforeRefreshWrite: () => Promise.resolve() }
+  const world: World = { now: Date.now(), upstreams: [], mayConnect: true, revocationsDue: 0, beforeRefreshWrite: () => Promise.resolve(), afterRead: () => Promise.resolve() }
   const shared: Shared = { issuer: options.issuer ?? CLUSTER_ISSUER, sealer: sealer([key]), state: stateSealer([key]), outbound: client, bugs: [] }
   const nodes = [await makeNode(world, shared, handles[0], feeds), await makeNode(world, shared, handles[1], feeds)] as const
   return Object.assign(world, shared, {
@@ -164,7 +170,15 @@ async function makeNode(world: World, shared: Shared, db: Database, feeds: Runni
   feeds.push(feed)
   const audit = auditLog(db, () => undefined, now)
   const plain = connectionStore({ db, audit, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) })
-  const store: ConnectionStore = { ...plain, refresh: async (...given) => world.beforeRefreshWrite().then(() => plain.refresh(...given)) }
+  const store: ConnectionStore = {
+    ...plain,
+    refresh: async (...given) => world.beforeRefreshWrite().then(() => plain.refresh(...given)),
+    async find(key) {
+      const record = await plain.find(key)
+      await world.afterRead()
+      return record
+    },
+  }
   const oauth = oauthConnector({ ...shared, store, vault: vault(shared.sealer), audit, feed, now })
   const connector = connectors(oauth)
   const deps: ConnectionDeps = {
@@ -191,6 +205,7 @@ async function makeNode(world: World, shared: Shared, db: Database, feeds: Runni
     store,
     oauth,
     connector,
+    feed,
     connections: connections(deps),
     revoke: () => revoker({ store, upstreams: world.upstreams, oauth, now })(),
     get: (path, session = 'alice', headers = {}) => ask(path, session, { headers }),
@@ -210,6 +225,7 @@ async function makeNode(world: World, shared: Shared, db: Database, feeds: Runni
       assert.equal(page.status, 303, page.text)
       return new URL(page.location ?? '')
     },
+    disconnect: (name, session = 'alice') => node.post(`/connections/${name}/disconnect`, { csrf: csrfToken(sessions.get(session)?.secret ?? '', `disconnect:${name}`), continue: '/' }, session),
     finish: (name, answer, session = 'alice') => node.get(`/connections/${name}/callback?${new URLSearchParams(answer).toString()}`, session),
   }
   return node

@@ -29,8 +29,13 @@ export interface OAuthConnectorDeps {
 
 /** Each user's own account, by OAuth: Lanyard is the client of the upstream's authorization server. */
 export interface OAuthConnector extends Required<Connector> {
-  /** Revokes a credential whose connection was ended. @throws when the server does not answer. */
-  revoke(upstream: Upstream, revocation: PendingRevocation): Promise<void>
+  /**
+   * Revokes a credential whose connection was ended.
+   *
+   * @returns why that can never be done, or undefined when it is done.
+   * @throws UpstreamUnavailable, ConnectionRefused: another try may help.
+   */
+  revoke(upstream: Upstream, revocation: PendingRevocation): Promise<string | undefined>
 }
 
 /** What an attempt keeps, sealed, between the two halves of the flow. */
@@ -78,9 +83,12 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
     async revoke(upstream, revocation) {
       const credential = credentialOf(deps.sealer, revocation)
       const at = await party(upstream)
-      if (otherParty(at, credential) !== undefined) throw new ConnectionRefused('the authorization server, or the client there, is another one now')
+      const other = otherParty(at, credential)
+      if (other !== undefined) return other.ended
+      if (at.discovered.server.revocation_endpoint === undefined) return 'the authorization server revokes nothing'
       if (credential.refreshToken !== undefined) await server.revoke(at, credential.refreshToken, 'refresh_token')
       await server.revoke(at, credential.accessToken, 'access_token')
+      return undefined
     },
   }
 }

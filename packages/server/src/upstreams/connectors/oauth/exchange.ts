@@ -65,9 +65,7 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
       }),
     revoke: (party, token, hint) =>
       translated(async () => {
-        // RFC 7009 §2: a server without the endpoint revokes nothing; its tokens end by themselves.
         const { server, client, authentication } = roles(party)
-        if (server.revocation_endpoint === undefined) return
         const response = await oauth.revocationRequest(server, client, authentication, token, { ...optionsFor(party), additionalParameters: { token_type_hint: hint } })
         try {
           await oauth.processRevocationResponse(response)
