@@ -1,5 +1,6 @@
 import { McpError } from './error.ts'
 import { isObject, type Message } from './message.ts'
+import { hasMethod, unknownMethodStatus, type Revision } from './revisions.ts'
 
 /** What a message asks for, as far as a decision depends on it. */
 export type Operation =
@@ -41,10 +42,10 @@ const METHODS: ReadonlyMap<string, Read> = new Map<string, Read>([
 ])
 
 /** @throws McpError for a method that the gateway does not know (RS-20), or that lacks what a decision needs. */
-export function operationOf(message: Message, unknownMethodStatus: number): Operation {
+export function operationOf(message: Message, revision: Revision): Operation {
   if (message.kind !== 'request') return { kind: 'free' }
-  const read = METHODS.get(message.method)
-  if (read === undefined) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus })
+  const read = hasMethod(revision, message.method) ? METHODS.get(message.method) : undefined
+  if (read === undefined) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus(revision) })
   return read(message.params)
 }
 

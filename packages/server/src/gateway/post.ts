@@ -17,7 +17,7 @@ import { isObject, parseMessage, readBody, type Message } from './message.ts'
 import { alreadyConnected, answerUnconnected, CONNECT_TOOL, emptyItems, withoutOwnInput, type MissingConnectionDeps } from './missing-connection.ts'
 import { operationOf } from './operation.ts'
 import { decide, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
-import { declaresUrlElicitation, notFound, revisionOf, unknownMethodStatus } from './revisions.ts'
+import { declaresUrlElicitation, notFound, revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import type { SessionState } from './session.ts'
 import { catalogueKey, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
@@ -37,7 +37,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const message = parseMessage(await readBody(request))
   if (message.kind === 'request') tellId(message.id)
   const revision = revisionOf(request.headers, message)
-  const operation = operationOf(message, unknownMethodStatus(revision))
+  const operation = operationOf(message, revision)
   const sessionId = revision.era === 'legacy' && message.method !== 'initialize' ? contact.headers['mcp-session-id'] : undefined
   const session = typeof sessionId === 'string' ? deps.sessions.open(sessionId, contact.caller, contact.profile) : undefined
   const call: Call = { ...contact, message, revision, operation, session }

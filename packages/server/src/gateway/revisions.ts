@@ -18,6 +18,9 @@ const META = 'io.modelcontextprotocol/'
 export const VERSION_KEY = `${META}protocolVersion`
 const CAPABILITIES_KEY = `${META}clientCapabilities`
 
+/** What 2026-07-28 removed. */
+const REMOVED: ReadonlySet<string> = new Set(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])
+
 /** What `Mcp-Name` repeats, by method (SEP-2243). */
 const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
 
@@ -111,6 +114,11 @@ function header(headers: IncomingHttpHeaders, name: string): string | undefined 
 /** RS-20: the modern revision says it by the status as well. */
 export function unknownMethodStatus({ era }: Revision): number {
   return era === 'modern' ? 404 : 200
+}
+
+/** RS-20: a method that the revision has no more is as unknown as any other, whatever its parameters are. */
+export function hasMethod({ era }: Revision, method: string): boolean {
+  return era === 'legacy' || !REMOVED.has(method)
 }
 
 /** What a hidden thing and one that does not exist both answer. */
