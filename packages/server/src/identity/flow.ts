@@ -2,7 +2,7 @@ import type { Cookies } from '../http/cookies.ts'
 import { hash, newSecret } from '../oauth/secret.ts'
 import type { Flows } from './sign-in.ts'
 
-const FLOW_SECONDS = 1800
+export const FLOW_SECONDS = 1800
 const SECRET = /^lyd_flow_[A-Za-z0-9_-]{43}$/
 
 /** Remembers a browser by a cookie, before anybody has signed in: what it starts, only it may finish. */

@@ -41,9 +41,13 @@ export interface IdentityStore {
    * callers on all nodes, one gets the sealed tokens and makes the check.
    */
   claimCheck(userId: string, before: number, now: number): Promise<Sealed | undefined>
-  /** Stores what a check brought: groups, names and rotated tokens. */
-  updateUser(userId: string, identity: Identity, tokens: Sealed, now: number): Promise<void>
-  /** Ends every session, pending sign-in, grant and token of a user on all nodes; their identity stays known. */
+  /** Stores tokens that replaced the claimed ones. @returns false when the user signed in anew meanwhile. */
+  replaceTokens(userId: string, claimed: Sealed, tokens: Sealed): Promise<boolean>
+  /** Stores what a check brought: groups, names and tokens; nothing when the user signed in anew meanwhile. */
+  updateUser(userId: string, claimed: Sealed, identity: Identity, tokens: Sealed, now: number): Promise<void>
+  /** Like `revokeSubject`. @returns false, and changes nothing, when the user signed in anew since the tokens were claimed. */
+  endCheck(userId: string, claimed: Sealed, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /** Ends every session, grant and token of a user on all nodes; their identity stays known. */
   revokeSubject(userId: string, at: number, ...events: readonly AuditEvent[]): Promise<void>
   reap(now: number): Promise<void>
 }
@@ -51,9 +55,11 @@ export interface IdentityStore {
 export interface SignInEntry {
   readonly newUserId: string
   readonly identity: Identity
-  /** Seals the identity provider's tokens into the row of the user that it turns out to be. */
-  readonly sealTokens: (userId: string) => Sealed
+  /** Seals the identity provider's tokens into the row of the user that it turns out to be; `before` are those of the last sign-in. */
+  readonly sealTokens: (userId: string, before: Sealed | undefined) => Sealed
   readonly session: Omit<SessionRecord, 'userId'>
+  /** The session that the browser had: it ends with this sign-in. */
+  readonly replaces?: Hashed
   readonly now: number
   readonly events: (userId: string) => readonly AuditEvent[]
 }

@@ -1,9 +1,10 @@
 import type { Recorder } from '../audit/event.ts'
 import type { Sealer } from '../keys/seal.ts'
+import type { Sealed } from '../oauth/secret.ts'
 import type { IdentityStore } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider } from './providers/provider.ts'
 import type { Recheck } from './sign-in.ts'
-import type { IdentityTokens } from './user.ts'
+import type { IdentityTokens, User } from './user.ts'
 
 export interface RecheckDeps {
   readonly providers: ReadonlyMap<string, IdentityProvider>
@@ -15,27 +16,20 @@ export interface RecheckDeps {
 }
 
 /** Asks the identity provider again, with the refresh token that it gave at sign-in. */
-export function recheck({ providers, store, sealer, audit, everyMs, now }: RecheckDeps): Recheck {
+export function recheck(deps: RecheckDeps): Recheck {
+  const { providers, store, sealer, audit, everyMs, now } = deps
   return {
     async recheck(userId) {
       const user = await store.findUser(userId)
       const provider = providers.get(user?.provider ?? '')
       // A provider that was removed from the configuration vouches for nobody any more.
       if (user === undefined || user.disabled || provider === undefined) return 'ended'
-      const sealed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
-      if (sealed === undefined || provider.refresh === undefined) return 'active'
-      const row = ['users', userId, 'tokens']
-      const tokens = JSON.parse(sealer.open(sealed, row)) as IdentityTokens
+      const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
+      if (claimed === undefined) return 'active'
+      const tokens = JSON.parse(sealer.open(claimed, tokensRow(userId))) as IdentityTokens
       if (tokens.refreshToken === undefined) return 'active'
       try {
-        const identity = await provider.refresh(tokens, user)
-        if (identity === undefined) {
-          const reason = 'the identity provider ended the sign-in'
-          await store.revokeSubject(userId, now(), { action: 'subject.revoked', outcome: 'success', subject: userId, reason })
-          return 'ended'
-        }
-        await store.updateUser(userId, identity, sealer.seal(JSON.stringify(identity.tokens), row), now())
-        return 'active'
+        return await ask(deps, provider, user, { claimed, tokens })
       } catch (error) {
         // Whatever else the provider answers says something of it or of our registration there, not of the user.
         if (!(error instanceof ProviderUnavailable || error instanceof LoginRefused)) throw error
@@ -45,4 +39,26 @@ export function recheck({ providers, store, sealer, audit, everyMs, now }: Reche
       }
     },
   }
+}
+
+async function ask({ store, sealer, now }: RecheckDeps, provider: IdentityProvider, user: User, { claimed, tokens }: { claimed: Sealed; tokens: IdentityTokens }): Promise<'active' | 'ended'> {
+  let current = claimed
+  const seal = (newer: IdentityTokens): Sealed => sealer.seal(JSON.stringify(newer), tokensRow(user.id))
+  const identity = await provider.refresh?.(tokens, user, async (newer) => {
+    const sealed = seal(newer)
+    if (await store.replaceTokens(user.id, current, sealed)) current = sealed
+  })
+  if (identity !== undefined) {
+    await store.updateUser(user.id, current, identity, seal(identity.tokens), now())
+    return 'active'
+  }
+  const reason = 'the identity provider ended the sign-in'
+  // A newer sign-in has tokens of its own: what became of the old ones says nothing of it.
+  const ended = await store.endCheck(user.id, current, now(), { action: 'subject.revoked', outcome: 'success', subject: user.id, reason })
+  return ended ? 'ended' : 'active'
+}
+
+/** Where the identity provider's tokens stand: they open there alone. */
+export function tokensRow(userId: string): readonly string[] {
+  return ['users', userId, 'tokens']
 }

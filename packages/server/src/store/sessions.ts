@@ -1,3 +1,4 @@
+import type { AuditEvent } from '../audit/event.ts'
 import type { IdentityStore, SessionRecord } from '../identity/identity-store.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Transaction } from './database.ts'
@@ -18,7 +19,13 @@ interface SessionRow {
 /** How exactly the last use of a session is known: one write per session and minute is enough. */
 const USE_STEP_MS = 60_000
 
-export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'useSession' | 'endSession' | 'revokeSubject' | 'reap'> {
+export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'useSession' | 'endSession' | 'endCheck' | 'revokeSubject' | 'reap'> {
+  const revoke = async (tx: Transaction, userId: string, at: number, events: readonly AuditEvent[]): Promise<void> => {
+    await tx.query('DELETE FROM sessions WHERE user_id = $1', [userId])
+    await tx.query('UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL', [Math.floor(at / 1000), userId])
+    await audit.append(tx, events)
+    await changed(tx, { kind: 'subject', key: userId, at })
+  }
   return {
     async useSession(hash, now, idleMs) {
       const [row] = await db.query<SessionRow & { last_used_at: number }>('SELECT * FROM sessions WHERE hash = $1 AND expires_at > $2 AND last_used_at > $3', [
@@ -37,11 +44,15 @@ export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityS
       }),
     revokeSubject: (userId, at, ...events) =>
       db.transaction(async (tx) => {
-        await tx.query('DELETE FROM sessions WHERE user_id = $1', [userId])
-        await tx.query('UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL', [Math.floor(at / 1000), userId])
+        // The user's row first, as a sign-in does: of the two at once, one waits for the other.
         await tx.query('UPDATE users SET tokens = NULL WHERE id = $1', [userId])
-        await audit.append(tx, events)
-        await changed(tx, { kind: 'subject', key: userId, at })
+        await revoke(tx, userId, at, events)
+      }),
+    endCheck: (userId, claimed, at, ...events) =>
+      db.transaction(async (tx) => {
+        const ended = await tx.query('UPDATE users SET tokens = NULL WHERE id = $1 AND tokens = $2 RETURNING id', [userId, claimed])
+        if (ended.length > 0) await revoke(tx, userId, at, events)
+        return ended.length > 0
       }),
     async reap(now) {
       await db.query('DELETE FROM sessions WHERE expires_at < $1', [now])

@@ -31,7 +31,7 @@ export function identityStore(parts: StoreParts): IdentityStore {
   return { ...userVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
 }
 
-function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'claimCheck' | 'updateUser'> {
+function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'claimCheck' | 'replaceTokens' | 'updateUser'> {
   return {
     async findUser(id) {
       const [row] = await db.query<UserRow>('SELECT * FROM users WHERE id = $1', [id])
@@ -39,9 +39,10 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
     },
     signIn: (entry) =>
       db.transaction(async (tx) => {
-        const user = await upsertUser(tx, entry)
+        const { user, tokens } = await upsertUser(tx, entry)
         if (user.disabled) return undefined
-        await tx.query('UPDATE users SET tokens = $1 WHERE id = $2', [entry.sealTokens(user.id), user.id])
+        await tx.query('UPDATE users SET tokens = $1 WHERE id = $2', [entry.sealTokens(user.id, tokens ?? undefined), user.id])
+        if (entry.replaces !== undefined) await tx.query('DELETE FROM sessions WHERE hash = $1', [entry.replaces])
         await addSession(tx, { ...entry.session, userId: user.id }, entry.now)
         await audit.append(tx, entry.events(user.id))
         await changed(tx, { kind: 'user', key: user.id, at: entry.now })
@@ -54,24 +55,28 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
       )
       return claimed?.tokens ?? undefined
     },
-    updateUser: (userId, identity, tokens, now) =>
+    async replaceTokens(userId, claimed, tokens) {
+      return (await db.query('UPDATE users SET tokens = $1 WHERE id = $2 AND tokens = $3 RETURNING id', [tokens, userId, claimed])).length > 0
+    },
+    updateUser: (userId, claimed, identity, tokens, now) =>
       db.transaction(async (tx) => {
-        await tx.query('UPDATE users SET name = $1, email = $2, groups = $3, tokens = $4, checked_at = $5 WHERE id = $6', [
+        const updated = await tx.query('UPDATE users SET name = $1, email = $2, groups = $3, tokens = $4, checked_at = $5 WHERE id = $6 AND tokens = $7 RETURNING id', [
           identity.name ?? null,
           identity.email ?? null,
           JSON.stringify(identity.groups),
           tokens,
           now,
           userId,
+          claimed,
         ])
-        await changed(tx, { kind: 'user', key: userId, at: now })
+        if (updated.length > 0) await changed(tx, { kind: 'user', key: userId, at: now })
       }),
   }
 }
 
 /** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */
-async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<User> {
-  const [row] = await tx.query<UserRow>(
+async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<{ user: User; tokens: Sealed | null }> {
+  const [row] = await tx.query<UserRow & { tokens: Sealed | null }>(
     `INSERT INTO users (id, provider, issuer, subject, name, email, groups, disabled, checked_at, created_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8)
      ON CONFLICT (provider, issuer, subject) DO UPDATE SET name = excluded.name, email = excluded.email, groups = excluded.groups, checked_at = excluded.checked_at
@@ -79,7 +84,7 @@ async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInE
     [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), now],
   )
   if (row === undefined) throw new Error('an upsert returned no user')
-  return toUser(row)
+  return { user: toUser(row), tokens: row.tokens }
 }
 
 function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeLogin'> {

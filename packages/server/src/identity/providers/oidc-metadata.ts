@@ -1,5 +1,5 @@
 import * as oauth from 'oauth4webapi'
-import type { Outbound, OutboundFetch } from '../../http/outbound.ts'
+import { OutboundError, type Outbound, type OutboundFetch } from '../../http/outbound.ts'
 import { ProviderUnavailable } from './provider.ts'
 
 const FRESH_MS = 3600_000
@@ -27,14 +27,15 @@ export function providerMetadata(issuer: string, outbound: Outbound, now: () => 
   const discover = async (): Promise<oauth.AuthorizationServer> => {
     try {
       const response = await oauth.discoveryRequest(url, { ...options, algorithm: 'oidc', signal: AbortSignal.timeout(TIMEOUT_MS) })
-      // OpenID Connect Discovery §4.3: the issuer in the document is exactly the one that was asked.
+      // OpenID Connect Discovery §4.3: the issuer in the document is the one that was asked.
       const server = await oauth.processDiscoveryResponse(url, response)
+      checkEndpoints(server, url.protocol)
       known = { server, at: now() }
       return server
     } catch (error) {
       failedAt = now()
       if (known !== undefined) return known.server
-      throw new ProviderUnavailable('the identity provider does not answer', { cause: error })
+      throw new ProviderUnavailable(`discovery: ${reasonOf(error)}`, { cause: error })
     }
   }
 
@@ -51,4 +52,23 @@ export function providerMetadata(issuer: string, outbound: Outbound, now: () => 
       return underWay
     },
   }
+}
+
+const REQUIRED = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const
+
+/** OpenID Connect Discovery §3: where browsers, codes and secrets go. Behind an https issuer nothing is plain http. */
+function checkEndpoints(server: oauth.AuthorizationServer, protocol: string): void {
+  for (const name of [...REQUIRED, 'userinfo_endpoint'] as const) {
+    const value: unknown = server[name]
+    if (value === undefined && name === 'userinfo_endpoint') continue
+    const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined
+    if (url?.protocol !== 'https:' && url?.protocol !== protocol) throw new ProviderUnavailable(`${name} is no address`)
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof OutboundError) return error.reason
+  if (error instanceof ProviderUnavailable) return error.message
+  // The library's messages are constants: they name members of the document, never values.
+  return error instanceof oauth.OperationProcessingError ? error.message : 'not a provider configuration'
 }

@@ -28,10 +28,16 @@ export interface IdentityProvider {
   finish(callback: URL, secrets: LoginSecrets, options: LoginOptions): Promise<Identity>
   /**
    * Asks the provider again who the user is.
-   * @returns undefined when the provider says that the grant has ended (`invalid_grant`).
-   * @throws ProviderUnavailable
+   * @param keep stores tokens that replaced the given ones, whatever becomes of the rest
+   * @returns undefined when the provider says that the grant has ended (`invalid_grant`), or names somebody else.
+   * @throws ProviderUnavailable or LoginRefused: neither says anything of the user
    */
-  refresh?(tokens: IdentityTokens, known: { issuer: string; subject: string }): Promise<Identity | undefined>
+  refresh?(tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined>
+}
+
+export interface KnownIdentity {
+  readonly issuer: string
+  readonly subject: string
 }
 
 /** The identity provider cannot be reached, or answers with an error of its own. */

@@ -1,0 +1,150 @@
+import { html } from 'hono/html'
+import type { AuditEvent, Recorder } from '../audit/event.ts'
+import type { Cookies } from '../http/cookies.ts'
+import { PageError } from '../http/errors.ts'
+import { errorPage, page, plain } from '../http/page.ts'
+import { Params } from '../http/params.ts'
+import type { RequestContext } from '../http/route.ts'
+import { SealError, type Sealer } from '../keys/seal.ts'
+import { OAuthError } from '../oauth/error.ts'
+import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
+import type { IdentityStore, LoginRecord } from './identity-store.ts'
+import { LoginRefused, ProviderUnavailable, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
+import { tokensRow } from './recheck.ts'
+import type { Flows, Sessions } from './sign-in.ts'
+import type { Identity, IdentityTokens } from './user.ts'
+
+export interface LoginDeps {
+  readonly issuer: string
+  readonly providers: ReadonlyMap<string, IdentityProvider>
+  readonly store: IdentityStore
+  readonly sealer: Sealer
+  readonly flows: Flows
+  readonly sessions: Sessions
+  readonly cookies: Cookies
+  readonly audit: Recorder
+  readonly sessionMs: number
+  readonly now: () => number
+}
+
+/** The browser's way back from the identity provider. */
+export async function callback(deps: LoginDeps, request: Request, context: RequestContext): Promise<Response> {
+  const provider = deps.providers.get(context.params['provider'] ?? '')
+  if (provider === undefined) throw await unknown(deps, context, 'no such provider')
+  const state = stateOf(request)
+  if (state === undefined) throw await unknown(deps, context, 'no state, or a repeated parameter')
+  // Single use: of parallel callbacks with one state, one gets the row (RFC 9700 §4.7).
+  const record = await deps.store.takeLogin(hash(state), deps.now())
+  if (record === undefined) throw await unknown(deps, context, 'unknown or used state')
+  const event = { reference: record.reference, address: context.address, detail: { provider: provider.id } } as const
+  try {
+    // The browser that left is the browser that comes back, and it comes back from where it was sent.
+    if (deps.flows.current(request).hash !== record.flowHash) throw new LoginRefused('another browser')
+    if (record.provider !== provider.id) throw new LoginRefused('another provider')
+    return await openSession(deps, request, await finish(deps, request, provider, { record, state }), record, event)
+  } catch (error) {
+    if (error instanceof ProviderUnavailable) return unavailable(deps, provider, record, error)
+    if (!(error instanceof LoginRefused)) throw error
+    await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason: error.reason, ...event })
+    // The reference of the whole sign-in, not of this request: it finds every step.
+    return errorPage({ status: 400, title: 'You could not be signed in', message: START_AGAIN, reference: record.reference })
+  }
+}
+
+const START_AGAIN = 'Go back to your application and start again from there.'
+
+/** RFC 6749 §4.1.2: no parameter of the answer is repeated. */
+function stateOf(request: Request): string | undefined {
+  try {
+    return Params.from(new URL(request.url).searchParams).get('state')
+  } catch (error) {
+    if (error instanceof OAuthError) return undefined
+    throw error
+  }
+}
+
+async function unknown(deps: LoginDeps, { reference, address }: RequestContext, reason: string): Promise<PageError> {
+  await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason, reference, address })
+  return new PageError(400, 'This sign-in was finished before, or took too long', START_AGAIN, { reason })
+}
+
+function finish(deps: LoginDeps, request: Request, provider: IdentityProvider, { record, state }: { record: LoginRecord; state: string }): Promise<Identity> {
+  const opened = JSON.parse(deps.sealer.open(record.secrets, ['logins', record.stateHash, 'secrets'])) as Omit<LoginSecrets, 'state'> & { startedAt: number }
+  const { startedAt, ...secrets } = opened
+  const { prompt, maxAge, acrValues } = record
+  // Only the query is taken from the request; the address it must have reached is our own.
+  const answer = new URL(`${redirectUri(deps, provider.id)}${new URL(request.url).search}`)
+  return provider.finish(answer, { ...secrets, state }, {
+    startedAt,
+    redirectUri: redirectUri(deps, provider.id),
+    ...(prompt === undefined ? {} : { prompt }),
+    ...(maxAge === undefined ? {} : { maxAge }),
+    ...(acrValues === undefined ? {} : { acrValues }),
+  })
+}
+
+async function openSession(deps: LoginDeps, request: Request, identity: Identity, record: LoginRecord, event: Pick<AuditEvent, 'reference' | 'address' | 'detail'>): Promise<Response> {
+  const secret = newSecret('lyd_ses')
+  const now = deps.now()
+  const { authTime, acr, amr, sid } = identity
+  const before = deps.cookies.read(request, 'session')
+  const user = await deps.store.signIn({
+    newUserId: newId('usr'),
+    identity,
+    sealTokens: (userId, last) => deps.sealer.seal(JSON.stringify(withRefreshToken(deps, identity.tokens, userId, last)), tokensRow(userId)),
+    // A new session at every sign-in, and the end of the old one: what somebody planted or kept is worth nothing (ASVS 7.2.4).
+    session: {
+      hash: hash(secret),
+      id: newId('ses'),
+      provider: identity.provider,
+      expiresAt: now + deps.sessionMs,
+      ...(authTime === undefined ? {} : { authTime }),
+      ...(acr === undefined ? {} : { acr }),
+      ...(amr === undefined ? {} : { amr }),
+      ...(sid === undefined ? {} : { sid }),
+    },
+    ...(before === undefined ? {} : { replaces: hash(before) }),
+    now,
+    events: (userId) => [{ action: 'login.succeeded', outcome: 'success', subject: userId, ...event }],
+  })
+  if (user === undefined) {
+    await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason: 'the user is disabled', ...event })
+    const message = 'Your account was disabled here. Ask your administrator if that is a mistake.'
+    return errorPage({ status: 403, title: 'Your access has ended', message, reference: record.reference })
+  }
+  const headers = new Headers({ location: record.returnTo, 'cache-control': 'no-store' })
+  headers.append('set-cookie', deps.cookies.write('session', secret, Math.floor(deps.sessionMs / 1000)))
+  return new Response(null, { status: 303, headers })
+}
+
+/** Some providers give a refresh token at the first sign-in only: the one that is known goes on. */
+function withRefreshToken(deps: LoginDeps, tokens: IdentityTokens, userId: string, last: Sealed | undefined): IdentityTokens {
+  if (tokens.refreshToken !== undefined || last === undefined) return tokens
+  try {
+    const { refreshToken } = JSON.parse(deps.sealer.open(last, tokensRow(userId))) as IdentityTokens
+    return refreshToken === undefined ? tokens : { ...tokens, refreshToken }
+  } catch (error) {
+    // Sealed under a key that is gone: the sign-in goes on without it.
+    if (error instanceof SealError) return tokens
+    throw error
+  }
+}
+
+export function redirectUri(deps: Pick<LoginDeps, 'issuer'>, providerId: string): string {
+  return `${deps.issuer}/login/${providerId}/callback`
+}
+
+/** The page of a provider that does not answer, with a link that starts again where the person came from. */
+export async function unavailable(deps: LoginDeps, provider: IdentityProvider, flow: { returnTo: string; reference: string }, cause: ProviderUnavailable): Promise<Response> {
+  await deps.audit.record({ action: 'provider.degraded', outcome: 'failure', reference: flow.reference, reason: cause.message, detail: { provider: provider.id } })
+  const title = `${plain(provider.name)} does not answer`
+  return page({
+    title,
+    status: 503,
+    headers: { 'retry-after': '30' },
+    body: html`<h1>${title}</h1>
+      <p>Nobody can sign in there at the moment. Whoever is signed in already keeps working. Please try again in a minute.</p>
+      <p><a class="button-quiet" href="${flow.returnTo}">Try again</a></p>
+      <p class="muted">If you ask your administrator, give them this reference: <code>${flow.reference}</code></p>`,
+  })
+}
