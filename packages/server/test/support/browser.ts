@@ -42,6 +42,8 @@ interface PostedForm {
 export interface BrowserOptions {
   /** Addresses that are not requested: the page returned has status 0 and this URL. */
   readonly stop?: (url: string) => boolean
+  /** What answers requests; the network when absent. */
+  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
 
 /** Opens a browser with an empty cookie jar. Cookies belong to a host name, as in real browsers: ports share them. */
@@ -57,7 +59,7 @@ export function browser(options: BrowserOptions = {}): Browser {
       if (options.stop?.(target) === true) return { url: target, status: 0, text: '', headers: new Headers(), forms: [] }
       const host = new URL(target).hostname
       const sent = [...(jar.get(host) ?? [])].map(([name, value]) => `${name}=${value}`).join('; ')
-      const response = await fetch(target, { ...request, redirect: 'manual', headers: { accept: 'text/html', ...(sent === '' ? {} : { cookie: sent }), ...request.headers } })
+      const response = await (options.fetch ?? fetch)(target, { ...request, redirect: 'manual', headers: { accept: 'text/html', ...(sent === '' ? {} : { cookie: sent }), ...request.headers } })
       store(jar, host, response)
       const location = response.headers.get('location')
       if (location === null || response.status < 300 || response.status > 399) return readPage(target, response)
