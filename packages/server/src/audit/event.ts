@@ -33,6 +33,17 @@ export interface AuditEvent {
   readonly detail?: Readonly<Record<string, string | number | boolean | readonly string[]>>
 }
 
+const FIELDS = [
+  'action', 'outcome', 'subject', 'clientId', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
+] as const satisfies readonly (keyof AuditEvent)[]
+
+/** The fields of the schema alone: what else an object carried along, that was spread into an event, is never recorded. */
+export function ownFields(event: AuditEvent): AuditEvent {
+  const fields: Partial<Record<keyof AuditEvent, unknown>> = {}
+  for (const field of FIELDS) if (event[field] !== undefined) fields[field] = event[field]
+  return fields as AuditEvent
+}
+
 /** Records events that stand alone: the promise resolves when they are durable. State changes carry their events into the store instead. */
 export interface Recorder {
   record(...events: readonly AuditEvent[]): Promise<void>

@@ -1,4 +1,4 @@
-import type { AuditEvent, Recorder } from '../audit/event.ts'
+import { ownFields, type AuditEvent, type Recorder } from '../audit/event.ts'
 import type { Database, Transaction, Value } from './database.ts'
 
 /** Where recorded events go besides the database, after the commit: JSON lines on standard output. */
@@ -13,8 +13,9 @@ const COLUMNS = 8
 const MAX_ROWS = 100
 
 export function auditLog(db: Database, sink: AuditSink, now: () => number = Date.now): AuditLog {
-  const append = async (tx: Transaction, events: readonly AuditEvent[]): Promise<void> => {
+  const append = async (tx: Transaction, given: readonly AuditEvent[]): Promise<void> => {
     const at = now()
+    const events = given.map(ownFields)
     for (let start = 0; start < events.length; start += MAX_ROWS) await insert(tx, at, events.slice(start, start + MAX_ROWS))
     tx.onCommit(() => events.forEach((event) => sink({ at, ...event })))
   }
