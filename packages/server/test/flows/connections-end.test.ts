@@ -153,14 +153,14 @@ each('a refresh that comes back after the connection ended: what it brought is r
   await cluster.connected('tickets')
   cluster.now += 600_000
   const { promise, resolve } = Promise.withResolvers<void>()
-  let asked = false
+  const asked = Promise.withResolvers<void>()
   tickets.on.set('/token', async () => {
-    asked = true
+    asked.resolve()
     await promise
     return undefined
   })
   const call = node.oauth.credential('usr_alice', cluster.upstreams[0]!)
-  while (!asked) await delay(10)
+  await asked.promise
   await other.disconnect('tickets')
   resolve()
   assert.equal(await call, 'connection_required')

@@ -218,6 +218,30 @@ each('the store fails after the upstream rotated: the new token is held, written
   assert.equal(await token(nodes[1]), newest('access'))
 })
 
+each('a node that holds what it could not store does not use what is stored, even when its lease is over (E11, X14)', async ({ cluster, token, refreshes, newest, nodes, row }) => {
+  const { open, passed } = gate()
+  let failures = 0
+  cluster.beforeRefreshWrite = async () => {
+    failures += 1
+    if (failures === 1) throw new Error('the database is gone')
+    await passed
+  }
+  cluster.now += 600_000
+  const first = token(nodes[0])
+  await until(() => failures === 2, 'the second write')
+  cluster.now += 31_000
+  // A new call, not one that waits for the same promise.
+  const [tracker] = cluster.upstreams as [typeof cluster.upstreams[0]]
+  const second = nodes[0].oauth.refused('usr_alice', tracker, String((await row())['version']))
+  await delay(250)
+  assert.equal(refreshes().length, 1)
+  open()
+  assert.equal(await first, newest('access'))
+  await second
+  assert.equal(await token(nodes[1]), newest('access'))
+  assert.equal(refreshes().length, 1)
+})
+
 each('a write whose answer was lost is not made twice', async ({ cluster, token, refreshes, newest, nodes, row }) => {
   const { version } = await row()
   const { refresh } = nodes[0].store
@@ -285,6 +309,33 @@ each('a holder that was paused past its lease: its late write is refused (X16)',
   // The loser's token is left alone: many servers would end the whole grant with it.
   assert.equal((await cluster.db.query('SELECT * FROM pending_revocations')).length, 0)
   assert.equal((await cluster.events('connection.refreshed')).length, 1)
+})
+
+each('a late write is refused already when another holds the lease, before that one has written (X16)', async ({ cluster, tickets, token, nodes, row }) => {
+  const [write, answer] = [gate(), gate()]
+  let asked = 0
+  tickets.on.set('/token', async () => {
+    const turn = (asked += 1)
+    if (turn === 2) await answer.passed
+    return json({ access_token: `access-of-${turn}`, token_type: 'bearer', expires_in: 600, refresh_token: `refresh-of-${turn}` })
+  })
+  let writes = 0
+  cluster.beforeRefreshWrite = async () => {
+    if ((writes += 1) === 1) await write.passed
+  }
+  cluster.now += 600_000
+  const paused = token(nodes[0]).catch((error: unknown) => String(error))
+  await until(() => writes === 1, 'the paused write')
+  cluster.now += 31_000
+  const winner = token(nodes[1])
+  await until(() => asked === 2, 'the second refresh')
+  const before = await row()
+  write.open()
+  assert.match(await paused, /refreshed elsewhere/)
+  assert.deepEqual(await row(), before)
+  answer.open()
+  assert.equal(await winner, 'access-of-2')
+  assert.equal(await token(nodes[0]), 'access-of-2')
 })
 
 each('a loser that hears invalid_grant ends neither the winner nor one that is about to win (X16)', async ({ cluster, tickets, token, nodes, row, refreshes }) => {
