@@ -1,0 +1,48 @@
+// The whole product with the fixture behind it, and a person who signed in.
+import { connectV2 } from '../support/sdk-clients.ts'
+import { startGateway, type RunningGateway } from '../support/gateway.ts'
+import { memoryProvider } from '../support/oauth-clients.ts'
+import { startFixture, type Fixture } from './fixture-server.ts'
+import { startForwarder, type Forwarder } from './forwarder.ts'
+
+export interface House {
+  readonly gateway: RunningGateway
+  readonly fixture: Fixture
+  /** The gateway's own address of the fixture: an upstream alone keeps its names. */
+  readonly resource: string
+  readonly forwarder: Forwarder
+  close(): Promise<void>
+}
+
+export async function openHouse(): Promise<House> {
+  const fixture = await startFixture()
+  const gateway = await startGateway({
+    config: {
+      upstreams: [{ id: 'fixture', name: 'Fixture', url: fixture.url, connector: { type: 'none' } }],
+      rules: [{ id: 'everything', effect: 'allow', groups: ['engineering'], upstreams: ['fixture'], tools: ['*'] }],
+    },
+  })
+  const resource = `${gateway.issuer}/mcp/fixture`
+  const forwarder = await startForwarder(resource, await signIn(resource))
+  return {
+    gateway,
+    fixture,
+    resource,
+    forwarder,
+    async close() {
+      forwarder.close()
+      await gateway.close()
+      await fixture.close()
+    },
+  }
+}
+
+/** Registers a client, signs alice in, and takes the token. */
+async function signIn(resource: string): Promise<string> {
+  const provider = memoryProvider()
+  const client = await connectV2(resource, provider, 'modern')
+  await client.close()
+  const token = provider.tokens()?.access_token
+  if (token === undefined) throw new Error('no token was issued')
+  return token
+}
