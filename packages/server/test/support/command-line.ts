@@ -1,15 +1,22 @@
 // Command-line MCP clients, as a person runs them: their own process, their own home, and a browser that they open.
 import { spawn } from 'node:child_process'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '../../../..')
+const BROWSER = join(import.meta.dirname, 'fake-browser.ts')
+/** How clients say where a person signs in. */
+const SIGN_IN = /(?:visiting|navigate to[^:]*):\s+(http\S+\/authorize\?\S+)\s/
 
 export interface Home {
   readonly directory: string
+  /** Where MCP Inspector's programs keep what they are as OAuth clients. */
+  readonly clientConfig: string
   /** Runs a client of `node_modules/.bin` and gives it lines on standard input, one after the answer to the last. */
   run(command: string, args: readonly string[], input?: readonly string[]): Promise<Output>
+  /** Replaces every access token that a client stored by one that nobody issued. @returns in how many files */
+  spoilAccessTokens(): Promise<number>
   remove(): Promise<void>
 }
 
@@ -19,12 +26,9 @@ export interface Output {
   readonly stderr: string
 }
 
-/** Makes an empty home directory whose `xdg-open` and `$BROWSER` are the fake browser. */
+/** Makes an empty home directory. No browser opens in it by itself: the address that a client prints is opened for it. */
 export async function makeHome(person = 'alice'): Promise<Home> {
   const directory = await mkdtemp(join(tmpdir(), 'lanyard-home-'))
-  const opener = join(directory, 'xdg-open')
-  await writeFile(opener, `#!/bin/sh\nexec "${process.execPath}" "${join(import.meta.dirname, 'fake-browser.ts')}" "$1" >>"${directory}/browser.log" 2>&1\n`)
-  await chmod(opener, 0o755)
   const environment = {
     ...process.env,
     HOME: directory,
@@ -32,13 +36,15 @@ export async function makeHome(person = 'alice'): Promise<Home> {
     MCP_REMOTE_CONFIG_DIR: join(directory, 'mcp-remote'),
     MCP_INSPECTOR_SECRET_STORE: 'file',
     MCP_AUTO_OPEN_ENABLED: 'true',
-    BROWSER: opener,
+    BROWSER: '/bin/true',
     PERSON: person,
-    PATH: `${directory}:${process.env['PATH'] ?? ''}`,
+    MCP_CLIENT_CONFIG_PATH: join(directory, 'client.json'),
   }
   return {
     directory,
+    clientConfig: join(directory, 'client.json'),
     run: (command, args, input) => run(join(ROOT, 'node_modules/.bin', command), args, environment, input),
+    spoilAccessTokens: () => spoilAccessTokens(directory),
     remove: () => rm(directory, { recursive: true, force: true }),
   }
 }
@@ -49,6 +55,7 @@ function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv, i
     const pending = [...input]
     let stdout = ''
     let stderr = ''
+    let opened: string | undefined
     const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
     const next = (): void => {
       // A notification gets no answer: what follows it is sent along.
@@ -63,11 +70,31 @@ function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv, i
       stdout += text
       if (input.length > 0 && text.includes('"jsonrpc"')) next()
     })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+      const url = SIGN_IN.exec(stderr)?.[1]
+      if (url === undefined || url === opened) return
+      opened = url
+      void run(BROWSER, [url], env)
+    })
     child.on('exit', (code) => {
       clearTimeout(timer)
       done({ code, stdout, stderr })
     })
     next()
   })
+}
+
+async function spoilAccessTokens(directory: string): Promise<number> {
+  let files = 0
+  for (const name of await readdir(directory, { recursive: true })) {
+    const file = join(directory, name)
+    if (!(await stat(file)).isFile()) continue
+    const text = await readFile(file, 'utf8')
+    const spoiled = text.replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'expired')
+    if (spoiled === text) continue
+    await writeFile(file, spoiled)
+    files += 1
+  }
+  return files
 }

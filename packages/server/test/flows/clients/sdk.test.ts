@@ -1,8 +1,9 @@
 // J1 and J3 with the official SDK's clients, unmodified: discover, register, sign in, consent, list, call, refresh, revoked.
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { clientDocumentHost, type ClientDocumentHost } from '../../support/client-document.ts'
 import { startGateway, type RunningGateway } from '../../support/gateway.ts'
-import { memoryProvider, type MemoryProvider, type ProviderChoices } from '../../support/oauth-clients.ts'
+import { memoryProvider, type MemoryProvider } from '../../support/oauth-clients.ts'
 import { connectV1, connectV2, type ToolClient } from '../../support/sdk-clients.ts'
 import { variants } from '../../support/variants.ts'
 
@@ -18,14 +19,22 @@ const clients: [string, (url: string, provider: MemoryProvider) => Promise<ToolC
 for (const variant of variants()) {
   describe(`official clients on ${variant.name}`, () => {
     let gateway: RunningGateway
-    before(async () => { gateway = await startGateway(variant) })
-    after(() => gateway.close())
+    let documents: ClientDocumentHost
+    before(async () => {
+      documents = await clientDocumentHost()
+      gateway = await startGateway({ ...variant, environment: documents.environment })
+    })
+    after(async () => {
+      await gateway.close()
+      await documents.close()
+    })
 
     for (const [name, connect] of clients) {
-      for (const [registration, choices] of [['dynamic registration', {}], ['client ID metadata document', PINNED_CLIENT]] satisfies [string, ProviderChoices][]) {
+      for (const registration of ['dynamic registration', 'client ID metadata document', 'a document of the built-in directory'] as const) {
         test(`${name} with ${registration}: signs in, lists and calls, refreshes, and is revoked`, async () => {
           const url = `${gateway.issuer}/mcp/notes`
-          const provider = memoryProvider(choices)
+          const choices = { 'dynamic registration': {}, 'client ID metadata document': { clientMetadataUrl: documents.clientId }, 'a document of the built-in directory': PINNED_CLIENT }
+          const provider = memoryProvider(choices[registration])
           const client = await connect(url, provider)
           assert.deepEqual(await client.tools(), ['list_notes', 'read_note', 'write_note'])
           assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
