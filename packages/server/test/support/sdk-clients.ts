@@ -17,9 +17,20 @@ export interface ToolClient {
 
 export type Era = 'legacy' | 'modern'
 
-/** Connects the SDK's version 2; when the gateway asks for it, signs in first. */
-export async function connectV2(url: string, provider: MemoryProvider, era: Era): Promise<ToolClient> {
-  const client = new Client({ name: 'flow', version: '1.0.0' }, { versionNegotiation: { mode: era === 'modern' ? { pin: '2026-07-28' } : 'legacy' } })
+/**
+ * Connects the SDK's version 2; when the gateway asks for it, signs in first.
+ *
+ * @param onUrl makes a client that can be sent to an address
+ */
+export async function connectV2(url: string, provider: MemoryProvider, era: Era, onUrl?: (url: string) => Promise<void>): Promise<ToolClient> {
+  const capabilities = onUrl === undefined ? {} : { elicitation: { url: {} } }
+  const client = new Client({ name: 'flow', version: '1.0.0' }, { capabilities, versionNegotiation: { mode: era === 'modern' ? { pin: '2026-07-28' } : 'legacy' } })
+  if (onUrl !== undefined) {
+    client.setRequestHandler('elicitation/create', async ({ params }) => {
+      if (params.mode === 'url') await onUrl(params.url)
+      return { action: 'accept' }
+    })
+  }
   const attempt = async (): Promise<void> => {
     const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider as unknown as OAuthClientProvider })
     try {
