@@ -9,6 +9,8 @@ export interface Company {
   /** The addresses of the MCP servers. */
   readonly notes: string
   readonly tickets: string
+  /** The process identifiers, for whoever wants one of them to be down. */
+  readonly processes: Readonly<Record<'identityProvider' | 'notes' | 'tickets', number | undefined>>
   close(): void
 }
 
@@ -20,18 +22,19 @@ export interface Company {
 export async function startCompany(gateway: { readonly callback: string; readonly clientSecret: string }): Promise<Company> {
   const children: ChildProcess[] = []
   const close = (): void => children.forEach((child) => child.kill())
-  const start = (program: string, ...args: string[]): Promise<string> => {
+  const start = async (program: string, ...args: string[]): Promise<{ readonly url: string; readonly pid: number | undefined }> => {
     const child = fork(new URL(program, import.meta.url), args, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
     children.push(child)
-    return address(child, program)
+    return { url: await address(child, program), pid: child.pid }
   }
   try {
-    const [issuer, notes, tickets] = await Promise.all([
+    const [provider, notes, tickets] = await Promise.all([
       start('identity-provider.ts', gateway.callback, gateway.clientSecret),
       start('notes.ts'),
       start('tickets.ts'),
     ])
-    return { issuer, notes, tickets, close }
+    const processes = { identityProvider: provider.pid, notes: notes.pid, tickets: tickets.pid }
+    return { issuer: provider.url, notes: notes.url, tickets: tickets.url, processes, close }
   } catch (error) {
     close()
     throw error
