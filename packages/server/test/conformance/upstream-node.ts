@@ -1,0 +1,104 @@
+// A node of the gateway with the suite's server as its upstream: connector, pages, store, sealing, outbound client and
+// data plane of the product. Who calls, and who is signed in in the browser, is one person who is there already.
+import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gateway } from '../../src/gateway/gateway.ts'
+import { clientAddress } from '../../src/http/address.ts'
+import { outbound } from '../../src/http/outbound.ts'
+import { router } from '../../src/http/router.ts'
+import type { SignedIn } from '../../src/identity/sign-in.ts'
+import { sealer, stateSealer } from '../../src/keys/seal.ts'
+import { policy } from '../../src/policy/policy.ts'
+import type { AuditSink } from '../../src/store/audit-log.ts'
+import { connectionStore } from '../../src/store/connections.ts'
+import { openStore } from '../../src/store/open.ts'
+import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
+import { connectors } from '../../src/upstreams/connectors/index.ts'
+import { oauthConnector } from '../../src/upstreams/connectors/oauth/connector.ts'
+import { profiles } from '../../src/upstreams/profiles.ts'
+import type { Upstream } from '../../src/upstreams/upstream.ts'
+import { vault } from '../../src/vault/credential.ts'
+import { browser, type Browser } from '../support/browser.ts'
+
+/** The gateway's public name: as it is https, Lanyard is a client that hosts its metadata document. */
+const ISSUER = 'https://conformance-test.local'
+const DAY_MS = 86_400_000
+
+export interface UpstreamNode {
+  /** The gateway's MCP endpoint of the upstream, for who brings any token. */
+  readonly url: string
+  readonly browser: Browser
+  /** Why connections failed, from the audit trail. */
+  readonly failures: string[]
+  close(): Promise<void>
+}
+
+export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNode> {
+  const keys = [{ id: 'k1', key: randomBytes(32) }]
+  const failures: string[] = []
+  const now = Date.now
+  const sink: AuditSink = ({ action, reason }) => {
+    if (reason !== undefined) failures.push(`${action}: ${reason}`)
+  }
+  const store = await openStore('sqlite::memory:', { sink, now, maxTokenLifetimeMs: DAY_MS })
+  // The suite's servers listen on the name of this machine, on either family.
+  const client = outbound({ allow: ['127.0.0.0/8', '::1/128'], discoveredLoopback: true })
+  const shared = { issuer: ISSUER, outbound: client, sealer: sealer(keys), vault: vault(sealer(keys)), store: connectionStore(store), audit: store.audit, now }
+  const connector = connectors(oauthConnector({ ...shared, feed: store.feed }))
+  const pages = {
+    ...shared,
+    upstreams: [upstream],
+    connector,
+    state: stateSealer(keys),
+    sessions: { current: () => Promise.resolve(ALICE) },
+    signIn: { start: () => Promise.reject(new Error('alice is signed in')) },
+    mayConnect: () => true,
+    revocationDue: () => undefined,
+  }
+  const log = (line: Readonly<Record<string, unknown>>): void => console.error(line)
+  const app = router(connectionRoutes(pages), { issuer: ISSUER, hosts: [], clientAddress: () => '127.0.0.1', log })
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const own = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const plane = gateway({
+    ...shared,
+    hosts: [own],
+    allowedOrigins: [],
+    clientAddress: clientAddress([]),
+    profiles: profiles(ISSUER, [upstream], []),
+    connector,
+    connections: connections(pages),
+    verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1' }) },
+    policy: policy([{ id: 'everything', effect: 'allow' }]),
+    cutoffs: store.cutoffs,
+    feed: store.feed,
+    state: pages.state,
+    streams: client.streams,
+    log,
+  })
+  server.on('request', (request, response) => void plane.handle(request, response))
+  return {
+    url: `http://${own}/mcp/${upstream.id}`,
+    // What the browser opens at the gateway's name is answered here; everything else is the network's.
+    browser: browser({ fetch: async (url, init) => (url.startsWith(`${ISSUER}/`) ? app.request(url, { ...init, headers: { ...Object.fromEntries(new Headers(init.headers)), host: new URL(url).host } }) : fetch(url, init)) }),
+    failures,
+    async close() {
+      plane.close()
+      server.close()
+      server.closeAllConnections()
+      await client.close()
+      await store.close()
+    },
+  }
+}
+
+const ALICE: SignedIn = {
+  session: { id: 'ses_alice', userId: 'usr_alice', provider: 'corp', expiresAt: Number.MAX_SAFE_INTEGER },
+  user: { id: 'usr_alice', provider: 'corp', issuer: 'https://idp.example', subject: 'alice', groups: [], disabled: false },
+  secret: randomBytes(32).toString('base64url'),
+}
+
+function seconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000)
+}
