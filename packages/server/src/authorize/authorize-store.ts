@@ -22,8 +22,12 @@ export interface AuthorizationRequest {
 export interface Progress {
   /** Milliseconds since the epoch: when the browser was sent to sign in for this request. */
   readonly signInStartedAt?: number
-  /** The session that there was before; another one afterwards is a fresh sign-in. */
-  readonly sessionBefore?: string
+  /** The hash of what the browser brings back from that sign-in, once. */
+  readonly signInProof?: Hashed
+  /** The session that came of that sign-in. */
+  readonly signedInBy?: string
+  /** The person said that they are somebody else: asks for a sign-in as `prompt=login` does. */
+  readonly anotherAccount?: boolean
   /** The session whose user approved, in that session. */
   readonly consentedBy?: string
   readonly connectionsSkipped?: boolean
@@ -64,7 +68,7 @@ export interface AuthorizeStore {
   addRequest(pending: PendingRequest, maxPending: number, ...events: readonly AuditEvent[]): Promise<void>
   findRequest(id: string, now: number): Promise<PendingRequest | undefined>
   updateProgress(id: string, progress: Progress): Promise<void>
-  /** Removes a request that ends without a code; false when it was gone. */
+  /** Removes a request that ends without a code; false when it was gone, and then nothing is recorded. */
   endRequest(id: string, ...events: readonly AuditEvent[]): Promise<boolean>
   findConsent(key: Pick<Consent, 'userId' | 'clientId' | 'redirectHost' | 'resource'>): Promise<Consent | undefined>
   /** Remembers a consent and the progress of its request, in one transaction. */
@@ -72,7 +76,10 @@ export interface AuthorizeStore {
   /** Ends the request and writes its grant and code, once: false when the request was gone. */
   grantAuthorization(requestId: string, code: CodeRecord, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
   grantsOf(userId: string): Promise<readonly GrantSummary[]>
-  /** Ends a grant of the user with all its tokens on all nodes, and forgets the consent that it came from. */
-  revokeGrant(grantId: string, userId: string, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /**
+   * Ends what the user granted: this grant and every other one of its client and resource, with all their tokens on all
+   * nodes, and forgets the consents that they came from. False when it is no live grant of this user.
+   */
+  endAccess(grantId: string, userId: string, at: number, event: (grant: GrantSummary) => AuditEvent): Promise<boolean>
   reap(now: number): Promise<void>
 }

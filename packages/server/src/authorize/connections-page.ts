@@ -2,14 +2,16 @@ import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
 import { formTarget, page, plain } from '../http/page.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
+import { answerPurpose, outside } from './consent-page.ts'
 import type { Step } from './dispatch.ts'
 
 /** Offers to connect the accounts that the profile's upstreams need, in the same sitting; each can wait. */
-export function connectionsPage({ pending, profile, signedIn }: Step, missing: readonly Upstream[], issuer: string): Promise<Response> {
+export function connectionsPage(step: Step, missing: readonly Upstream[], issuer: string): Promise<Response> {
+  const { pending, profile, signedIn } = step
   const here = `/authorize/${pending.id}`
   return page({
     title: 'Connect your accounts',
-    formTargets: [formTarget(pending.request.redirectUri), ...upstreamTargets(issuer)],
+    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
     body: html`<h1>Connect your accounts</h1>
       <p>${plain(profile.name, 60)} works with accounts of your own. You sign in there once; applications never see those accounts' passwords or tokens.</p>
       <ul class="list">
@@ -25,14 +27,9 @@ export function connectionsPage({ pending, profile, signedIn }: Step, missing: r
         )}
       </ul>
       <form method="post" action="${here}">
-        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `consent:${pending.id}`)}">
+        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
         <div class="actions"><button class="button-quiet" name="connections" value="skip">Continue without</button></div>
         <p class="muted">You can connect them later; the first tool that needs one will ask.</p>
       </form>`,
   })
-}
-
-/** Where a connect form may lead: upstreams' providers are https, and on loopback while the gateway itself is there. */
-export function upstreamTargets(issuer: string): readonly string[] {
-  return issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:']
 }

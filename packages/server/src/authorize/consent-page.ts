@@ -2,7 +2,10 @@ import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
 import { formTarget, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
 import type { Step } from './dispatch.ts'
+
+const DAY_SECONDS = 86_400
 
 /** Where an application is reached: its host, `loopback` for any program on the user's machine, or its private scheme. */
 export function redirectHost(redirectUri: string): string {
@@ -10,51 +13,81 @@ export function redirectHost(redirectUri: string): string {
   return redirectClass(redirectUri) === 'https' ? new URL(redirectUri).host : new URL(redirectUri).protocol
 }
 
+/**
+ * What an answer's form is for: this request, of the client as the page shows it. A document that changed since then
+ * was not approved by it (AS-24).
+ */
+export function answerPurpose({ pending, client }: Pick<Step, 'pending' | 'client'>): string {
+  return `consent:${pending.id}:${client.digest}`
+}
+
+/**
+ * Where a form may lead besides its own target: browsers apply `form-action` to every redirect that follows it, to an
+ * identity or upstream provider, and from the client on to wherever its own page lives. All of them are https, and on
+ * loopback while the gateway itself is there.
+ */
+export function outside(issuer: string): readonly string[] {
+  return issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:']
+}
+
 /** Shows who asks for what, and where the answer goes (P-3, AS-20, AS-21). */
-export function consentPage(step: Step): Promise<Response> {
+export function consentPage(step: Step, { issuer, grantSeconds }: { readonly issuer: string; readonly grantSeconds?: number }): Promise<Response> {
   const { pending, client, profile, signedIn } = step
-  const name = plain(client.name, 60)
+  const name = clientName(step)
   return page({
     title: `Allow ${name}?`,
     // Denying and approving both end at the client, by redirect.
-    formTargets: [formTarget(pending.request.redirectUri), ...connectTargets(step)],
+    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
     body: html`<h1>Allow ${name} to use ${plain(profile.name, 60)} as you?</h1>
-      <p class="muted">
-        Signed in as <strong>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</strong>${
-          signedIn.user.email === undefined ? '' : html` (${plain(signedIn.user.email, 80)})`
-        }.
-      </p>
+      ${account(step)}
       <dl class="facts">
         <dt>Application</dt>
         <dd>${name} ${identityBadge(step)}</dd>
         <dt>Returns to</dt>
         <dd>${returnPlace(pending.request.redirectUri)}</dd>
         <dt>Tools of</dt>
-        <dd>${profile.upstreams.map((upstream) => plain(upstream.name, 60)).join(', ')}</dd>
+        <dd><ul class="plain">${profile.upstreams.map((upstream) => html`<li>${toolsOf(upstream)}</li>`)}</ul></dd>
         <dt>May</dt>
-        <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope)} <code>${scope}</code></li>`)}</ul></dd>
+        <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, profile.upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
-        <dd>Until you or your administrator end it</dd>
+        <dd>${grantSeconds === undefined ? '' : `${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or `}until you or your administrator end it</dd>
       </dl>
       ${warning(step)}
       <form method="post" action="/authorize/${pending.id}">
-        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `consent:${pending.id}`)}">
+        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
         <div class="actions">
           <button class="button-primary" name="decision" value="approve">Allow</button>
           <button class="button-quiet" name="decision" value="deny">Do not allow</button>
         </div>
       </form>
-      <form method="post" action="/logout">
-        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, 'logout')}">
-        <input type="hidden" name="return_to" value="/authorize/${pending.id}">
-        <p class="muted">Not you? <button class="button-quiet">Sign out</button></p>
-      </form>`,
+      <details class="more">
+        <summary>Technical details</summary>
+        <dl class="facts">
+          <dt>Client identifier</dt>
+          <dd><code>${plain(client.id, 512)}</code></dd>
+          <dt>Redirect URI</dt>
+          <dd><code>${plain(pending.request.redirectUri, 512)}</code></dd>
+          <dt>Resource</dt>
+          <dd><code>${pending.request.resource}</code></dd>
+        </dl>
+      </details>`,
   })
 }
 
-/** An approval may lead on to the sign-in of an upstream: its provider is reached by a form of ours that comes next. */
-function connectTargets({ profile }: Step): readonly string[] {
-  return profile.upstreams.some((upstream) => upstream.connector.type === 'oauth') ? ['https:'] : []
+function clientName({ client }: Step): string {
+  const name = plain(client.name, 60)
+  return name === '' ? 'an application without a name' : name
+}
+
+/** Who approves: an identity provider may have chosen the account silently, so it is easy to choose another one. */
+function account(step: Step): Html {
+  const { user, secret } = step.signedIn
+  const name = plain(user.name ?? user.email ?? user.subject, 80)
+  return html`<form class="account" method="post" action="/authorize/${step.pending.id}">
+    <input type="hidden" name="csrf" value="${csrfToken(secret, answerPurpose(step))}">
+    <span>Signed in as <strong>${name}</strong>${user.email === undefined || user.name === undefined ? '' : html` <span class="muted">${plain(user.email, 80)}</span>`}</span>
+    <button class="button-link" name="account" value="another">Use another account</button>
+  </form>`
 }
 
 function identityBadge({ client }: Step): Html {
@@ -65,25 +98,33 @@ function identityBadge({ client }: Step): Html {
 
 function returnPlace(redirectUri: string): Html {
   const host = redirectHost(redirectUri)
-  if (host === 'loopback') return html`a program on this computer (<code>${new URL(redirectUri).host}</code>)`
+  if (host === 'loopback') return html`a program on this computer <code>${new URL(redirectUri).host}</code>`
   return host.endsWith(':') ? html`an application that opens <code>${host}</code> links` : html`<strong>${host}</strong>`
 }
 
-function describeScope(scope: string): string {
+/** P-3: what of a third party's is used, and with which scopes there when they are known. */
+function toolsOf({ name, connector }: Upstream): Html {
+  if (connector.type !== 'oauth') return html`${plain(name, 60)}`
+  const scopes = (connector.scopes ?? []).map((scope) => html` <code>${plain(scope, 120)}</code>`)
+  return html`${plain(name, 60)} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
+}
+
+function describeScope(scope: string, upstreams: readonly Upstream[]): string {
   const [, middle, last] = /^mcp\.(?:(.+)\.)?(read|write)$/.exec(scope) ?? []
-  const where = middle === undefined ? '' : ` of ${middle}`
+  const upstream = upstreams.find(({ id }) => id === middle)
+  const where = upstream === undefined ? '' : ` of ${plain(upstream.name, 60)}`
   return last === 'read' ? `Use tools${where} that only read` : `Use every tool${where} that you may use, also those that change something`
 }
 
 /** AS-22: whatever listens on a loopback port gets the answer, so the name on the page proves nothing. */
-function warning({ client, pending }: Step): Html {
-  const host = redirectHost(pending.request.redirectUri)
+function warning(step: Step): Html {
+  const host = redirectHost(step.pending.request.redirectUri)
   if (host === 'loopback') {
     return html`<div class="warning">
-      <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself, just now, in ${plain(client.name, 60)}.</p>
+      <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself, just now, in ${clientName(step)}.</p>
     </div>`
   }
-  if (client.kind === 'dynamic') {
+  if (step.client.kind === 'dynamic') {
     return html`<div class="warning">
       <p><strong>Nobody has verified this application.</strong> Its name is its own claim. Go on only if you know why it sends you back to ${host}.</p>
     </div>`

@@ -1,16 +1,20 @@
-import type { Recorder } from '../audit/event.ts'
+import type { AuditEvent, Recorder } from '../audit/event.ts'
 import type { Client, Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
+import { scopeAllows } from '../oauth/scope.ts'
 import { hash, newId, newSecret } from '../oauth/secret.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Connections } from '../upstreams/connections.ts'
-import type { Profile, Profiles } from '../upstreams/upstream.ts'
+import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import type { CodeRecord } from './authorization.ts'
 import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.ts'
 import { connectionsPage } from './connections-page.ts'
 import { consentPage, redirectHost } from './consent-page.ts'
-import { codeResponse, errorResponse } from './respond.ts'
+import { codeResponse, errorResponse, requestEnded } from './respond.ts'
+import { afterSignIn, mustSignInAgain, signInReturn, startedSignIn, wantsNewSignIn } from './sign-in-again.ts'
+import { proveAgain } from './validate.ts'
 
 const CODE_SECONDS = 60
 
@@ -20,10 +24,12 @@ export interface DispatchDeps {
   readonly profiles: Profiles
   readonly sessions: Sessions
   readonly signIn: SignIn
-  readonly policy: Policy
+  readonly policy: Pick<Policy, 'mayReach'>
   readonly connections: Connections
   readonly store: AuthorizeStore
   readonly audit: Recorder
+  /** How long a grant lasts at most, for the page that asks for it. */
+  readonly grantSeconds?: number
   readonly now: () => number
 }
 
@@ -40,55 +46,59 @@ export interface Step {
  * Decides the next step of a request from what is stored: sign-in, policy, consent, connections, code. Every step comes
  * back here; no step knows another. Nothing goes to an upstream's provider before the consent (P-1, P-2).
  */
-export async function dispatch(deps: DispatchDeps, request: Request, context: RequestContext, pending: PendingRequest): Promise<Response> {
+export async function dispatch(deps: DispatchDeps, request: Request, context: RequestContext, stored: PendingRequest): Promise<Response> {
   const signedIn = await deps.sessions.current(request)
-  if (signedIn === undefined || mustSignInAgain(pending, signedIn, deps.now())) return toSignIn(deps, request, context, pending, signedIn)
+  const pending = await withSignIn(deps, request, stored, signedIn)
+  if (signedIn === undefined || mustSignInAgain(pending, signedIn.session, deps.now())) return toSignIn(deps, request, context, pending, signedIn)
   const profile = deps.profiles.byResource(pending.request.resource)
   if (profile === undefined) return refuse(deps, pending, new OAuthError('invalid_target', 'the resource is gone'), signedIn)
-  const client = await deps.clients.find(pending.request.clientId)
+  const client = await proveAgain(pending.request, deps.clients)
   const step: Step = { pending, client, profile, signedIn, context }
-  if (!mayReachAny(deps, step)) {
+  if (!profile.upstreams.some((upstream) => mayReach(deps, step, upstream))) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
+  const silent = pending.request.prompt.includes('none')
   if (await needsConsent(deps, step)) {
-    return pending.request.prompt.includes('none') ? refuse(deps, pending, new OAuthError('consent_required', 'the user must approve'), signedIn) : consentPage(step)
+    return silent ? refuse(deps, pending, new OAuthError('consent_required', 'the user must approve'), signedIn) : consentPage(step, deps)
   }
-  const missing = pending.progress.connectionsSkipped === true || pending.request.prompt.includes('none') ? [] : await deps.connections.missing(signedIn.user.id, profile)
-  if (missing.length > 0) return connectionsPage(step, missing, deps.issuer)
-  return issueCode(deps, step)
+  const missing = silent || pending.progress.connectionsSkipped === true ? [] : await missingConnections(deps, step)
+  return missing.length > 0 ? connectionsPage(step, missing, deps.issuer) : issueCode(deps, step)
 }
 
-/** OpenID Connect Core §3.1.2.1: `prompt=login` and `max_age` ask for a sign-in that is newer than the session's. */
-function mustSignInAgain({ request, progress }: PendingRequest, { session }: SignedIn, now: number): boolean {
-  const signedInForThis = progress.signInStartedAt !== undefined && progress.sessionBefore !== session.id
-  if (signedInForThis) return false
-  if (request.prompt.includes('login') || request.prompt.includes('select_account')) return true
-  if (request.acrValues !== undefined && !request.acrValues.split(' ').includes(session.acr ?? '')) return true
-  if (request.maxAge === undefined) return false
-  return session.authTime === undefined || session.authTime + request.maxAge < now / 1000
+async function withSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<PendingRequest> {
+  const progress = signedIn === undefined ? undefined : afterSignIn(pending.progress, new URL(request.url), signedIn.session)
+  if (progress === undefined) return pending
+  await deps.store.updateProgress(pending.id, progress)
+  return { ...pending, progress }
 }
 
 async function toSignIn(deps: DispatchDeps, request: Request, context: RequestContext, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
   const { prompt, maxAge, acrValues, loginHint } = pending.request
+  // OpenID Connect Core §3.1.2.1: with `none` nobody is asked anything.
   if (prompt.includes('none')) return refuse(deps, pending, new OAuthError('login_required', 'the user must sign in'), signedIn)
-  await deps.store.updateProgress(pending.id, {
-    ...pending.progress,
-    signInStartedAt: deps.now(),
-    ...(signedIn === undefined ? {} : { sessionBefore: signedIn.session.id }),
-  })
+  const proof = newSecret('lyd_st')
+  await deps.store.updateProgress(pending.id, startedSignIn(pending.progress, hash(proof), deps.now()))
+  const hint = pending.progress.anotherAccount === true ? undefined : loginHint
   return deps.signIn.start(request, context, {
-    returnTo: `/authorize/${pending.id}`,
+    returnTo: signInReturn(pending, proof),
     reference: pending.reference,
-    ...(prompt.includes('login') ? { prompt: 'login' } : {}),
+    ...(wantsNewSignIn(pending) ? { prompt: 'login' } : {}),
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(acrValues === undefined ? {} : { acrValues }),
-    ...(loginHint === undefined ? {} : { loginHint }),
+    ...(hint === undefined ? {} : { loginHint: hint }),
   })
 }
 
-function mayReachAny({ policy }: DispatchDeps, { profile, signedIn, client, context }: Step): boolean {
+function mayReach({ policy }: DispatchDeps, { signedIn, client, context }: Step, upstream: Upstream): boolean {
   const { id: subject, groups } = signedIn.user
-  return profile.upstreams.some((upstream) => policy.mayReach({ subject, groups, clientId: client.id, upstream: upstream.id, address: context.address }))
+  return policy.mayReach({ subject, groups, clientId: client.id, upstream: upstream.id, address: context.address })
+}
+
+/** The accounts that the tools of this very request need: nobody is sent to connect what they may not use. */
+async function missingConnections(deps: DispatchDeps, step: Step): Promise<readonly Upstream[]> {
+  const { scope } = step.pending.request
+  const missing = await deps.connections.missing(step.signedIn.user.id, step.profile)
+  return missing.filter((upstream) => scopeAllows(scope, 'read', upstream.id) && mayReach(deps, step, upstream))
 }
 
 /** What a consent must cover: D06, F08 of the field's attacks are a scope, a host or a document that grew since. */
@@ -104,16 +114,24 @@ async function needsConsent(deps: DispatchDeps, step: Step): Promise<boolean> {
   return given === undefined || given.clientDigest !== wanted.clientDigest || !wanted.scope.every((scope) => given.scope.includes(scope))
 }
 
-async function issueCode(deps: DispatchDeps, { pending, client, signedIn, context }: Step): Promise<Response> {
+async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
+  const { pending, signedIn, context } = step
   const code = newSecret('lyd_ac')
+  const now = deps.now()
+  const record = codeRecord(step, code, now)
+  const { id: grantId, clientId, resource, scope } = record.authorization
+  const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
+  if (!(await deps.store.grantAuthorization(pending.id, record, now, event))) throw requestEnded()
+  return codeResponse(deps.issuer, pending.request, code)
+}
+
+function codeRecord({ pending, client, signedIn }: Step, code: string, now: number): CodeRecord {
   const { resource, scope, redirectUri, codeChallenge } = pending.request
   const { authTime, acr, amr } = signedIn.session
-  const grantId = newId('grt')
-  const now = deps.now()
-  const record = {
+  return {
     hash: hash(code),
     authorization: {
-      id: grantId,
+      id: newId('grt'),
       userId: signedIn.user.id,
       clientId: client.id,
       resource,
@@ -126,24 +144,11 @@ async function issueCode(deps: DispatchDeps, { pending, client, signedIn, contex
     codeChallenge,
     expiresAt: Math.floor(now / 1000) + CODE_SECONDS,
   }
-  const issued = await deps.store.grantAuthorization(pending.id, record, now, {
-    action: 'authorization.granted',
-    outcome: 'success',
-    subject: signedIn.user.id,
-    clientId: client.id,
-    grantId,
-    resource,
-    reference: pending.reference,
-    address: context.address,
-    detail: { scope },
-  })
-  if (!issued) return errorResponse(deps.issuer, pending.request, new OAuthError('invalid_request', 'this request was answered before'))
-  return codeResponse(deps.issuer, pending.request, code)
 }
 
-/** Ends a request with an error that the client is told of, and that the reference finds. */
-export async function refuse(deps: DispatchDeps, pending: PendingRequest, error: OAuthError, signedIn: SignedIn | undefined): Promise<Response> {
-  await deps.store.endRequest(pending.id, {
+/** Ends a request with an error that the client is told of, and that the reference finds; at most one answer leaves. */
+export async function refuse(deps: DispatchDeps, pending: PendingRequest, error: OAuthError, signedIn: SignedIn | undefined, ...events: readonly AuditEvent[]): Promise<Response> {
+  const ended = await deps.store.endRequest(pending.id, ...events, {
     action: 'authorization.refused',
     outcome: 'failure',
     clientId: pending.request.clientId,
@@ -152,5 +157,6 @@ export async function refuse(deps: DispatchDeps, pending: PendingRequest, error:
     reason: `${error.code}: ${error.reason}`,
     ...(signedIn === undefined ? {} : { subject: signedIn.user.id }),
   })
+  if (!ended) throw requestEnded()
   return errorResponse(deps.issuer, pending.request, error)
 }

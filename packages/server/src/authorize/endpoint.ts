@@ -8,10 +8,11 @@ import type { RequestContext, Route } from '../http/route.ts'
 import type { Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { newId } from '../oauth/secret.ts'
-import type { PendingRequest } from './authorize-store.ts'
+import type { PendingRequest, Progress } from './authorize-store.ts'
+import { answerPurpose } from './consent-page.ts'
 import { consentFor, dispatch, refuse, type DispatchDeps, type Step } from './dispatch.ts'
-import { errorResponse } from './respond.ts'
-import { checkRequest, proveClient } from './validate.ts'
+import { errorResponse, requestEnded, seeOther, stepResponse } from './respond.ts'
+import { checkRequest, proveAgain, proveClient } from './validate.ts'
 
 const PENDING_MS = 30 * 60_000
 /** Tabs of one browser that may be on their way at once. */
@@ -24,45 +25,35 @@ export interface AuthorizeDeps extends DispatchDeps {
 }
 
 export function authorizeRoutes(deps: AuthorizeDeps): readonly Route[] {
-  const open: Route['respond'] = async (request, context) => {
-    const params = request.method === 'POST' ? await Params.fromForm(request) : Params.from(new URL(request.url).searchParams)
-    return start(deps, request, context, params)
-  }
   return [
-    { method: 'GET', path: '/authorize', access: 'public', errors: 'page', respond: open },
-    { method: 'POST', path: '/authorize', access: 'public', errors: 'page', respond: open },
-    { method: 'GET', path: '/authorize/:id', access: 'flow', errors: 'page', respond: async (request, context) => dispatch(deps, request, context, await findPending(deps, request, context)) },
+    { method: 'GET', path: '/authorize', access: 'public', errors: 'page', respond: (request, context) => start(deps, request, context) },
+    { method: 'POST', path: '/authorize', access: 'public', errors: 'page', respond: (request) => byGet(request) },
+    { method: 'GET', path: '/authorize/:id', access: 'flow', errors: 'page', respond: (request, context) => resume(deps, request, context) },
     { method: 'POST', path: '/authorize/:id', access: 'session', errors: 'page', respond: (request, context) => answer(deps, request, context) },
   ]
 }
 
+/**
+ * RFC 6749 §3.1: POST may be used too. It comes from the client's site, so it brings no cookies, and cookies set in its
+ * answer would take the place of those of flows that are under way: the browser is sent to ask by GET.
+ */
+async function byGet(request: Request): Promise<Response> {
+  const params = await Params.fromForm(request)
+  return seeOther(`/authorize?${new URLSearchParams(params.entries()).toString()}`)
+}
+
 /** Checks a new request, stores it bound to this browser, and takes the first step. */
-async function start(deps: AuthorizeDeps, request: Request, context: RequestContext, params: Params): Promise<Response> {
+async function start(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
   if (!deps.flood(addressBucket(context.address)).allowed) {
     throw new PageError(429, 'Too many requests', 'Wait a minute, then start again from your application.', { headers: { 'retry-after': '60' } })
   }
-  const refused = { action: 'authorization.refused', outcome: 'failure', reference: context.reference, address: context.address } as const
-  const proven = await proveClient(params, deps.clients).catch(async (error: unknown) => {
-    const clientId = params.get('client_id')?.slice(0, 512)
-    await deps.audit.record({ ...refused, reason: error instanceof PageError ? error.reason : 'fault', ...(clientId === undefined ? {} : { clientId }) })
-    throw error
-  })
   const flow = deps.flows.current(request)
-  let pending: PendingRequest
-  try {
-    const checked = checkRequest(params, proven, deps.profiles)
-    const now = deps.now()
-    pending = { id: newId('req'), flowHash: flow.hash, request: checked, progress: {}, reference: context.reference, createdAt: now, expiresAt: now + PENDING_MS }
-  } catch (error) {
-    if (!(error instanceof OAuthError)) throw error
-    await deps.audit.record({ ...refused, clientId: proven.client.id, reason: `${error.code}: ${error.reason}` })
-    const state = params.get('state')
-    return errorResponse(deps.issuer, { redirectUri: proven.redirectUri, ...(state === undefined ? {} : { state }) }, error)
-  }
+  const pending = await check(deps, new URL(request.url).searchParams, flow.hash, context)
+  if (pending instanceof Response) return pending
   await deps.store.addRequest(pending, MAX_PENDING, {
     action: 'authorization.requested',
     outcome: 'success',
-    clientId: proven.client.id,
+    clientId: pending.request.clientId,
     resource: pending.request.resource,
     reference: context.reference,
     address: context.address,
@@ -71,6 +62,34 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
   const response = await dispatch(deps, withFlow(request, flow.setCookie), context, pending)
   if (flow.setCookie !== undefined) response.headers.append('set-cookie', flow.setCookie)
   return response
+}
+
+/** Makes a pending request of the parameters, or the answer to the client that refuses it. @throws before the client is proven */
+async function check(deps: AuthorizeDeps, search: URLSearchParams, flowHash: PendingRequest['flowHash'], context: RequestContext): Promise<PendingRequest | Response> {
+  const refused = { action: 'authorization.refused', outcome: 'failure', reference: context.reference, address: context.address } as const
+  const proven = await prove(deps, search).catch(async (error: unknown) => {
+    const clientId = search.get('client_id')?.slice(0, 512)
+    const reason = error instanceof PageError || error instanceof OAuthError ? error.reason : 'fault'
+    await deps.audit.record({ ...refused, reason, ...(clientId === undefined ? {} : { clientId }) })
+    throw error
+  })
+  const { params, client, redirectUri } = proven
+  try {
+    const checked = checkRequest(params, proven, deps.profiles)
+    const now = deps.now()
+    return { id: newId('req'), flowHash, request: checked, progress: {}, reference: context.reference, createdAt: now, expiresAt: now + PENDING_MS }
+  } catch (error) {
+    if (!(error instanceof OAuthError)) throw error
+    await deps.audit.record({ ...refused, clientId: client.id, reason: `${error.code}: ${error.reason}` })
+    const state = params.get('state')
+    return errorResponse(deps.issuer, { redirectUri, ...(state === undefined ? {} : { state }) }, error)
+  }
+}
+
+/** RFC 6749 §3.1: a repeated parameter is refused before anything is believed, so it is a page whichever it is. */
+async function prove(deps: AuthorizeDeps, search: URLSearchParams) {
+  const params = Params.from(search)
+  return { params, ...(await proveClient(params, deps.clients)) }
 }
 
 /** The request as this browser will send it from now on: a first step must not make a second flow of it. */
@@ -82,36 +101,62 @@ function withFlow(request: Request, setCookie: string | undefined): Request {
   return new Request(request.url, { headers })
 }
 
+async function resume(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
+  const pending = await findPending(deps, request, context)
+  return underReference(pending, () => dispatch(deps, request, context, pending))
+}
+
+/** A page that ends a flow names the reference under which all of its steps are recorded. */
+async function underReference(pending: PendingRequest, work: () => Promise<Response>): Promise<Response> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof PageError)) throw error
+    const { status, title, message, reason, headers, cause } = error
+    throw new PageError(status, title, message, { reason, headers, cause, reference: pending.reference })
+  }
+}
+
 async function findPending(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<PendingRequest> {
   const pending = await deps.store.findRequest(context.params['id'] ?? '', deps.now())
-  if (pending === undefined) {
-    throw new PageError(400, 'This request has ended', 'It was finished before, or took too long. Go back to your application and start again from there.')
-  }
+  if (pending === undefined) throw requestEnded()
   if (deps.flows.current(request).hash !== pending.flowHash) {
-    await deps.audit.record({ action: 'authorization.refused', outcome: 'failure', clientId: pending.request.clientId, reference: pending.reference, reason: 'opened in another browser' })
-    throw new PageError(403, 'This request was started in another browser', 'Start again from your application, in this browser, and use only links that you opened yourself.')
+    const reason = 'opened in another browser'
+    const { reference } = pending
+    await deps.audit.record({ action: 'authorization.refused', outcome: 'failure', clientId: pending.request.clientId, reference, reason, address: context.address })
+    throw new PageError(403, 'This request was started in another browser', 'Start again from your application, in this browser, and use only links that you opened yourself.', { reason, reference })
   }
   return pending
 }
 
-/** Takes the answer of a page: approve, deny, or go on without connections. */
+/** Takes the answer of a page: approve, deny, sign in as somebody else, or go on without connections. */
 async function answer(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
   requireSameOrigin(request, deps.issuer)
   const params = await Params.fromForm(request)
   const pending = await findPending(deps, request, context)
-  const signedIn = await deps.sessions.current(request)
-  const profile = deps.profiles.byResource(pending.request.resource)
-  if (signedIn === undefined || profile === undefined) return backTo(pending)
-  if (!checkCsrf(params.get('csrf'), signedIn.secret, `consent:${pending.id}`)) {
-    throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and answer there.', { reason: 'csrf' })
-  }
-  const client = await deps.clients.find(pending.request.clientId)
-  const step: Step = { pending, client, profile, signedIn, context }
-  if (params.get('connections') === 'skip') {
-    await deps.store.updateProgress(pending.id, { ...pending.progress, connectionsSkipped: true })
-    return backTo(pending)
-  }
+  return underReference(pending, async () => {
+    const signedIn = await deps.sessions.current(request)
+    const profile = deps.profiles.byResource(pending.request.resource)
+    if (signedIn === undefined || profile === undefined) return stepResponse(pending)
+    const client = await proveAgain(pending.request, deps.clients)
+    const step: Step = { pending, client, profile, signedIn, context }
+    if (!checkCsrf(params.get('csrf'), signedIn.secret, answerPurpose(step))) {
+      throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and answer there.', { reason: 'csrf' })
+    }
+    return decide(deps, step, params)
+  })
+}
+
+function decide(deps: AuthorizeDeps, step: Step, params: Params): Promise<Response> {
+  if (params.get('connections') === 'skip') return goOn(deps, step, { ...step.pending.progress, connectionsSkipped: true })
+  // Whatever sign-in there was for this request counts no more: the next one decides who is asked.
+  if (params.get('account') === 'another') return goOn(deps, step, { anotherAccount: true })
   return params.get('decision') === 'approve' ? approve(deps, step) : deny(deps, step)
+}
+
+async function goOn(deps: AuthorizeDeps, { pending }: Step, progress: Progress): Promise<Response> {
+  await deps.store.updateProgress(pending.id, progress)
+  return stepResponse(pending)
 }
 
 async function approve(deps: AuthorizeDeps, step: Step): Promise<Response> {
@@ -128,15 +173,12 @@ async function approve(deps: AuthorizeDeps, step: Step): Promise<Response> {
     address: context.address,
     detail: { scope: consent.scope, redirectHost: consent.redirectHost },
   })
-  return backTo(pending)
+  return stepResponse(pending)
 }
 
-async function deny(deps: AuthorizeDeps, { pending, signedIn }: Step): Promise<Response> {
+/** Whatever is no approval is a denial. */
+function deny(deps: AuthorizeDeps, { pending, signedIn, context }: Step): Promise<Response> {
   const { clientId, resource } = pending.request
-  await deps.audit.record({ action: 'consent.denied', outcome: 'success', subject: signedIn.user.id, clientId, resource, reference: pending.reference })
-  return refuse(deps, pending, new OAuthError('access_denied', 'the user did not approve'), signedIn)
-}
-
-function backTo(pending: PendingRequest): Response {
-  return new Response(null, { status: 303, headers: { location: `/authorize/${pending.id}`, 'cache-control': 'no-store' } })
+  const event = { action: 'consent.denied', outcome: 'success', subject: signedIn.user.id, clientId, resource, reference: pending.reference, address: context.address } as const
+  return refuse(deps, pending, new OAuthError('access_denied', 'the user did not approve'), signedIn, event)
 }

@@ -10,7 +10,8 @@ import type { Sessions, SignedIn } from '../identity/sign-in.ts'
 import type { Connections, ConnectionSummary } from '../upstreams/connections.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
 import type { AuthorizeStore, GrantSummary } from './authorize-store.ts'
-import { upstreamTargets } from './connections-page.ts'
+import { outside } from './consent-page.ts'
+import { seeOther } from './respond.ts'
 
 export interface HomeDeps {
   readonly issuer: string
@@ -41,10 +42,10 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
     })
   }
   const [grants, connections] = await Promise.all([deps.store.grantsOf(signedIn.user.id), deps.connections.list(signedIn.user.id)])
-  const rows = await Promise.all(grants.map((grant) => grantRow(deps, grant, signedIn)))
+  const rows = await Promise.all(accessOf(grants).map((grant) => grantRow(deps, grant, signedIn)))
   return page({
     title: 'Your access',
-    formTargets: upstreamTargets(deps.issuer),
+    formTargets: outside(deps.issuer),
     body: html`<h1>Your access</h1>
       <p class="muted">Signed in as <strong>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</strong>.</p>
       <h2>Applications</h2>
@@ -58,12 +59,23 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
   })
 }
 
+/** One line for an application and a resource, however often it was approved: ending it ends all of it. */
+function accessOf(grants: readonly GrantSummary[]): readonly GrantSummary[] {
+  const access = new Map<string, GrantSummary>()
+  for (const grant of grants) {
+    const key = JSON.stringify([grant.clientId, grant.resource])
+    const newer = access.get(key)
+    access.set(key, newer === undefined ? grant : { ...newer, scope: [...new Set([...newer.scope, ...grant.scope])] })
+  }
+  return [...access.values()]
+}
+
 async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn): Promise<Html> {
   // A client may be gone, or its document out of reach: its grant is shown and can be ended all the same.
   const name = await deps.clients.find(grant.clientId).then((client) => client.name, () => grant.clientId)
   const profile = deps.profiles.byResource(grant.resource)?.name ?? grant.resource
   return html`<li>
-    <span><strong>${plain(name, 60)}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
+    <span><strong>${plain(name, 60) || 'An application without a name'}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
     <form method="post" action="/grants/${grant.id}/revoke">
       <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `revoke:${grant.id}`)}">
       <button class="button-quiet">End access</button>
@@ -91,11 +103,20 @@ async function revoke(deps: HomeDeps, request: Request, context: RequestContext)
   const params = await Params.fromForm(request)
   const signedIn = await deps.sessions.current(request)
   const grantId = context.params['id'] ?? ''
-  if (signedIn === undefined) return new Response(null, { status: 303, headers: { location: '/' } })
-  if (!checkCsrf(params.get('csrf'), signedIn.secret, `revoke:${grantId}`)) throw new PageError(403, 'This form is out of date', 'Load the page again, and end the access from there.')
-  // The user stands in the statement: another person's grant is not there for it.
-  await deps.store.revokeGrant(grantId, signedIn.user.id, deps.now(), { action: 'consent.revoked', outcome: 'success', subject: signedIn.user.id, grantId, reference: context.reference })
-  return new Response(null, { status: 303, headers: { location: '/' } })
+  if (signedIn === undefined) return seeOther('/')
+  if (!checkCsrf(params.get('csrf'), signedIn.secret, `revoke:${grantId}`)) throw new PageError(403, 'This form is out of date', 'Load the page again, and end the access from there.', { reason: 'csrf' })
+  const subject = signedIn.user.id
+  await deps.store.endAccess(grantId, subject, deps.now(), ({ id, clientId, resource }) => ({
+    action: 'consent.revoked',
+    outcome: 'success',
+    subject,
+    clientId,
+    resource,
+    grantId: id,
+    reference: context.reference,
+    address: context.address,
+  }))
+  return seeOther('/')
 }
 
 function day(milliseconds: number): string {

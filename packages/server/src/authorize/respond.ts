@@ -1,7 +1,11 @@
+import { PageError } from '../http/errors.ts'
 import type { OAuthError } from '../oauth/error.ts'
-import type { AuthorizationRequest } from './authorize-store.ts'
+import type { AuthorizationRequest, PendingRequest } from './authorize-store.ts'
 
 type Target = Pick<AuthorizationRequest, 'redirectUri' | 'state'>
+
+/** What an answer may hold: a redirect URI that was registered with one of these in its query gets none of its own in. */
+const ANSWER = new Set(['code', 'error', 'error_description', 'error_uri', 'state', 'iss'])
 
 /** Sends the code to the client (RFC 6749 §4.1.2), with the issuer that it comes from (RFC 9207 §2). */
 export function codeResponse(issuer: string, target: Target, code: string): Response {
@@ -13,12 +17,25 @@ export function errorResponse(issuer: string, target: Target, error: OAuthError)
   return redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.message })
 }
 
-function redirect(issuer: string, target: Target, answer: Readonly<Record<string, string>>): Response {
-  const url = new URL(target.redirectUri)
-  for (const [name, value] of Object.entries({ ...answer, ...(target.state === undefined ? {} : { state: target.state }), iss: issuer })) {
-    // A registered query is kept; what Lanyard answers cannot be doubled by it.
-    url.searchParams.set(name, value)
-  }
-  // RFC 9700 §4.12: 303, so that no form is posted again.
-  return new Response(null, { status: 303, headers: { location: url.href, 'cache-control': 'no-store' } })
+/** Sends the browser to a step of a pending request: 303, so that no form is posted again (RFC 9700 §4.12). */
+export function stepResponse({ id }: Pick<PendingRequest, 'id'>): Response {
+  return seeOther(`/authorize/${id}`)
+}
+
+export function seeOther(location: string): Response {
+  return new Response(null, { status: 303, headers: { location, 'cache-control': 'no-store' } })
+}
+
+/** Told to a browser that comes too late: the client has its one answer, and gets no second one. */
+export function requestEnded(): PageError {
+  return new PageError(400, 'This request has ended', 'It was finished before, or took too long. Go back to your application and start again from there.')
+}
+
+/** The registered URI is kept to the letter, its query too (RFC 6749 §3.1.2); only what an answer holds is replaced. */
+function redirect(issuer: string, { redirectUri, state }: Target, answer: Readonly<Record<string, string>>): Response {
+  const query = redirectUri.indexOf('?')
+  const registered = query === -1 ? [] : redirectUri.slice(query + 1).split('&')
+  const kept = registered.filter((pair) => pair !== '' && !ANSWER.has([...new URLSearchParams(pair).keys()][0] ?? ''))
+  const added = new URLSearchParams({ ...answer, ...(state === undefined ? {} : { state }), iss: issuer })
+  return seeOther(`${query === -1 ? redirectUri : redirectUri.slice(0, query)}?${[...kept, added.toString()].join('&')}`)
 }

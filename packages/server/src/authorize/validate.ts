@@ -41,6 +41,20 @@ export async function proveClient(params: Params, clients: Clients): Promise<Pro
   return { client, redirectUri }
 }
 
+/**
+ * Proves both again, before a page names the client and before a code leaves: meanwhile the client may have ended, or
+ * no longer return to where it asked to (AS-24).
+ *
+ * @throws PageError
+ */
+export async function proveAgain({ clientId, redirectUri }: AuthorizationRequest, clients: Clients): Promise<Client> {
+  const client = await findClient(clientId, clients)
+  if (matchRedirectUri(redirectUri, client.redirectUris) === undefined) {
+    throw cannotAnswer('The address that the application wants to return to is no longer registered for it.', 'redirect_uri is no longer registered')
+  }
+  return client
+}
+
 async function findClient(clientId: string, clients: Clients): Promise<Client> {
   try {
     return await clients.find(clientId)

@@ -2,6 +2,8 @@ export interface PageErrorDetail {
   /** Why, for the audit trail and the log only: never shown. */
   readonly reason?: string
   readonly cause?: unknown
+  /** The reference that finds what was recorded, when it is not the one of this request alone. */
+  readonly reference?: string
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -11,6 +13,7 @@ export class PageError extends Error {
   readonly status: number
   readonly title: string
   readonly reason: string
+  readonly reference: string | undefined
   readonly headers: Readonly<Record<string, string>>
 
   constructor(status: number, title: string, message: string, detail: PageErrorDetail = {}) {
@@ -18,6 +21,7 @@ export class PageError extends Error {
     this.status = status
     this.title = title
     this.reason = detail.reason ?? title
+    this.reference = detail.reference
     this.headers = detail.headers ?? {}
   }
 }

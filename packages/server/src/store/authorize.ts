@@ -134,18 +134,15 @@ function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'g
     },
     endAccess: (grantId, userId, at, event) =>
       db.transaction(async (tx) => {
-        // The user stands in both statements: another person's grant is not there for them.
+        // The user stands in the statement: another person's grant is not there for them.
+        const [named] = await tx.query<GrantRow>(`SELECT ${SUMMARY} FROM grants WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL`, [grantId, userId])
+        if (named === undefined) return false
         const rows = await tx.query<GrantRow>(
-          `UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL AND EXISTS (
-             SELECT 1 FROM grants named WHERE named.id = $3 AND named.user_id = $2 AND named.revoked_at IS NULL
-             AND named.client_id = grants.client_id AND named.resource = grants.resource)
-           RETURNING ${SUMMARY}`,
-          [Math.floor(at / 1000), userId, grantId],
+          `UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND client_id = $3 AND resource = $4 AND revoked_at IS NULL RETURNING ${SUMMARY}`,
+          [Math.floor(at / 1000), userId, named.client_id, named.resource],
         )
+        await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, named.client_id, named.resource])
         const ended = rows.map(toSummary)
-        const [first] = ended
-        if (first === undefined) return false
-        await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, first.clientId, first.resource])
         await audit.append(tx, ended.map(event))
         for (const grant of ended) await changed(tx, { kind: 'grant', key: grant.id, at })
         return true
