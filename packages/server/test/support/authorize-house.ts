@@ -1,0 +1,315 @@
+// The rooms that a person walks through, wired as the product wires them: authorization endpoint, sign-in, connections,
+// own page, over a real store. Clients, rules, the identity provider's answers and the clock are what the test says.
+import { createHash, randomBytes } from 'node:crypto'
+import type { AuditEvent } from '../../src/audit/event.ts'
+import { authorizeRoutes } from '../../src/authorize/endpoint.ts'
+import { homeRoutes } from '../../src/authorize/home.ts'
+import type { Client } from '../../src/clients/client.ts'
+import { assetRoutes } from '../../src/http/assets.ts'
+import { cookies } from '../../src/http/cookies.ts'
+import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
+import type { Route } from '../../src/http/route.ts'
+import { router } from '../../src/http/router.ts'
+import { listen } from '../../src/http/server.ts'
+import { flows } from '../../src/identity/flow.ts'
+import { login } from '../../src/identity/login.ts'
+import type { IdentityProvider, LoginOptions } from '../../src/identity/providers/provider.ts'
+import { sessions } from '../../src/identity/sessions.ts'
+import type { Identity } from '../../src/identity/user.ts'
+import { sealer, stateSealer, type Sealer } from '../../src/keys/seal.ts'
+import { OAuthError } from '../../src/oauth/error.ts'
+import { hash, newSecret } from '../../src/oauth/secret.ts'
+import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
+import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
+import { authorizeStore } from '../../src/store/authorize.ts'
+import { connectionStore } from '../../src/store/connections.ts'
+import { identityStore } from '../../src/store/users.ts'
+import type { ConnectionStart, Connector } from '../../src/upstreams/connectors/connector.ts'
+import type { Connectors } from '../../src/upstreams/connectors/index.ts'
+import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
+import type { ConnectionStore } from '../../src/upstreams/connection-store.ts'
+import type { Profile, Profiles, Upstream } from '../../src/upstreams/upstream.ts'
+import { vault, type Vault } from '../../src/vault/credential.ts'
+import { browser, type Browser, type Page } from './browser.ts'
+import { eachStore, type TestStore } from './store.ts'
+
+export const PROVIDER = 'https://idp.example'
+export const CALLBACK = 'https://app.example/cb'
+export const SESSION_MS = 12 * 3600_000
+const DAY_SECONDS = 86_400
+
+/** What the test may change while the house stands. */
+export interface World {
+  /** Milliseconds since the epoch. */
+  now: number
+  readonly clients: Map<string, Client>
+  rules: Policy
+  flood: RateLimit
+  /** Who the identity provider says is there, and how. */
+  person: Partial<Identity> & { readonly subject: string }
+  /** What the gateway asked the identity provider for, sign-in by sign-in. */
+  readonly asked: LoginOptions[]
+  /** What was started at upstream providers. */
+  readonly connecting: ConnectionStart[]
+  upstreams: Upstream[]
+}
+
+export interface House extends World {
+  readonly issuer: string
+  /** Where it listens, which is the issuer unless the test named another one. */
+  readonly listening: string
+  readonly store: TestStore
+  /** A browser of its own; it stops at addresses that are not the gateway's. */
+  browser(): Browser
+  /** Opens an address and signs in wherever the identity provider is reached. */
+  open(person: Browser, url: string): Promise<Page>
+  /** Opens a request of a client, see `request`. */
+  ask(person: Browser, changes?: Changes): Promise<Page>
+  request(changes?: Changes): string
+  /** Sends one request with this browser's cookies and follows nothing. */
+  send(person: Browser | undefined, path: string, init?: { readonly form?: Readonly<Record<string, string>>; readonly headers?: Readonly<Record<string, string>> }): Promise<Response>
+  resource(profile: string): Resource
+  events(action?: AuditEvent['action']): readonly AuditEvent[]
+  rows<Row extends object>(table: Table): Promise<Row[]>
+  close(): Promise<void>
+}
+
+export type Table = 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'sessions' | 'audit'
+/** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
+export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
+
+/** What a house with real providers has instead of the test's own. */
+export interface Furniture {
+  readonly issuer: string
+  readonly sealer: Sealer
+  readonly vault: Vault
+  readonly connections: ConnectionStore
+  readonly now: () => number
+}
+
+export interface HouseOptions {
+  readonly providers?: (furniture: Furniture) => Promise<readonly IdentityProvider[]>
+  readonly connectors?: (furniture: Furniture) => Connectors
+  readonly upstreams?: (furniture: Furniture) => readonly Upstream[]
+  /** The public origin when it is not where the house listens; then requests must name it as their host. */
+  readonly issuer?: string
+}
+
+export const VERIFIER = 'v'.repeat(43)
+export const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url')
+
+export function client(id: string, more: Partial<Client> = {}): Client {
+  return {
+    id,
+    kind: 'dynamic',
+    name: 'Editor',
+    applicationType: 'native',
+    redirectUris: [CALLBACK, 'http://127.0.0.1/callback', 'editor://callback'],
+    grantTypes: ['authorization_code', 'refresh_token'],
+    responseTypes: ['code'],
+    tokenEndpointAuthMethods: ['none'],
+    secretHashes: [],
+    digest: 'digest-1',
+    ...more,
+  }
+}
+
+export const EVERYTHING: Rule = { id: 'everything', effect: 'allow' }
+
+export async function openHouse(store: TestStore, options: HouseOptions = {}): Promise<House> {
+  let answer: (request: Request, env: object) => Response | Promise<Response> = () => new Response(null, { status: 503 })
+  const server = await listen({ listen: '127.0.0.1:0', fetch: (request, env) => answer(request, env), mcp: async (_request, response) => void response.end() })
+  const issuer = options.issuer ?? server.address
+  const world: World = {
+    now: Date.now(),
+    clients: new Map([client('editor'), client('other', { name: 'Other' })].map((each) => [each.id, each])),
+    rules: policy([EVERYTHING]),
+    flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }),
+    person: { subject: 'alice' },
+    asked: [],
+    connecting: [],
+    upstreams: [upstream('notes', 'none'), upstream('tickets', 'oauth')],
+  }
+  const routes = await wire(issuer, world, store, options)
+  const log = (line: object): void => console.error(line)
+  answer = router(routes, { issuer, hosts: [], clientAddress: () => '192.0.2.1', log }).fetch
+  return Object.assign(tools(issuer, server.address, world, store), { close: () => server.close(0) })
+}
+
+/** Runs a test in a house of its own, on the stores that `LANYARD_TEST_STORE` says. */
+export function eachHouse(name: string, run: (house: House) => Promise<void>, options: HouseOptions = {}): void {
+  eachStore(name, async (store) => {
+    const house = await openHouse(store, options)
+    try {
+      await run(house)
+    } finally {
+      await house.close()
+    }
+  })
+}
+
+export function upstream(id: string, type: 'none' | 'oauth', more: Partial<Upstream> = {}): Upstream {
+  const name = `${id.charAt(0).toUpperCase()}${id.slice(1)}`
+  return { id, name, url: `https://${id}.example/mcp`, connector: { type }, readOnlyTools: [], timeoutMs: 1000, ...more }
+}
+
+async function wire(issuer: string, world: World, store: TestStore, options: HouseOptions): Promise<readonly Route[]> {
+  const now = (): number => world.now
+  const keys = [{ id: 'k1', key: randomBytes(32) }]
+  const secrets = sealer(keys)
+  const identity = identityStore(store)
+  const connectionRows = connectionStore(store)
+  const jar = cookies(issuer)
+  const common = { issuer, now, audit: store.audit, sealer: secrets, flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, idleMs: SESSION_MS, now }) }
+  const furniture: Furniture = { issuer, sealer: secrets, vault: vault(secrets), connections: connectionRows, now }
+  world.upstreams = [...(options.upstreams?.(furniture) ?? world.upstreams)]
+  const providers = (await options.providers?.(furniture)) ?? [askedProvider(world)]
+  const signIn = login({ ...common, providers: new Map(providers.map((provider) => [provider.id, provider])), store: identity, cookies: jar, sessionMs: SESSION_MS })
+  const connecting = {
+    ...common,
+    signIn,
+    upstreams: world.upstreams,
+    connector: options.connectors?.(furniture) ?? askedConnectors(world, furniture),
+    store: connectionRows,
+    vault: furniture.vault,
+    state: stateSealer(keys),
+    mayConnect: (user: { readonly id: string; readonly groups: readonly string[] }, to: Upstream) => world.rules.mayConnect({ subject: user.id, groups: user.groups, upstream: to.id }),
+    revocationDue: () => undefined,
+  }
+  const shared = {
+    ...common,
+    signIn,
+    clients: { find: (id: string) => findClient(world, id) },
+    profiles: profilesOf(issuer, world),
+    policy: { mayReach: (input: Parameters<Policy['mayReach']>[0]) => world.rules.mayReach(input) },
+    connections: connections(connecting),
+    store: authorizeStore(store),
+    grantSeconds: 90 * DAY_SECONDS,
+    flood: (key: string) => world.flood(key),
+  }
+  return [...assetRoutes(), ...authorizeRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+}
+
+async function findClient(world: World, id: string): Promise<Client> {
+  const found = world.clients.get(id)
+  if (found === undefined) throw new OAuthError('invalid_client', 'the client is not known here; register it again', { reason: 'there is no such registration' })
+  return found
+}
+
+/** Each upstream alone, and one profile of them all. */
+function profilesOf(issuer: string, world: World): Profiles {
+  const all = (): readonly Profile[] => [
+    ...world.upstreams.map((each): Profile => ({ id: each.id, name: each.name, upstreams: [each], resource: resourceOf(issuer, each.id) })),
+    { id: 'engineering', name: 'Engineering', upstreams: world.upstreams, resource: resourceOf(issuer, 'engineering') },
+  ]
+  return { all, byId: (id) => all().find((profile) => profile.id === id), byResource: (resource) => all().find((profile) => profile.resource === resource) }
+}
+
+function resourceOf(issuer: string, id: string): Resource {
+  const resource = canonicalResource(`${issuer}/mcp/${id}`)
+  if (resource === undefined) throw new Error(`${id} makes no resource`)
+  return resource
+}
+
+/** An identity provider that says what the test says: the room around it, from state to session, is real. */
+function askedProvider(world: World): IdentityProvider {
+  return {
+    id: 'corp',
+    name: 'Corp',
+    async authorizationUrl(secrets, options) {
+      world.asked.push(options)
+      return new URL(`${PROVIDER}/authorize?${new URLSearchParams({ state: secrets.state, redirect_uri: options.redirectUri }).toString()}`)
+    },
+    async finish(_callback, _secrets, options) {
+      const { subject, ...more } = world.person
+      const asked = options.maxAge !== undefined || options.prompt === 'login' ? { authTime: Math.floor(world.now / 1000) } : {}
+      return { provider: 'corp', issuer: PROVIDER, subject, name: subject, email: `${subject}@corp.example`, groups: ['staff'], tokens: { idToken: 'id-token' }, ...asked, ...more }
+    },
+  }
+}
+
+/** Upstream accounts that are connected as soon as the browser comes back. */
+function askedConnectors(world: World, { vault: sealed, sealer: secrets, connections: rows, issuer, now }: Furniture): Connectors {
+  const open: Connector = { perUser: false, credential: async () => ({ headers: {}, version: '0' }), refused: async () => undefined }
+  const oauth: Connector = {
+    ...open,
+    perUser: true,
+    async connect(start) {
+      world.connecting.push(start)
+      const state = newSecret('lyd_st')
+      await rows.addAttempt({ ...start, upstream: start.upstream.id, stateHash: hash(state), secrets: secrets.seal('{}', ['connection_attempts', hash(state), 'secrets']), expiresAt: now() + 600_000 })
+      return new URL(`https://${start.upstream.id}.example/authorize?${new URLSearchParams({ state, redirect_uri: `${issuer}/connections/${start.upstream.id}/callback` }).toString()}`)
+    },
+    async finish(_callback, { userId, upstream: to }) {
+      const credential = sealed.seal(userId, to.id, { accessToken: 'token', issuer: `https://${to.id}.example`, clientId: 'lanyard' })
+      await rows.connect({ userId, upstream: to.id }, credential, now(), { action: 'connection.created', outcome: 'success', subject: userId, upstream: to.id })
+    },
+  }
+  return (to) => (to.connector.type === 'oauth' ? oauth : open)
+}
+
+function tools(issuer: string, address: string, world: World, store: TestStore): Omit<House, 'close'> {
+  const isOurs = (url: string): boolean => url === issuer || url.startsWith(`${issuer}/`)
+  const made = (): Browser => browser({ stop: (url) => !isOurs(url) })
+  const request = (changes: Changes = {}): string => {
+    const url = new URL('/authorize', issuer)
+    for (const [name, value] of Object.entries({ ...basics(issuer), ...changes })) for (const each of [value ?? []].flat()) url.searchParams.append(name, each)
+    return url.href
+  }
+  const open = async (person: Browser, url: string): Promise<Page> => {
+    let page = await person.open(url)
+    while (page.url.startsWith(PROVIDER)) page = await person.open(callbackOf(page.url, 'code'))
+    return page
+  }
+  const send: House['send'] = (person, path, { form, headers } = {}) => {
+    const sent = [...(person?.cookies(new URL(issuer).hostname) ?? [])].map(([name, value]) => `${name}=${value}`).join('; ')
+    const posted = form === undefined ? {} : { method: 'POST', body: new URLSearchParams(form).toString() }
+    const type = form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }
+    return fetch(new URL(path, address), { ...posted, redirect: 'manual', headers: { ...(sent === '' ? {} : { cookie: sent }), ...type, ...headers } })
+  }
+  return Object.assign(world, {
+    issuer,
+    listening: address,
+    store,
+    browser: made,
+    open,
+    request,
+    send,
+    ask: (person: Browser, changes: Changes = {}) => open(person, request(changes)),
+    resource: (id: string) => resourceOf(issuer, id),
+    events: (action?: AuditEvent['action']) => store.events.filter((event) => action === undefined || event.action === action),
+    rows: <Row extends object>(table: Table) => store.db.query<Row>(`SELECT * FROM ${table}`),
+  })
+}
+
+function basics(issuer: string): Changes {
+  return {
+    response_type: 'code',
+    client_id: 'editor',
+    redirect_uri: CALLBACK,
+    code_challenge: CHALLENGE,
+    code_challenge_method: 'S256',
+    resource: `${issuer}/mcp/notes`,
+    scope: 'mcp.read',
+    state: 'client-state',
+  }
+}
+
+/** What a provider's answer to this address is, when everything went well there. */
+export function callbackOf(url: string, code: string): string {
+  const asked = new URL(url).searchParams
+  return `${asked.get('redirect_uri') ?? ''}?${new URLSearchParams({ state: asked.get('state') ?? '', code }).toString()}`
+}
+
+/** The answer that a page at the client's address carries. */
+export function answerOf(page: Pick<Page, 'url'>): Readonly<Record<string, string>> {
+  return Object.fromEntries(new URL(page.url).searchParams)
+}
+
+/** Presses a button of a page. @throws when there is none */
+export async function press(person: Browser, page: Page, name: string, value?: string): Promise<Page> {
+  const form = page.forms.find((each) => each.buttons.some(([label, given]) => label === name && (value === undefined || given === value)))
+  if (form === undefined) throw new Error(`no button ${name} on ${page.url} (${page.status}):\n${page.text}`)
+  const button = form.buttons.find(([label, given]) => label === name && (value === undefined || given === value))
+  return person.submit(page, form, { [name]: button?.[1] ?? '' })
+}
