@@ -6,22 +6,24 @@ const FRESH_MS = 3600_000
 /** While a provider does not answer, it is asked again this often at most: nothing piles up behind it. */
 const COOL_DOWN_MS = 3000
 const TIMEOUT_MS = 8000
+/** A browser is sent to a provider that answered this recently; else the provider is asked first. */
+const ANSWERED_MS = 10_000
 
 /** An identity provider's metadata, found when first needed and kept while the provider does not answer. */
 export interface ProviderMetadata {
-  /** @throws ProviderUnavailable */
+  /** @throws ProviderUnavailable when it never answered */
   get(): Promise<oauth.AuthorizationServer>
+  /** The same of a provider that is up: where it is down, a page of ours says so, and not the browser's. @throws ProviderUnavailable */
+  reach(): Promise<oauth.AuthorizationServer>
   /** What oauth4webapi needs to reach this provider and no other. */
   readonly options: { [oauth.customFetch]: OutboundFetch; [oauth.allowInsecureRequests]: boolean }
 }
 
 export function providerMetadata(issuer: string, outbound: Outbound, now: () => number): ProviderMetadata {
   const url = new URL(issuer)
-  // What the operator wrote names a host; endpoints elsewhere were discovered.
-  const send = outbound.fetch((target) => (target.host === url.host ? 'configured' : 'discovered'))
-  const options = { [oauth.customFetch]: send, [oauth.allowInsecureRequests]: url.protocol === 'http:' }
+  const contact = { answeredAt: 0, failedAt: 0 }
+  const options = { [oauth.customFetch]: watched(url, outbound, now, contact), [oauth.allowInsecureRequests]: url.protocol === 'http:' }
   let known: { readonly server: oauth.AuthorizationServer; readonly at: number } | undefined
-  let failedAt = 0
   let underWay: Promise<oauth.AuthorizationServer> | undefined
 
   const discover = async (): Promise<oauth.AuthorizationServer> => {
@@ -33,24 +35,52 @@ export function providerMetadata(issuer: string, outbound: Outbound, now: () => 
       known = { server, at: now() }
       return server
     } catch (error) {
-      failedAt = now()
-      if (known !== undefined) return known.server
+      contact.failedAt = now()
       throw new ProviderUnavailable(`discovery: ${reasonOf(error)}`, { cause: error })
     }
   }
 
+  const ask = (): Promise<oauth.AuthorizationServer> => {
+    if (now() - contact.failedAt < COOL_DOWN_MS) return Promise.reject(new ProviderUnavailable('the identity provider did not answer a moment ago'))
+    underWay ??= discover().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
+  const orKnown = (error: unknown): oauth.AuthorizationServer => {
+    if (known === undefined) throw error
+    return known.server
+  }
+
   return {
     options,
-    get() {
-      if (known !== undefined && now() - known.at < FRESH_MS) return Promise.resolve(known.server)
-      if (now() - failedAt < COOL_DOWN_MS) {
-        return known === undefined ? Promise.reject(new ProviderUnavailable('the identity provider did not answer a moment ago')) : Promise.resolve(known.server)
-      }
-      underWay ??= discover().finally(() => {
-        underWay = undefined
-      })
-      return underWay
+    async get() {
+      return known !== undefined && now() - known.at < FRESH_MS ? known.server : ask().catch(orKnown)
     },
+    async reach() {
+      if (known !== undefined && now() - known.at < FRESH_MS && now() - contact.answeredAt < ANSWERED_MS) return known.server
+      return ask().catch((error: unknown) => {
+        // A provider that answers, whatever it answers, is up.
+        if (contact.answeredAt === 0) throw error
+        return orKnown(error)
+      })
+    },
+  }
+}
+
+/** Sends requests to one provider, and remembers when it last answered: 0 when it did not. */
+function watched(issuer: URL, outbound: Outbound, now: () => number, contact: { answeredAt: number }): OutboundFetch {
+  // What the operator wrote names a host; endpoints elsewhere were discovered.
+  const send = outbound.fetch((target) => (target.host === issuer.host ? 'configured' : 'discovered'))
+  return async (target, init) => {
+    try {
+      const answer = await send(target, init)
+      contact.answeredAt = now()
+      return answer
+    } catch (error) {
+      contact.answeredAt = 0
+      throw error
+    }
   }
 }
 

@@ -47,7 +47,7 @@ export function oidcProvider(settings: OidcSettings, { outbound, now }: OidcDeps
   return {
     id: settings.id,
     name: settings.name,
-    authorizationUrl: async (secrets, options) => authorizationUrl(await metadata.get(), settings, secrets, options),
+    authorizationUrl: async (secrets, options) => authorizationUrl(await metadata.reach(), settings, secrets, options),
     finish: (callback, secrets, options) => reachable(() => finish(party, callback, secrets, options)),
     refresh: (tokens, known, keep) => reachable(() => refresh(party, tokens, known, keep)),
   }
