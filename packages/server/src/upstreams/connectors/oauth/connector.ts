@@ -53,6 +53,14 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
     const discovered = await found.discover(upstream)
     return { upstream, discovered, client: await upstreamClient(registration, upstream, discovered) }
   }
+  /** The party that an attempt was begun with, perhaps on another node. */
+  const sameParty = async (upstream: Upstream, secrets: AttemptSecrets): Promise<Party> => {
+    if ((await found.discover(upstream)).server.issuer !== secrets.issuer) found.doubt(upstream)
+    const at = await party(upstream)
+    // RFC 9700 §4.4: the server that answers must be the one that was asked, as it was then.
+    if (at.discovered.server.issuer !== secrets.issuer || at.client.clientId !== secrets.clientId) throw new ConnectionRefused('the authorization server changed meanwhile')
+    return at
+  }
   const credentials = credentialCache({
     ...deps,
     prepare: async (upstream) => {
@@ -65,13 +73,14 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
   return {
     perUser: true,
     credential: credentials.credential,
-    refused: credentials.refused,
+    async refused(userId, upstream, version) {
+      found.doubt(upstream)
+      await credentials.refused(userId, upstream, version)
+    },
     connect: async (start) => beginAttempt(deps, await party(start.upstream), start),
     async finish(callback, attempt) {
-      const at = await party(attempt.upstream)
       const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
-      // RFC 9700 §4.4: the server that answers must be the one that was asked, as it was then.
-      if (at.discovered.server.issuer !== secrets.issuer || at.client.clientId !== secrets.clientId) throw new ConnectionRefused('the authorization server changed meanwhile')
+      const at = await sameParty(attempt.upstream, secrets)
       const redirectUri = connectionRedirectUri(deps.issuer, attempt.upstream.id)
       const redeem = server.redeem(at, callback, { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri })
       const credential = await redeem.catch(async (error: unknown) => {

@@ -4,6 +4,7 @@ import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, UpstreamUnavailable } from '../connector.ts'
 
 const FRESH_MS = 10 * 60_000
+const DOUBT_MS = 60_000
 const MAX_BYTES = 128 * 1024
 
 const protectedResource = z.object({
@@ -41,12 +42,15 @@ export interface Discovered {
 export interface Discovery {
   /** @throws UpstreamUnavailable, or ConnectionRefused when what was found cannot be trusted. */
   discover(upstream: Upstream): Promise<Discovered>
+  /** The upstream refused what this node got for it: it may have another authorization server by now (C-10). */
+  doubt(upstream: Upstream): void
   /** URLs on the upstream's own host were configured with it; all others were discovered. */
   provenance(upstream: Upstream): (url: URL) => Provenance
 }
 
 export function discovery(outbound: Outbound, now: () => number): Discovery {
-  const known = new Map<string, { readonly found: Discovered; readonly at: number }>()
+  const known = new Map<string, { readonly found: Discovered; readonly freshUntil: number }>()
+  const doubts = new Map<string, number>()
   const underWay = new Map<string, Promise<Discovered>>()
   const provenance: Discovery['provenance'] = (upstream) => {
     const issuer = configuredIssuer(upstream)
@@ -54,30 +58,10 @@ export function discovery(outbound: Outbound, now: () => number): Discovery {
     return (url) => (hosts.has(url.host) ? 'configured' : 'discovered')
   }
 
-  const fetchJson = async (upstream: Upstream, url: URL): Promise<unknown> => {
-    const answer = await outbound.request(url, { provenance: provenance(upstream)(url), maxBytes: MAX_BYTES, headers: { accept: 'application/json' } })
-    requireCalm(answer.status)
-    return answer.status === 200 ? jsonOf(answer.body) : undefined
-  }
-
-  const find = async (upstream: Upstream): Promise<Discovered> => {
-    const challenge = await challengeOf(outbound, upstream)
-    for (const url of resourceMetadataUrls(upstream, challenge.resourceMetadata)) {
-      const document = protectedResource.safeParse(await fetchJson(upstream, url))
-      if (!document.success) continue
-      if (!resourceFits(document.data.resource, upstream.url)) throw new ConnectionRefused('the resource metadata is of another resource')
-      const server = await firstUsableServer(serversOf(upstream, document.data.authorization_servers ?? []), (url_) => fetchJson(upstream, url_))
-      return { server, resource: document.data.resource, scope: challenge.scope ?? document.data.scopes_supported ?? [] }
-    }
-    // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
-    const server = await firstUsableServer(serversOf(upstream, [new URL(upstream.url).origin]), (url) => fetchJson(upstream, url))
-    return { server, resource: upstream.url, scope: challenge.scope ?? [] }
-  }
-
   const discoverNow = async (upstream: Upstream): Promise<Discovered> => {
     try {
-      const found = await find(upstream)
-      known.set(upstream.id, { found, at: now() })
+      const found = await find(outbound, upstream, provenance(upstream))
+      known.set(upstream.id, { found, freshUntil: now() + FRESH_MS })
       return found
     } catch (error) {
       const refused = error instanceof OutboundError && (error.reason === 'refused_address' || error.reason === 'refused_scheme')
@@ -93,7 +77,7 @@ export function discovery(outbound: Outbound, now: () => number): Discovery {
     provenance,
     discover(upstream) {
       const cached = known.get(upstream.id)
-      if (cached !== undefined && now() - cached.at < FRESH_MS) return Promise.resolve(cached.found)
+      if (cached !== undefined && now() < cached.freshUntil) return Promise.resolve(cached.found)
       let work = underWay.get(upstream.id)
       if (work === undefined) {
         work = discoverNow(upstream).finally(() => underWay.delete(upstream.id))
@@ -101,7 +85,33 @@ export function discovery(outbound: Outbound, now: () => number): Discovery {
       }
       return work
     },
+    doubt(upstream) {
+      const cached = known.get(upstream.id)
+      // One that refuses everything is not asked anew for every call.
+      if (cached === undefined || now() - (doubts.get(upstream.id) ?? 0) < DOUBT_MS) return
+      doubts.set(upstream.id, now())
+      known.set(upstream.id, { ...cached, freshUntil: 0 })
+    },
   }
+}
+
+async function find(outbound: Outbound, upstream: Upstream, provenance: (url: URL) => Provenance): Promise<Discovered> {
+  const fetchJson = async (url: URL): Promise<unknown> => {
+    const answer = await outbound.request(url, { provenance: provenance(url), maxBytes: MAX_BYTES, headers: { accept: 'application/json' } })
+    requireCalm(answer.status)
+    return answer.status === 200 ? jsonOf(answer.body) : undefined
+  }
+  const challenge = await challengeOf(outbound, upstream)
+  for (const url of resourceMetadataUrls(upstream, challenge.resourceMetadata)) {
+    const document = protectedResource.safeParse(await fetchJson(url))
+    if (!document.success) continue
+    if (!resourceFits(document.data.resource, upstream.url)) throw new ConnectionRefused('the resource metadata is of another resource')
+    const server = await firstUsableServer(serversOf(upstream, document.data.authorization_servers ?? []), fetchJson)
+    return { server, resource: document.data.resource, scope: challenge.scope ?? document.data.scopes_supported ?? [] }
+  }
+  // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
+  const server = await firstUsableServer(serversOf(upstream, [new URL(upstream.url).origin]), fetchJson)
+  return { server, resource: upstream.url, scope: challenge.scope ?? [] }
 }
 
 /** What a body says, or undefined when it is no JSON. */
