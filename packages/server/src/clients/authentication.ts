@@ -1,25 +1,29 @@
 import type { Recorder } from '../audit/event.ts'
+import type { Outbound } from '../http/outbound.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { equalHashes, hash } from '../oauth/secret.ts'
 import { verifyClientAssertion, type AssertionDeps } from './assertion.ts'
 import type { Client, ClientAuthentication, ClientRequest, Clients } from './client.ts'
+import { remoteKeys } from './remote-keys.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 /** Why a client was not authenticated: for the audit trail; the client learns only that it was not. */
-type Reason = 'no client identifier' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${string}`
+type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${string}`
 
-export interface AuthenticationDeps extends Omit<AssertionDeps, 'clientId'> {
+export interface AuthenticationDeps extends Omit<AssertionDeps, 'keys'> {
+  readonly outbound: Outbound
   readonly clients: Clients
   readonly audit: Recorder
 }
 
 /** Authenticates clients by `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`. */
 export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentication {
+  const keys = remoteKeys(deps.outbound, deps.now)
   return {
     async authenticate(request) {
       const credentials = readCredentials(request)
-      const refuse = async (reason: Reason, cause?: unknown): Promise<never> => {
+      const refuse = async (reason: Reason): Promise<never> => {
         await deps.audit.record({
           action: 'client.refused',
           outcome: 'failure',
@@ -27,15 +31,18 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
           ...(credentials.clientId === undefined ? {} : { clientId: credentials.clientId.slice(0, 512) }),
           ...(request.address === undefined ? {} : { address: request.address }),
         })
-        throw new OAuthError('invalid_client', 'the client could not be authenticated', { reason, cause, challenge: 'Basic' })
+        // RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
+        if (reason === 'two methods at once') throw new OAuthError('invalid_request', 'more than one way of client authentication was used', { reason })
+        throw new OAuthError('invalid_client', 'the client could not be authenticated', { reason, challenge: 'Basic' })
       }
+      if (credentials.doubled) return refuse('two methods at once')
       if (credentials.malformed) return refuse('malformed credentials')
       if (credentials.clientId === undefined) return refuse('no client identifier')
       const client = await findClient(deps.clients, credentials.clientId)
       if (client === undefined) return refuse('unknown client')
       if (!client.tokenEndpointAuthMethods.includes(credentials.method)) return refuse('method not registered')
       if (credentials.method === 'private_key_jwt') {
-        const failure = await verifyClientAssertion(credentials.assertion ?? '', client, deps)
+        const failure = await verifyClientAssertion(credentials.assertion ?? '', client, { ...deps, keys })
         return failure === undefined ? client : refuse(`assertion: ${failure}`)
       }
       if (credentials.method === 'none') return client
@@ -59,13 +66,21 @@ interface Credentials {
   readonly secret?: string
   readonly assertion?: string
   readonly malformed: boolean
+  readonly doubled?: boolean
 }
 
-function readCredentials({ authorization, params }: ClientRequest): Credentials {
+/** RFC 6749 appendix A.1: printable ASCII. What is no identifier is not looked for, and not recorded. */
+const CLIENT_ID = /^[\x20-\x7e]{1,2000}$/
+
+function readCredentials(request: ClientRequest): Credentials {
+  const credentials = presentedCredentials(request)
+  return credentials.clientId === undefined || CLIENT_ID.test(credentials.clientId) ? credentials : { ...credentials, clientId: undefined, malformed: true }
+}
+
+function presentedCredentials({ authorization, params }: ClientRequest): Credentials {
   const [clientId, secret, assertion, type] = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type'].map((name) => params.get(name))
   const methods = [authorization, secret, assertion ?? type].filter((value) => value !== undefined)
-  // RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
-  if (methods.length > 1) throw new OAuthError('invalid_request', 'more than one way of client authentication was used')
+  if (methods.length > 1) return { clientId, method: 'none', malformed: false, doubled: true }
   if (authorization !== undefined) return basicCredentials(authorization, clientId)
   if (assertion !== undefined || type !== undefined) {
     const subject = clientId ?? unverifiedSubject(assertion ?? '')

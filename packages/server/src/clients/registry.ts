@@ -1,6 +1,6 @@
 import type { JSONWebKeySet } from 'jose'
 import { OAuthError } from '../oauth/error.ts'
-import { hash } from '../oauth/secret.ts'
+import { hash, isId } from '../oauth/secret.ts'
 import type { Client, ClientAuthMethod, Clients } from './client.ts'
 import type { ClientStore } from './client-store.ts'
 import { metadataDigest } from './metadata.ts'
@@ -39,7 +39,7 @@ export function clients({ preRegistered, documents, store, now }: ClientsDeps): 
         if (documents === undefined) throw unknown('client ID metadata documents are switched off')
         return documents.find(clientId)
       }
-      const registered = await store.findClient(clientId)
+      const registered = isId('dyn', clientId) ? await store.findClient(clientId) : undefined
       if (registered === undefined) throw unknown('there is no such registration')
       if (now() - (registered.lastUsedAt ?? 0) > TOUCH_MS) await store.touchClient(clientId, now())
       return {
