@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { JSONWebKeySet } from 'jose'
+import type { JSONWebKeySet, JWK } from 'jose'
 import * as z from 'zod'
+import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 import type { ClientAuthMethod } from './client.ts'
@@ -29,7 +30,7 @@ const text = z.string().max(MAX_TEXT)
 const shape = z.object({
   client_name: text.optional(),
   application_type: z.string().optional(),
-  redirect_uris: z.array(text).max(MAX_REDIRECT_URIS),
+  redirect_uris: z.array(z.unknown()).max(MAX_REDIRECT_URIS),
   grant_types: z.array(text).max(20).optional(),
   response_types: z.array(text).max(20).optional(),
   token_endpoint_auth_method: text.optional(),
@@ -39,6 +40,20 @@ const shape = z.object({
   scope: text.optional(),
   client_uri: text.optional(),
   software_id: text.optional(),
+})
+
+/** A public key, with nothing but what verifies a signature. */
+const publicKey = z.object({
+  kty: z.enum(['RSA', 'EC', 'OKP']),
+  kid: text.optional(),
+  use: text.optional(),
+  key_ops: z.array(text).max(10).optional(),
+  alg: text.optional(),
+  crv: text.optional(),
+  x: text.optional(),
+  y: text.optional(),
+  n: text.optional(),
+  e: text.optional(),
 })
 
 export interface MetadataRules {
@@ -68,7 +83,7 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
   if (!responseTypes.includes('code')) throw new OAuthError('invalid_client_metadata', 'response_types must include code')
   const tokenEndpointAuthMethods = authMethods(given, rules)
   return {
-    name: given.client_name ?? new URL(redirectUris[0] ?? 'unknown:').host,
+    name: nameOf(given.client_name, redirectUris[0] ?? 'unknown:'),
     applicationType: redirectUris.every((uri) => redirectClass(uri) === 'https') ? 'web' : 'native',
     redirectUris,
     grantTypes,
@@ -76,16 +91,24 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
     tokenEndpointAuthMethods,
     ...keysOf(given, tokenEndpointAuthMethods),
     ...(given.scope === undefined ? {} : { scope: given.scope.split(' ').filter((scope) => scope !== '') }),
-    ...(given.client_uri !== undefined && URL.canParse(given.client_uri) ? { clientUri: given.client_uri } : {}),
+    ...(given.client_uri !== undefined && /^https?:\/\//.test(given.client_uri) && URL.canParse(given.client_uri) ? { clientUri: given.client_uri } : {}),
     ...(given.software_id === undefined ? {} : { softwareId: given.software_id }),
   }
+}
+
+/** What the client calls itself; a name that shows nothing is none. */
+function nameOf(name: string | undefined, redirectUri: string): string {
+  if (name !== undefined && plain(name) !== '') return name
+  const { host, protocol } = new URL(redirectUri)
+  return host === '' ? protocol : host
 }
 
 /**
  * The policy by class: https for everybody; loopback and private-use schemes for native clients. A client that names a
  * private-use scheme is native whatever it says (Cursor says `web`); one that names itself web gets no loopback.
  */
-function usableRedirectUris(uris: readonly string[], applicationType: string | undefined): readonly string[] {
+function usableRedirectUris(given: readonly unknown[], applicationType: string | undefined): readonly string[] {
+  const uris = given.filter((uri): uri is string => typeof uri === 'string' && uri.length <= MAX_TEXT)
   const classes = uris.map((uri) => [uri, redirectClass(uri)] as const)
   const native = applicationType !== 'web' || classes.some(([, kind]) => kind === 'private-use')
   const usable = classes.filter(([, kind]) => kind === 'https' || (kind !== undefined && native)).map(([uri]) => uri)
@@ -100,18 +123,26 @@ function authMethods(given: z.output<typeof shape>, rules: MetadataRules): reado
   const wanted = named.length === 0 ? [rules.defaultMethod] : named
   const known = CLIENT_AUTH_METHODS.filter((method) => wanted.includes(method) && (rules.allowSecrets || !method.startsWith('client_secret')))
   if (known.length === 0) throw new OAuthError('invalid_client_metadata', 'token_endpoint_auth_method is not supported')
-  return known
+  // The client's own order: the first is what an answer names.
+  return known.sort((a, b) => wanted.indexOf(a) - wanted.indexOf(b))
 }
 
 function keysOf(given: z.output<typeof shape>, methods: readonly ClientAuthMethod[]): Pick<ClientMetadata, 'jwks' | 'jwksUri'> {
   if (given.jwks !== undefined && given.jwks_uri !== undefined) throw new OAuthError('invalid_client_metadata', 'jwks and jwks_uri exclude each other')
-  const missing = methods.includes('private_key_jwt') && given.jwks === undefined && given.jwks_uri === undefined
+  const jwks = given.jwks === undefined ? undefined : publicKeys(given.jwks.keys)
+  const missing = methods.includes('private_key_jwt') && (jwks?.keys ?? []).length === 0 && given.jwks_uri === undefined
   if (missing) throw new OAuthError('invalid_client_metadata', 'private_key_jwt needs jwks or jwks_uri')
   if (given.jwks_uri !== undefined && !(URL.canParse(given.jwks_uri) && new URL(given.jwks_uri).protocol === 'https:')) {
     throw new OAuthError('invalid_client_metadata', 'jwks_uri must be an https URI')
   }
-  if (given.jwks !== undefined) return { jwks: given.jwks }
+  if (jwks !== undefined) return { jwks }
   return given.jwks_uri === undefined ? {} : { jwksUri: given.jwks_uri }
+}
+
+/** Keeps the keys of known types (RFC 7517 §5); a secret among them is a leak to be told of, not to be stored. */
+function publicKeys(keys: readonly Readonly<Record<string, unknown>>[]): JSONWebKeySet {
+  if (keys.some((key) => 'd' in key || 'k' in key)) throw new OAuthError('invalid_client_metadata', 'jwks holds a private or symmetric key')
+  return { keys: keys.flatMap((key) => publicKey.safeParse(key).data ?? []) as JWK[] }
 }
 
 /** Changes when name, redirect URIs or keys change (CIMD §6.3). */

@@ -6,20 +6,23 @@ import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { isLoopback } from '../oauth/redirect-uri.ts'
-import { equalHashes, hash, newId, newSecret } from '../oauth/secret.ts'
+import { equalHashes, hash, isId, newId, newSecret } from '../oauth/secret.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
-import { parseClientMetadata, type ClientMetadata } from './metadata.ts'
+import { parseClientMetadata, type ClientMetadata, type MetadataRules } from './metadata.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
 const HOUR_MS = 3600_000
 /** A person may take this long from registration to consent. */
 const ABANDONED_MS = 30 * 60_000
 const MAX_ABANDONED = 20
+/** What a client may give itself: every grant type that a person approves. What acts without one is an administrator's to give. */
+const SELF_SERVICE = new Set(['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'])
 
 export interface RegistrationDeps {
   readonly issuer: string
   readonly store: ClientStore
   readonly audit: Recorder
+  /** Those of the token endpoint. */
   readonly grantTypes: readonly string[]
   readonly registrationsPerHour: number
   /** A guard against floods from one network; never what a person meets. */
@@ -29,18 +32,30 @@ export interface RegistrationDeps {
 
 /** Dynamic client registration (RFC 7591) and its management (RFC 7592). */
 export function registrationRoutes(deps: RegistrationDeps): readonly Route[] {
-  const route = (method: Route['method'], path: string, respond: Route['respond']): Route => ({ method, path, access: 'public', errors: 'oauth', cors: true, respond })
+  const route = (method: Route['method'], path: string, respond: (request: Request, context: RequestContext) => Promise<Response>): Route => ({
+    method,
+    path,
+    access: 'public',
+    errors: 'oauth',
+    cors: true,
+    async respond(request, context) {
+      requireRate(deps.flood, addressBucket(context.address))
+      return respond(request, context).catch((error: unknown) => refuse(deps, context, error))
+    },
+  })
   return [
     route('POST', '/register', (request, context) => register(deps, request, context)),
-    route('GET', '/register/:id', async (request, context) => answer(deps, await authorizedClient(deps, request, context), { status: 200 })),
+    route('GET', '/register/:id', async (request, context) => {
+      const { client, registrationToken } = await authorizedClient(deps, request, context)
+      return answer(deps, client, { status: 200, registrationToken })
+    }),
     route('PUT', '/register/:id', (request, context) => replace(deps, request, context)),
     route('DELETE', '/register/:id', (request, context) => remove(deps, request, context)),
   ]
 }
 
 async function register(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<Response> {
-  requireRate(deps.flood, addressBucket(context.address))
-  const metadata = await readMetadata(deps, request)
+  const metadata = parseClientMetadata(await readJson(request), metadataRules(deps))
   const secret = metadata.tokenEndpointAuthMethods.some((method) => method.startsWith('client_secret')) ? newSecret('lyd_cs') : undefined
   const registrationToken = newSecret('lyd_rat')
   const now = deps.now()
@@ -55,55 +70,74 @@ async function register(deps: RegistrationDeps, request: Request, context: Reque
     ...(secret === undefined ? {} : { secretHash: hash(secret) }),
   }
   const limits = { pending: deps.registrationsPerHour, since: now - HOUR_MS, abandoned: MAX_ABANDONED, abandonedBefore: now - ABANDONED_MS }
-  const event = { outcome: 'success', clientId: client.id, reference: context.reference, address: context.address, detail: { name: metadata.name } } as const
-  const added = await deps.store.addClient(client, limits, { action: 'client.registered', ...event })
-  if (!added) {
-    await deps.audit.record({ action: 'client.refused', ...event, outcome: 'failure', reason: 'too many unused registrations of this application' })
-    throw new OAuthError('too_many_requests', 'this application registered too often without being used; try again later', { retryAfter: 3600 })
+  const { reference, address } = context
+  const event = { action: 'client.registered', outcome: 'success', clientId: client.id, reference, address, detail: { name: metadata.name } } as const
+  if (!(await deps.store.addClient(client, limits, event))) {
+    const detail = { retryAfter: 3600, reason: 'too many unused registrations of this application' }
+    throw new OAuthError('too_many_requests', 'this application registered too often without being used; try again later', detail)
   }
   return answer(deps, client, { status: 201, registrationToken, ...(secret === undefined ? {} : { secret }) })
 }
 
 /** RFC 7592 §2.2: a full replacement, which must name the client. */
 async function replace(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<Response> {
-  const client = await authorizedClient(deps, request, context)
+  const { client, registrationToken } = await authorizedClient(deps, request, context)
   const body = await readJson(request)
   if (body['client_id'] !== client.id) throw new OAuthError('invalid_client_metadata', 'client_id must be that of this registration')
   const given = body['client_secret']
   const sameSecret = given === undefined || (typeof given === 'string' && client.secretHash !== undefined && equalHashes(hash(given), client.secretHash))
   if (!sameSecret) throw new OAuthError('invalid_client_metadata', 'client_secret cannot be chosen by the client')
-  const metadata = parseClientMetadata(body, { grantTypes: deps.grantTypes, defaultMethod: 'client_secret_basic', allowSecrets: true })
+  const metadata = parseClientMetadata(body, metadataRules(deps))
   const needsSecret = metadata.tokenEndpointAuthMethods.some((method) => method.startsWith('client_secret'))
   const secret = needsSecret && client.secretHash === undefined ? newSecret('lyd_cs') : undefined
   const secretHash = needsSecret ? (secret === undefined ? client.secretHash : hash(secret)) : undefined
   const { secretHash: _old, ...rest } = client
   const updated: RegisteredClient = { ...rest, metadata, fingerprint: fingerprint(metadata), ...(secretHash === undefined ? {} : { secretHash }) }
-  const stored = await deps.store.updateClient(updated, { action: 'client.updated', outcome: 'success', clientId: client.id, reference: context.reference })
-  if (!stored) throw invalidToken()
-  return answer(deps, updated, { status: 200, ...(secret === undefined ? {} : { secret }) })
+  const { reference, address } = context
+  const stored = await deps.store.updateClient(updated, { action: 'client.updated', outcome: 'success', clientId: client.id, reference, address })
+  if (!stored) throw invalidToken('the registration is gone')
+  return answer(deps, updated, { status: 200, registrationToken, ...(secret === undefined ? {} : { secret }) })
 }
 
 async function remove(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<Response> {
-  const client = await authorizedClient(deps, request, context)
-  await deps.store.deleteClient(client.id, deps.now(), { action: 'client.deleted', outcome: 'success', clientId: client.id, reference: context.reference })
+  const { client } = await authorizedClient(deps, request, context)
+  const { reference, address } = context
+  await deps.store.deleteClient(client.id, deps.now(), { action: 'client.deleted', outcome: 'success', clientId: client.id, reference, address })
   return new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
 }
 
 /** RFC 7592 §2.1: an unknown client and a wrong registration access token answer alike. */
-async function authorizedClient(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<RegisteredClient> {
-  const token = /^Bearer +(\S+)$/i.exec(request.headers.get('authorization') ?? '')?.[1]
-  const client = await deps.store.findClient(context.params['id'] ?? '')
-  if (token === undefined || client === undefined || !equalHashes(hash(token), client.registrationTokenHash)) throw invalidToken()
-  return client
+async function authorizedClient(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<Authorized> {
+  const registrationToken = /^Bearer +(\S+)$/i.exec(request.headers.get('authorization') ?? '')?.[1]
+  const id = context.params['id'] ?? ''
+  const client = isId('dyn', id) ? await deps.store.findClient(id) : undefined
+  if (registrationToken === undefined) throw invalidToken('no registration access token')
+  if (client === undefined) throw invalidToken('unknown client')
+  if (!equalHashes(hash(registrationToken), client.registrationTokenHash)) throw invalidToken('wrong registration access token')
+  return { client, registrationToken }
 }
 
-function invalidToken(): OAuthError {
-  return new OAuthError('invalid_token', 'the registration access token is not valid', { challenge: 'Bearer' })
+interface Authorized {
+  readonly client: RegisteredClient
+  readonly registrationToken: string
 }
 
-async function readMetadata(deps: RegistrationDeps, request: Request): Promise<ClientMetadata> {
-  // RFC 7591 §2: a missing token_endpoint_auth_method means client_secret_basic.
-  return parseClientMetadata(await readJson(request), { grantTypes: deps.grantTypes, defaultMethod: 'client_secret_basic', allowSecrets: true })
+function invalidToken(reason: string): OAuthError {
+  return new OAuthError('invalid_token', 'the registration access token is not valid', { challenge: 'Bearer', reason })
+}
+
+/** Records why a registration was refused; which client it was about, when the address names one. */
+async function refuse({ audit }: RegistrationDeps, { params, reference, address }: RequestContext, error: unknown): Promise<never> {
+  if (error instanceof OAuthError) {
+    const id = params['id'] ?? ''
+    await audit.record({ action: 'client.refused', outcome: 'failure', reason: error.reason, reference, address, ...(isId('dyn', id) ? { clientId: id } : {}) })
+  }
+  throw error
+}
+
+/** RFC 7591 §2: a missing `token_endpoint_auth_method` means `client_secret_basic`. */
+function metadataRules({ grantTypes }: RegistrationDeps): MetadataRules {
+  return { grantTypes: grantTypes.filter((type) => SELF_SERVICE.has(type)), defaultMethod: 'client_secret_basic', allowSecrets: true }
 }
 
 async function readJson(request: Request): Promise<Readonly<Record<string, unknown>>> {
@@ -124,10 +158,10 @@ async function readJson(request: Request): Promise<Readonly<Record<string, unkno
 interface AnswerSecrets {
   readonly status: 200 | 201
   readonly secret?: string
-  readonly registrationToken?: string
+  readonly registrationToken: string
 }
 
-/** RFC 7591 §3.2.1: everything that was registered, as it was registered, whoever chose it. */
+/** RFC 7591 §3.2.1, RFC 7592 §3: everything that was registered, whoever chose it, and the token that manages it. */
 function answer(deps: RegistrationDeps, client: RegisteredClient, { status, secret, registrationToken }: AnswerSecrets): Response {
   const { metadata } = client
   const body = {
@@ -136,7 +170,7 @@ function answer(deps: RegistrationDeps, client: RegisteredClient, { status, secr
     ...(secret === undefined ? {} : { client_secret: secret }),
     // RFC 7591 §3.2.1: REQUIRED when a secret was issued; 0 means that it does not expire.
     ...(client.secretHash === undefined ? {} : { client_secret_expires_at: 0 }),
-    ...(registrationToken === undefined ? {} : { registration_access_token: registrationToken }),
+    registration_access_token: registrationToken,
     registration_client_uri: `${deps.issuer}/register/${client.id}`,
     client_name: metadata.name,
     application_type: metadata.applicationType,
