@@ -25,7 +25,7 @@ const DOCUMENTS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'https://chatgpt.com/oauth/codex/client.json': { client_name: 'Codex', redirect_uris: ['http://127.0.0.1/callback'], ...PUBLIC },
   'https://vscode.dev/oauth/client-metadata.json': {
     client_name: 'Visual Studio Code',
-    redirect_uris: ['http://127.0.0.1:33418/', 'http://127.0.0.1:33418', 'http://127.0.0.1/', 'https://vscode.dev/redirect', 'https://insiders.vscode.dev/redirect'],
+    redirect_uris: ['http://127.0.0.1:33418/', 'http://127.0.0.1:33418', 'https://vscode.dev/redirect', 'https://insiders.vscode.dev/redirect'],
     ...PUBLIC,
   },
   'https://cursor.com/oauth/mcp-client.json': {

@@ -12,6 +12,8 @@ const MIN_FRESH_MS = 5 * 60_000
 const MAX_FRESH_MS = 24 * 3600_000
 /** How long a document outlives its freshness while its host does not answer. */
 const STALE_MS = 24 * 3600_000
+/** What stands in for a document that cannot be fetched is used this long before its host is asked again. */
+const RETRY_MS = 60_000
 const MAX_CACHED = 2000
 const MAX_FETCHES = 16
 const GRANT_TYPES = ['authorization_code', 'refresh_token']
@@ -24,6 +26,7 @@ export interface MetadataDocuments {
 interface Cached {
   readonly client: Client
   readonly freshUntil: number
+  readonly staleUntil: number
 }
 
 export interface MetadataDocumentDeps {
@@ -39,19 +42,27 @@ export interface MetadataDocumentDeps {
 export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps): MetadataDocuments {
   const cache = new Map<string, Cached>()
   const underWay = new Map<string, Promise<Client>>()
+  const reported = new Map<string, string>()
+
+  /** Tells once of each document that the directory should have and has not. */
+  const reportDrift = async ({ id: clientId, digest }: Client): Promise<void> => {
+    const pinned = pinnedDocument(clientId)
+    if (pinned === undefined || readDocument(clientId, pinned).digest === digest || reported.get(clientId) === digest) return
+    reported.set(clientId, digest)
+    await audit.record({ action: 'client.updated', outcome: 'success', clientId, reason: 'the document differs from the built-in directory' })
+  }
 
   const fetchDocument = async (clientId: string): Promise<Client> => {
     if (underWay.size > MAX_FETCHES) throw new OAuthError('temporarily_unavailable', 'too many clients are being looked up; try again', { retryAfter: 5 })
     const answer = await outbound.request(clientId, { provenance: 'discovered', maxBytes: MAX_BYTES, timeoutMs: TIMEOUT_MS })
-    // AS-14: redirects are not followed, and anything but 200 is an error.
+    // AS-14: redirects are not followed, and anything but 200 is an error; of those, two say that there is no such client.
+    if (answer.status === 404 || answer.status === 410) throw badDocument(`it is gone (${answer.status})`)
     if (answer.status !== 200) throw refused(`the metadata document answered ${answer.status}`)
     if (!/^application\/(?:[\w.-]+\+)?json\b/i.test(answer.headers.get('content-type') ?? '')) throw refused('the metadata document is not JSON')
     const client = readDocument(clientId, parseJson(answer.body))
-    remember(cache, clientId, { client, freshUntil: now() + freshness(answer.headers.get('cache-control')) })
-    const pinned = pinnedDocument(clientId)
-    if (pinned !== undefined && readDocument(clientId, pinned).digest !== client.digest) {
-      await audit.record({ action: 'client.updated', outcome: 'success', clientId, reason: 'the document differs from the built-in directory' })
-    }
+    const freshUntil = now() + freshness(answer.headers.get('cache-control'))
+    remember(cache, clientId, { client, freshUntil, staleUntil: freshUntil + STALE_MS })
+    await reportDrift(client)
     return client
   }
 
@@ -62,10 +73,15 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
       return await fetchDocument(clientId)
     } catch (error) {
       // A document that was fetched and is wrong says no; a host that does not answer says nothing.
-      if (error instanceof OAuthError && error.reason.startsWith('document:')) throw error
-      if (cached !== undefined && cached.freshUntil + STALE_MS > now()) return cached.client
-      const pinned = pinnedDocument(clientId)
-      if (pinned !== undefined) return readDocument(clientId, pinned)
+      if (error instanceof OAuthError && error.reason.startsWith('document:')) {
+        cache.delete(clientId)
+        throw error
+      }
+      const standIn = standInFor(clientId, cached, now())
+      if (standIn !== undefined) {
+        remember(cache, clientId, standIn)
+        return standIn.client
+      }
       if (error instanceof OAuthError) throw error
       throw refused('the metadata document cannot be fetched', error)
     }
@@ -82,6 +98,13 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
       return search
     },
   }
+}
+
+/** The last good document while it is not too old, or else the pinned one. */
+function standInFor(clientId: string, cached: Cached | undefined, now: number): Cached | undefined {
+  if (cached !== undefined && cached.staleUntil > now) return { ...cached, freshUntil: now + RETRY_MS }
+  const pinned = pinnedDocument(clientId)
+  return pinned === undefined ? undefined : { client: readDocument(clientId, pinned), freshUntil: now + RETRY_MS, staleUntil: now }
 }
 
 /** draft-ietf-oauth-client-id-metadata-document §3: https, a path, no fragment, user information or dot segments. */
