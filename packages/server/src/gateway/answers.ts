@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { McpError } from './error.ts'
-import type { Answer } from './exchange.ts'
-import { isObject } from './message.ts'
+import { Stopped, type Answer } from './exchange.ts'
+import { isObject, parseExactly } from './message.ts'
 import { eventParser, formatEvent } from './sse.ts'
 
 /** Changes a result on its way to the client. */
@@ -21,8 +21,12 @@ export function kindOf({ headers }: Answer): AnswerKind {
   return /^text\/event-stream\s*(?:;|$)/i.test(type) ? 'events' : 'other'
 }
 
-/** Reads the response to the gateway's own request, and nothing after it. @throws McpError 502 when there is none. */
-export async function readResponse(answer: Answer, id: string | number | null, upstream: Upstream): Promise<Readonly<Record<string, unknown>>> {
+/** Reads the response to a request, and nothing after it. @throws McpError 502 when there is none. */
+export function readResponse(answer: Answer, id: string | number | null, upstream: Upstream): Promise<Readonly<Record<string, unknown>>> {
+  return inTime(answer, upstream, () => readAny(answer, id, upstream))
+}
+
+async function readAny(answer: Answer, id: string | number | null, upstream: Upstream): Promise<Readonly<Record<string, unknown>>> {
   if (kindOf(answer) === 'json') return requireResponse(parse(await readText(answer, upstream), upstream), id, upstream)
   if (kindOf(answer) !== 'events') {
     answer.cancel()
@@ -30,56 +34,93 @@ export async function readResponse(answer: Answer, id: string | number | null, u
   }
   let found: Readonly<Record<string, unknown>> | undefined
   const parser = eventParser(({ data }) => {
-    if (data === '' || found !== undefined) return
+    if (data === undefined || data === '' || found !== undefined) return
     const message = parse(data, upstream)
     if (isResponse(message)) found = requireResponse(message, id, upstream)
     // What follows the response concerns nobody.
     if (found !== undefined) answer.cancel()
   })
   await answer.consume((chunk) => parser.push(chunk)).catch((error: unknown) => {
-    if (found === undefined) throw error instanceof McpError ? error : unreadable(upstream, 'broken stream', error)
+    if (found === undefined) throw error
   })
   if (found === undefined) throw unreadable(upstream, 'no response')
   return found
 }
 
+/** Where an answer goes. */
+export interface Target {
+  readonly response: ServerResponse
+  readonly upstream: Upstream
+  /** Writes the head of the response, once it is sure that there is something to say. */
+  readonly begin: () => void
+}
+
 /**
  * Passes an answer on with its result changed. Whatever cannot be read is not passed on (H07): the list in it could be
  * one that the client may not see.
- *
- * @param begin writes the head of the response, once it is sure that there is something to say
  */
-export async function passRewritten(answer: Answer, id: string | number | null, rewrite: Rewrite, target: { readonly response: ServerResponse; readonly upstream: Upstream; readonly begin: () => void }): Promise<void> {
+export async function passRewritten(answer: Answer, id: string | number | null, rewrite: Rewrite, target: Target): Promise<void> {
   const { response, upstream, begin } = target
   if (kindOf(answer) === 'json') {
-    const message = rewriteMessage(requireResponse(parse(await readText(answer, upstream), upstream), id, upstream), rewrite)
+    const text = await inTime(answer, upstream, () => readText(answer, upstream))
+    const body = JSON.stringify(rewriteMessage(requireResponse(parse(text, upstream), id, upstream), rewrite))
     begin()
-    response.end(JSON.stringify(message))
+    response.end(body)
     return
   }
   if (kindOf(answer) !== 'events') {
     answer.cancel()
     throw unreadable(upstream, `${answer.status} without JSON`)
   }
-  const parser = eventParser(({ data, lines }) => {
-    const message = data === '' ? undefined : parse(data, upstream)
-    const passed = message !== undefined && isResponse(message) ? rewriteMessage(requireResponse(message, id, upstream), rewrite) : message
-    if (!response.headersSent) begin()
-    response.write(formatEvent({ data: passed === undefined ? '' : JSON.stringify(passed), lines }))
-  })
-  await answer.consume((chunk) => parser.push(chunk)).catch((error: unknown) => {
-    throw error instanceof Error && (error instanceof McpError || error.name === 'Stopped') ? error : unreadable(upstream, 'broken stream', error)
-  })
+  await passEvents(answer, target, (message) => rewriteMessage(requireResponse(message, id, upstream), rewrite))
   if (!response.headersSent) begin()
   response.end()
 }
 
-function rewriteMessage(message: Readonly<Record<string, unknown>>, rewrite: Rewrite): Readonly<Record<string, unknown>> {
-  if (isObject(message['result'])) return { ...message, result: rewrite(message['result']) }
+/** Passes on the messages of a stream one by one as they come, the responses among them changed. The response stays open. */
+export async function passEvents(answer: Answer, { response, upstream, begin }: Target, change: (message: unknown) => Readonly<Record<string, unknown>>): Promise<void> {
+  const parser = eventParser(({ data, lines }) => {
+    let passed = data
+    if (data !== undefined && data !== '') {
+      const message = parse(data, upstream)
+      if (!isResponse(message) && !isRequest(message)) throw unreadable(upstream, 'neither a response nor a request')
+      passed = JSON.stringify(isResponse(message) ? change(message) : message)
+    }
+    if (!response.headersSent) begin()
+    response.write(formatEvent({ data: passed, lines }))
+  })
+  await answer.consume((chunk) => parser.push(chunk), response).catch((error: unknown) => {
+    throw ownOr(error, upstream)
+  })
+}
+
+/** What broke an answer off: known already, or the upstream's own trouble. */
+export function ownOr(error: unknown, upstream: Upstream): Error {
+  return error instanceof McpError || error instanceof Stopped ? error : unreadable(upstream, 'broken off', error)
+}
+
+/** Changes the result of a response. An error's data is the upstream's own, and could be the list itself. */
+export function rewriteMessage(message: Readonly<Record<string, unknown>>, rewrite: Rewrite): Readonly<Record<string, unknown>> {
+  if (isObject(message['result'])) return { jsonrpc: '2.0', id: message['id'], result: rewrite(message['result']) }
   const { error } = message
-  // An error's data is the upstream's own, and could be the list itself.
-  if (isObject(error)) return { ...message, error: { code: error['code'], message: error['message'] } }
-  return message
+  return { jsonrpc: '2.0', id: message['id'], error: isObject(error) ? { code: error['code'], message: error['message'] } : {} }
+}
+
+/** A whole answer must have come as long after its first line as that may take. */
+async function inTime<Value>(answer: Answer, upstream: Upstream, read: () => Promise<Value>): Promise<Value> {
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    answer.cancel()
+  }, upstream.timeoutMs)
+  try {
+    return await read()
+  } catch (error) {
+    if (!late) throw ownOr(error, upstream)
+    throw new McpError('unavailable', `${upstream.name} took too long to answer`, { status: 504, reason: 'upstream: slow answer', cause: error })
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function readText(answer: Answer, upstream: Upstream): Promise<string> {
@@ -90,19 +131,32 @@ async function readText(answer: Answer, upstream: Upstream): Promise<string> {
     if (size > MAX_BYTES) throw unreadable(upstream, 'answer too large')
     chunks.push(chunk)
   })
-  return new TextDecoder('utf-8').decode(Buffer.concat(chunks))
+  return decode(Buffer.concat(chunks), upstream)
+}
+
+function decode(bytes: Buffer, upstream: Upstream): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (error) {
+    throw unreadable(upstream, 'not UTF-8', error)
+  }
 }
 
 function parse(text: string, upstream: Upstream): unknown {
   try {
-    return JSON.parse(text)
+    return parseExactly(text)
   } catch (error) {
     throw unreadable(upstream, 'not JSON', error)
   }
 }
 
+/** Whether it must stand up to being one: an array, or anything else that is no message, does not. */
 function isResponse(message: unknown): boolean {
   return !isObject(message) || 'result' in message || 'error' in message
+}
+
+function isRequest(message: unknown): boolean {
+  return isObject(message) && typeof message['method'] === 'string'
 }
 
 function requireResponse(message: unknown, id: string | number | null, upstream: Upstream): Readonly<Record<string, unknown>> {

@@ -32,8 +32,10 @@ const MAX_CACHED = 50_000
  */
 export function authentication({ verifier, cutoffs, feed, audit, now }: AuthenticationDeps): Authenticate {
   const callers = new Map<string, Known>()
+  let changes = 0
   feed.subscribe((change) => {
     if (change.kind !== 'user' && change.kind !== 'subject') return
+    changes += 1
     for (const [key, { caller }] of callers) if (caller.user.id === change.key) callers.delete(key)
   })
   return async (request, profile, address) => {
@@ -44,14 +46,17 @@ export function authentication({ verifier, cutoffs, feed, audit, now }: Authenti
     if (!cutoffs.fresh) throw new McpError('unavailable', 'this node cannot tell what was revoked; try again in a moment', { status: 503, headers: { 'retry-after': '2' } })
     if (known !== undefined && known.caller.resource === profile.resource && known.caller.expiresAt * 1000 > now() && !cutoffs.isCut(known.issued)) return known.caller
     callers.delete(key)
+    const before = changes
     try {
       const caller = await verifier.verify(token, profile.resource)
-      callers.set(key, { caller, issued: issuedToken(caller) })
+      // Who changed while they were read may have been read as they were.
+      if (changes === before) callers.set(key, { caller, issued: issuedToken(caller) })
       const [oldest] = callers.keys()
       if (callers.size > MAX_CACHED && oldest !== undefined) callers.delete(oldest)
       return caller
     } catch (error) {
-      if (!(error instanceof AccessTokenError)) throw error
+      // H17: what cannot be checked is not accepted, and not said to be wrong either.
+      if (!(error instanceof AccessTokenError)) throw new McpError('unavailable', 'access tokens cannot be checked at the moment; try again', { status: 503, headers: { 'retry-after': '5' }, cause: error })
       await audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource: profile.resource, address })
       // RFC 6750 §3.1: one code, whatever is wrong with it.
       throw new Challenge('invalid_token', 'the access token is invalid, expired or revoked')

@@ -44,7 +44,8 @@ export function catalogue(now: () => number): Catalogue {
     learn(key, tools) {
       const known = all.get(key) ?? { tools: new Map<string, Access>(), learnedAt: 0, askedAt: 0 }
       for (const tool of tools) add(known.tools, tool)
-      put(key, { ...known, learnedAt: now() })
+      // One page says nothing of the tools on others: it does not make them known for longer.
+      put(key, known)
     },
     replace(key, tools) {
       const known = new Map<string, Access>()

@@ -1,9 +1,14 @@
 import type { ServerResponse } from 'node:http'
-import { kindOf, passRewritten, readResponse, unreadable, type Rewrite } from './answers.ts'
+import { kindOf, ownOr, passEvents, passRewritten, readResponse, rewriteMessage, unreadable, type Rewrite } from './answers.ts'
 import type { Call, Contact } from './call.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
+import { isObject } from './message.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
 import { drain } from './upstream-call.ts'
+
+/** JSON-RPC 2.0 §5.1 */
+const METHOD_NOT_FOUND = -32601
 
 /**
  * Brings an upstream's answer to the client: streamed as it comes, or with its result changed where the caller may not
@@ -14,47 +19,82 @@ import { drain } from './upstream-call.ts'
  */
 export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | undefined, own: Readonly<Record<string, string>> = {}): Promise<void> {
   const { message, response, upstream } = call
-  if (answer.status < 200 || answer.status > 299) return deliverFailure(call, answer)
+  if (answer.status < 200 || answer.status > 299) return deliverFailure(call, answer, rewrite)
   if (message.kind !== 'request') {
     await drain(answer)
     response.writeHead(202).end()
     return
   }
   if (rewrite !== undefined) {
-    await passRewritten(answer, message.id, rewrite, { response, upstream, begin: () => writeHead(response, answer, own, false) })
+    await passRewritten(answer, message.id, rewrite, { response, upstream, begin: () => writeHead(response, answer, own) })
     return
   }
   if (kindOf(answer) === 'other') {
     answer.cancel()
     throw unreadable(upstream, `${answer.status} with ${answer.headers['content-type'] ?? 'no content type'}`)
   }
-  writeHead(response, answer, own, true)
-  await answer.pipe(response)
+  const { 'content-length': length } = answer.headers
+  writeHead(response, answer, { ...(typeof length === 'string' && kindOf(answer) === 'json' ? { 'content-length': length } : {}), ...own })
+  await answer.pipe(response).catch((error: unknown) => {
+    throw ownOr(error, upstream)
+  })
 }
 
-/** Passes on the stream of a session of the 2025 revisions. */
-export async function deliverStream(contact: Contact, answer: Answer): Promise<void> {
+/**
+ * Passes on the stream of a session of the 2025 revisions. `Last-Event-ID` makes an upstream repeat what it answered to
+ * any request of the session, so every response in it is changed as if it were the answer to that (H07).
+ */
+export async function deliverStream({ response, upstream }: Contact, answer: Answer, rewrite: Rewrite): Promise<void> {
   if (answer.status === 200 && kindOf(answer) === 'events') {
-    writeHead(contact.response, answer, {}, true)
-    contact.response.flushHeaders()
-    return answer.pipe(contact.response)
-  }
-  await drain(answer)
-  if (answer.status === 200) throw unreadable(contact.upstream, 'no event stream')
-  contact.response.writeHead(statusFor(answer.status), answer.status === 405 ? { allow: 'POST' } : {}).end()
-}
-
-/** A status of 4xx says something of the message, and goes on with its JSON-RPC error; anything else is the upstream's own trouble. */
-async function deliverFailure(call: Call, answer: Answer): Promise<void> {
-  const { message, upstream, response } = call
-  const { status } = answer
-  if (status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 407 && kindOf(answer) === 'json' && message.kind === 'request') {
-    const failure = await readResponse(answer, message.id, upstream)
-    response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter(answer) }).end(JSON.stringify(failure))
+    writeHead(response, answer, {})
+    await passEvents(answer, { response, upstream, begin: () => undefined }, (message) => {
+      if (!isObject(message)) throw unreadable(upstream, 'not a message')
+      return rewriteMessage(message, rewrite)
+    })
+    response.end()
     return
   }
   await drain(answer)
-  throw new McpError('unavailable', describe(upstream.name, status), { status: statusFor(status), headers: retryAfter(answer), reason: `upstream: ${status}` })
+  if (answer.status === 200) throw unreadable(upstream, 'no event stream')
+  response.writeHead(statusFor(answer.status), answer.status === 405 ? { allow: 'POST' } : {}).end()
+}
+
+/** A status of 4xx says something of the message, and goes on with its JSON-RPC error; anything else is the upstream's own trouble. */
+async function deliverFailure({ message, upstream, response }: Call, answer: Answer, rewrite: Rewrite | undefined): Promise<void> {
+  if (message.kind === 'request' && tellsOfMessage(answer)) {
+    const failure = await readResponse(answer, message.id, upstream)
+    const passed = rewrite === undefined ? failure : rewriteMessage(failure, rewrite)
+    response.writeHead(answer.status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter(answer) }).end(JSON.stringify(passed))
+    return
+  }
+  throw await failureOf(answer, upstream)
+}
+
+function tellsOfMessage(answer: Answer): boolean {
+  const { status } = answer
+  return status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 407 && kindOf(answer) === 'json'
+}
+
+/** What an answer that is no success means to the caller; reads it to its end. */
+async function failureOf(answer: Answer, { name }: Upstream): Promise<McpError> {
+  await drain(answer)
+  const { status } = answer
+  return new McpError('unavailable', describe(name, status), { status: statusFor(status), headers: retryAfter(answer), reason: `upstream: ${status}` })
+}
+
+/**
+ * The result of a request of the gateway's own.
+ *
+ * @returns undefined when the upstream does not know the method
+ * @throws McpError when it answers otherwise: the caller hears of it as if their own message had been answered so
+ */
+export async function resultOfOwn(answer: Answer, id: string, upstream: Upstream): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const isSuccess = answer.status >= 200 && answer.status <= 299
+  if (!isSuccess && !tellsOfMessage(answer)) throw await failureOf(answer, upstream)
+  const { result, error } = await readResponse(answer, id, upstream)
+  if (isSuccess && isObject(result)) return result
+  if (isObject(error) && error['code'] === METHOD_NOT_FOUND) return undefined
+  throw new McpError('unavailable', describe(upstream.name, isSuccess ? 502 : answer.status), { status: isSuccess ? 502 : answer.status, reason: `upstream: ${answer.status} with an error` })
 }
 
 function describe(name: string, status: number): string {
@@ -73,20 +113,21 @@ function statusFor(status: number): number {
 
 function retryAfter({ headers }: Answer): Record<string, string> {
   const value = headers['retry-after']
-  return typeof value === 'string' ? { 'retry-after': value } : {}
+  // RFC 9110 §10.2.3: seconds or a date, and nothing that somebody could read as something else.
+  return typeof value === 'string' && /^[\w,: ]{1,40}$/.test(value) ? { 'retry-after': value } : {}
 }
 
-function writeHead(response: ServerResponse, answer: Answer, own: Readonly<Record<string, string>>, unchanged: boolean): void {
-  const { 'content-type': type, 'content-length': length } = answer.headers
+function writeHead(response: ServerResponse, answer: Answer, own: Readonly<Record<string, string>>): void {
   const events = kindOf(answer) === 'events'
   response.writeHead(answer.status, {
-    'content-type': type ?? 'application/json',
+    'content-type': events ? 'text/event-stream' : 'application/json',
     'cache-control': 'no-store',
     // RS-30: proxies in front pass each event on at once.
     ...(events ? { 'x-accel-buffering': 'no' } : {}),
-    ...(unchanged && !events && typeof length === 'string' ? { 'content-length': length } : {}),
     ...own,
   })
+  // The first event may come much later.
+  if (events) response.flushHeaders()
 }
 
 /** Answers a request with a result of the gateway's own. */

@@ -6,8 +6,12 @@ import type { Dispatcher } from 'undici'
 export interface Answer {
   readonly status: number
   readonly headers: IncomingHttpHeaders
-  /** Hands every piece of the body to `take`, in order. @throws Error when the upstream breaks off, or `take` throws. */
-  consume(take: (chunk: Buffer) => void): Promise<void>
+  /**
+   * Hands every piece of the body to `take`, in order, and no faster than `reader` reads what becomes of it.
+   *
+   * @throws Error when the upstream breaks off, or `take` throws.
+   */
+  consume(take: (chunk: Buffer) => void, reader?: ServerResponse): Promise<void>
   /** Streams the body to the client as fast as it reads, and ends the response. */
   pipe(response: ServerResponse): Promise<void>
   /** Leaves the rest of the body unread. */
@@ -42,7 +46,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
   #fail: (error: Error) => void = ignore
   #take: ((chunk: Buffer) => void) | undefined
   #controller: Dispatcher.DispatchController | undefined
-  #finished = false
+  /** What came before somebody took it: undici hands out the rest of a connection that its other side has closed. */
+  readonly #early: Buffer[] = []
+  #outcome: 'ended' | Error | undefined
   #stopped: Error | undefined
 
   constructor() {
@@ -59,7 +65,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
   }
 
   cancel(): void {
-    if (!this.#finished) this.stop()
+    if (this.#outcome === undefined) this.stop()
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -75,41 +81,63 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     this.#start(this)
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    try {
-      this.#take?.(chunk)
-    } catch (error) {
-      controller.abort(error instanceof Error ? error : new Error('the body was refused'))
-    }
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#take === undefined) this.#early.push(chunk)
+    else this.#give(chunk)
   }
 
   onResponseEnd(): void {
-    this.#finished = true
-    this.#start(this)
+    this.#outcome = 'ended'
+    if (this.#take !== undefined) this.#start(this)
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#finished = true
+    this.#outcome = error
     this.#fail(error)
   }
 
-  consume(take: (chunk: Buffer) => void): Promise<void> {
+  consume(take: (chunk: Buffer) => void, reader?: ServerResponse): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#stopped !== undefined) return reject(this.#stopped)
-      this.#take = take
       this.#start = () => resolve()
       this.#fail = reject
-      this.#controller?.resume()
+      this.#take = reader === undefined ? take : this.#asFastAs(reader, take)
+      for (const chunk of this.#early.splice(0)) this.#give(chunk)
+      // What ended before it was taken tells it now.
+      if (this.#outcome === 'ended') resolve()
+      else if (this.#outcome !== undefined) reject(this.#outcome)
+      else if (reader?.writableNeedDrain !== true) this.#controller?.resume()
     })
   }
 
   async pipe(response: ServerResponse): Promise<void> {
-    await this.consume((chunk) => {
-      if (response.write(chunk)) return
-      this.#controller?.pause()
-      response.once('drain', () => this.#controller?.resume())
-    })
+    await this.consume((chunk) => response.write(chunk), response)
     response.end()
+  }
+
+  #give(chunk: Buffer): void {
+    try {
+      this.#take?.(chunk)
+    } catch (error) {
+      const reason = error instanceof Error ? error : new Error('the body was refused')
+      this.#fail(reason)
+      this.#take = ignore
+      this.#controller?.abort(reason)
+    }
+  }
+
+  #asFastAs(reader: ServerResponse, take: (chunk: Buffer) => void): (chunk: Buffer) => void {
+    let waiting = false
+    return (chunk) => {
+      take(chunk)
+      if (waiting || !reader.writableNeedDrain) return
+      waiting = true
+      this.#controller?.pause()
+      reader.once('drain', () => {
+        waiting = false
+        this.#controller?.resume()
+      })
+    }
   }
 }
 

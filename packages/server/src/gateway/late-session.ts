@@ -1,6 +1,10 @@
 import type { Connector } from '../upstreams/connectors/connector.ts'
-import { readResponse } from './answers.ts'
+import { unreadable } from './answers.ts'
 import type { Call } from './call.ts'
+import { resultOfOwn } from './deliver.ts'
+import { McpError } from './error.ts'
+import { Stopped } from './exchange.ts'
+import { upstreamSessionId } from './session.ts'
 import { drain, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
 /** Opens at the upstream the sessions that began before the user's account was connected. */
@@ -15,17 +19,24 @@ const MAX_CACHED = 5000
 export function lateSessions(deps: UpstreamCallDeps): LateSessions {
   const opened = new Map<string, Promise<string | undefined>>()
   return {
-    upstreamSession(call, connector, credential) {
+    async upstreamSession(call, connector, credential) {
       const { session } = call
-      if (session?.initialize === undefined) return Promise.resolve(session?.upstream)
-      let opening = opened.get(session.id)
-      if (opening === undefined) {
-        opening = open(deps, call, connector, credential, session.initialize)
-        opened.set(session.id, opening)
-        opening.catch(() => opened.delete(session.id))
-        const [oldest] = opened.keys()
-        if (opened.size > MAX_CACHED && oldest !== undefined) opened.delete(oldest)
+      if (session?.initialize === undefined) return session?.upstream
+      for (let opening = opened.get(session.id); opening !== undefined; opening = opened.get(session.id)) {
+        try {
+          return await opening
+        } catch (error) {
+          // Whose call opened it went away: this one opens it.
+          if (!(error instanceof Stopped) || call.open.ended !== undefined) throw error
+        }
       }
+      const opening = open(deps, call, connector, credential, session.initialize).catch((error: unknown) => {
+        opened.delete(session.id)
+        throw error
+      })
+      opened.set(session.id, opening)
+      const [oldest] = opened.keys()
+      if (opened.size > MAX_CACHED && oldest !== undefined) opened.delete(oldest)
       return opening
     },
   }
@@ -34,11 +45,15 @@ export function lateSessions(deps: UpstreamCallDeps): LateSessions {
 async function open(deps: UpstreamCallDeps, call: Call, connector: Connector, credential: UsableCredential, params: Readonly<Record<string, unknown>>): Promise<string | undefined> {
   const id = 'lanyard-initialize'
   const answer = await sendWithCredential(deps, connector, call, credential, ownMessage(call, undefined, { method: 'initialize', id, params }))
-  if (answer === 'connection_required') return undefined
-  const header = answer.headers['mcp-session-id']
-  const session = typeof header === 'string' ? header : undefined
-  await readResponse(answer, id, call.upstream)
+  if (answer === 'connection_required') throw accountLost(call)
+  const session = upstreamSessionId(answer, call.upstream)
+  if ((await resultOfOwn(answer, id, call.upstream)) === undefined) throw unreadable(call.upstream, 'no initialize')
   const ready = await sendWithCredential(deps, connector, call, credential, ownMessage(call, session, { method: 'notifications/initialized' }))
   if (ready !== 'connection_required') await drain(ready)
   return session
+}
+
+/** The credential was refused for good only now: the next call is answered with the way to connect. */
+function accountLost({ upstream }: Call): McpError {
+  return new McpError('unavailable', `${upstream.name} no longer accepts your account's access; try again to connect it`, { status: 503, headers: { 'retry-after': '1' }, reason: 'upstream: the account is not connected' })
 }

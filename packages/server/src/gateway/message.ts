@@ -6,6 +6,7 @@ declare global {
   interface JSON {
     /** ECMAScript 2026: a value that `stringify` prints as this text. */
     rawJSON(text: string): object
+    isRawJSON(value: unknown): boolean
   }
 }
 
@@ -21,8 +22,15 @@ export interface Message {
 
 const MAX_BYTES = 4 * 1024 * 1024
 const MAX_DEPTH = 200
-/** Numbers that a double cannot hold, or can only hold otherwise than they were written. */
-const UNUSUAL_NUMBER = /\d{16}|\d[eE][+-]?\d/
+/** Numbers that a double cannot hold, or can only hold otherwise than they were written: it has 15 digits for sure. */
+const UNUSUAL_NUMBER = /\d[\d.]{15}|\d[eE][+-]?\d/
+
+/** Names on which a decision depends, where they stand. */
+const DECISIVE = {
+  message: spellings('jsonrpc', 'id', 'method', 'params', 'result', 'error'),
+  params: spellings('name', 'uri', '_meta', 'notifications'),
+  notifications: spellings('resourcesListChanged', 'resourceSubscriptions'),
+}
 
 /** @throws McpError for another content type, and for a body of more than 4 MiB: nothing past that is read. */
 export function readBody(request: IncomingMessage): Promise<Buffer> {
@@ -61,6 +69,7 @@ export function parseMessage(body: Buffer): Message {
   const { id, method, params } = json
   if (id !== undefined && typeof id !== 'string' && typeof id !== 'number') throw invalid('id must be a string or a number')
   if (params !== undefined && !isObject(params)) throw invalid('params must be an object')
+  if (isAmbiguous(json, params)) throw invalid('two members differ in nothing but the case of their letters')
   if (method === undefined) {
     if (id === undefined || ('result' in json) === ('error' in json)) throw invalid('this is neither a request nor a response')
     return { kind: 'response', method: '', id, params: {}, json }
@@ -70,7 +79,26 @@ export function parseMessage(body: Buffer): Message {
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
+}
+
+/** H05: some upstreams' parsers ignore case (Go's encoding/json): they would read another message than policy saw. */
+function isAmbiguous(json: Readonly<Record<string, unknown>>, params: Readonly<Record<string, unknown>> = {}): boolean {
+  const { notifications } = params
+  return misspells(json, DECISIVE.message) || misspells(params, DECISIVE.params) || (isObject(notifications) && misspells(notifications, DECISIVE.notifications))
+}
+
+function misspells(value: Readonly<Record<string, unknown>>, names: ReadonlyMap<string, string>): boolean {
+  return Object.keys(value).some((key) => (names.get(folded(key)) ?? key) !== key)
+}
+
+function spellings(...names: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(names.map((name) => [folded(name), name]))
+}
+
+/** Both ways, as \u017f is a small s and \u212a a k. */
+function folded(name: string): string {
+  return name.toUpperCase().toLowerCase()
 }
 
 function parse(body: Buffer): unknown {
@@ -79,10 +107,16 @@ function parse(body: Buffer): unknown {
   const text = body.toString('utf8')
   if (isTooDeep(text)) throw invalid('the body is nested too deeply')
   try {
-    return UNUSUAL_NUMBER.test(text) ? JSON.parse(text, keepNumber) : JSON.parse(text)
+    return parseExactly(text)
   } catch {
     throw new McpError('parse_error', 'the body is not JSON', { status: 400 })
   }
+}
+
+/** Parses JSON so that `stringify` prints its numbers as they were written. @throws SyntaxError, RangeError when nested too deeply */
+export function parseExactly(text: string): unknown {
+  if (isTooDeep(text)) throw new RangeError('nested too deeply')
+  return UNUSUAL_NUMBER.test(text) ? JSON.parse(text, keepNumber) : JSON.parse(text)
 }
 
 /** Keeps a number as it was written where a double would change it on the way through: an argument arrives as it left. */

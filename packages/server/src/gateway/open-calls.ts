@@ -4,9 +4,11 @@ import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
 export interface OpenCall {
   readonly issued: IssuedToken
   /** Milliseconds since the epoch, after which it is ended. */
-  readonly endsAt: number
+  endsAt: number
   /** Whether it lives on without a request: then it also ends while this node cannot tell what was revoked. */
-  readonly stream: boolean
+  stream: boolean
+  /** Whether the client's connection has ended; no event tells it of requests that wait behind others on one connection. */
+  readonly gone: () => boolean
   /** Why it was ended from this side; undefined while it goes on. */
   ended: 'revoked' | 'expired' | 'gone' | 'closing' | undefined
   /** Set by whoever does the work: stops it. */
@@ -14,7 +16,7 @@ export interface OpenCall {
 }
 
 export interface OpenCalls {
-  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream'>): OpenCall
+  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream' | 'gone'>): OpenCall
   end(call: OpenCall, reason: NonNullable<OpenCall['ended']>): void
   done(call: OpenCall): void
   /** Ends everything. */
@@ -44,6 +46,7 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
     for (const call of calls) {
       if (cutoffs.isCut(call.issued)) end(call, 'revoked')
       else if (call.endsAt <= at || (stale && call.stream)) end(call, 'expired')
+      else if (call.gone()) end(call, 'gone')
     }
   }
   // After the node's own list of cutoffs, which subscribed before.

@@ -43,6 +43,8 @@ const METHODS: ReadonlyMap<string, Read> = new Map<string, Read>([
 
 /** @throws McpError for a method that the gateway does not know (RS-20), or that lacks what a decision needs. */
 export function operationOf(message: Message, revision: Revision): Operation {
+  // JSON-RPC 2.0 §4.1: a request without an identifier looks like a notification, and an upstream may carry it out.
+  if (message.kind === 'notification' && !message.method.startsWith('notifications/')) throw new McpError('invalid_request', 'this method needs an id', { status: 400 })
   if (message.kind !== 'request') return { kind: 'free' }
   const read = hasMethod(revision, message.method) ? METHODS.get(message.method) : undefined
   if (read === undefined) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus(revision) })

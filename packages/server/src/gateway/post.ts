@@ -19,7 +19,7 @@ import { operationOf } from './operation.ts'
 import { decide, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
 import { declaresUrlElicitation, notFound, revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
-import type { SessionState } from './session.ts'
+import { upstreamSessionId, type SessionState } from './session.ts'
 import { catalogueKey, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
 import { credentialFor, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
@@ -41,6 +41,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const sessionId = revision.era === 'legacy' && message.method !== 'initialize' ? contact.headers['mcp-session-id'] : undefined
   const session = typeof sessionId === 'string' ? deps.sessions.open(sessionId, contact.caller, contact.profile) : undefined
   const call: Call = { ...contact, message, revision, operation, session }
+  if (operation.kind === 'listen') becomeStream(contact)
 
   const permitted = permissions(deps.policy, contact)
   const verdict = decide(operation, permitted, revision)
@@ -54,6 +55,12 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') return unconnected(deps, call)
   await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
+}
+
+/** A stream does not outlive the token it was opened with. */
+function becomeStream({ open, caller }: Contact): void {
+  open.stream = true
+  open.endsAt = caller.expiresAt * 1000
 }
 
 interface Passage {
@@ -121,7 +128,9 @@ async function unconnected(deps: PostDeps, call: Call): Promise<void> {
 function beginning({ params }: Message): Readonly<Record<string, unknown>> {
   const { protocolVersion, capabilities, clientInfo } = params
   const whole = { protocolVersion, capabilities, clientInfo }
-  return JSON.stringify(whole).length <= 2048 ? whole : { protocolVersion, capabilities: {}, clientInfo: { name: 'unknown', version: '0' } }
+  if (Buffer.byteLength(JSON.stringify(whole)) <= 2048) return whole
+  const version = typeof protocolVersion === 'string' ? protocolVersion.slice(0, 20) : ''
+  return { protocolVersion: version, capabilities: {}, clientInfo: { name: 'unknown', version: '0' } }
 }
 
 function stateOf({ message }: Call): SessionState {
@@ -131,8 +140,8 @@ function stateOf({ message }: Call): SessionState {
 /** A session begins with the answer to `initialize`, also where the upstream has none: it says what the client can do. */
 function sessionHeader(deps: PostDeps, call: Call, answer: Answer): Readonly<Record<string, string>> {
   if (call.message.method !== 'initialize' || call.revision.era !== 'legacy') return {}
-  const upstream = answer.headers['mcp-session-id']
-  return { 'mcp-session-id': deps.sessions.seal(call.caller, call.profile, { ...stateOf(call), ...(typeof upstream === 'string' ? { upstream } : {}) }) }
+  const upstream = upstreamSessionId(answer, call.upstream)
+  return { 'mcp-session-id': deps.sessions.seal(call.caller, call.profile, { ...stateOf(call), ...(upstream === undefined ? {} : { upstream }) }) }
 }
 
 function rewriteFor(deps: PostDeps, call: Call, { connector, permitted }: Passage): Rewrite | undefined {
@@ -140,7 +149,8 @@ function rewriteFor(deps: PostDeps, call: Call, { connector, permitted }: Passag
   if (call.operation.kind !== 'tools') return undefined
   return (result) => {
     const visible = visibleTools(result, permitted, call.revision)
-    deps.catalogue.learn(catalogueKey(call, connector), visible.tools)
+    const isWhole = call.message.params['cursor'] === undefined && result['nextCursor'] === undefined && Array.isArray(result['tools'])
+    deps.catalogue[isWhole ? 'replace' : 'learn'](catalogueKey(call, connector), visible.tools)
     return visible.result
   }
 }

@@ -1,5 +1,6 @@
 // The only place that knows how the protocol's revisions differ: 2026-07-28 has no sessions and says everything in each
 // request; the revisions of 2025 begin with `initialize`.
+import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import { McpError } from './error.ts'
 import { isObject, type Message } from './message.ts'
@@ -102,7 +103,7 @@ function decodeHeader(value: string): string | undefined {
   const encoded = /^=\?base64\?(.*)\?=$/i.exec(value)?.[1]
   if (encoded === undefined) return value
   const bytes = Buffer.from(encoded, 'base64')
-  const exact = bytes.toString('base64') === encoded
+  const exact = bytes.toString('base64') === encoded && isUtf8(bytes)
   return exact ? bytes.toString('utf8') : undefined
 }
 

@@ -6,6 +6,7 @@ import type { Recorder } from '../audit/event.ts'
 import type { Policy } from '../policy/policy.ts'
 import { permissions } from './permit.ts'
 import type { Session, Sessions } from './session.ts'
+import { visibleResult } from './tools.ts'
 import { credentialFor, drain, outgoingSession, sendWithCredential, type UpstreamCallDeps } from './upstream-call.ts'
 
 export interface SessionRequestDeps extends UpstreamCallDeps {
@@ -18,13 +19,14 @@ export interface SessionRequestDeps extends UpstreamCallDeps {
 /** `GET`: the upstream's own messages in a session of the 2025 revisions. RS-40: there is no such stream without one. */
 export async function streamSession(deps: SessionRequestDeps, contact: Contact): Promise<void> {
   const session = sessionOf(deps, contact)
-  if (session?.upstream === undefined || !permissions(deps.policy, contact).reach) throw noStream()
+  const permitted = permissions(deps.policy, contact)
+  if (session?.upstream === undefined || !permitted.reach) throw noStream()
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') throw noStream()
   const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session.upstream))
   if (answer === 'connection_required') throw noStream()
-  await deliverStream(contact, answer)
+  await deliverStream(contact, answer, (result) => visibleResult(result, permitted))
 }
 
 /** `DELETE`: the client ends its session, and with it the upstream's. */

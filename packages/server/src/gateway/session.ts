@@ -1,7 +1,9 @@
 import type { StateSealer } from '../keys/seal.ts'
 import type { Caller } from '../token/verify.ts'
-import type { Profile } from '../upstreams/upstream.ts'
+import type { Profile, Upstream } from '../upstreams/upstream.ts'
+import { unreadable } from './answers.ts'
 import { McpError } from './error.ts'
+import type { Answer } from './exchange.ts'
 
 /** What a session of the 2025 revisions holds. It lives in its own identifier, so every node can serve it. */
 export interface SessionState {
@@ -56,4 +58,12 @@ export function sessions(state: StateSealer, now: () => number): Sessions {
       return { ...session, id }
     },
   }
+}
+
+/** The identifier that an upstream gave its session: visible ASCII (RS-41), and not more than ours can hold. @throws McpError 502 */
+export function upstreamSessionId({ headers }: Answer, upstream: Upstream): string | undefined {
+  const id = headers['mcp-session-id']
+  if (id === undefined) return undefined
+  if (typeof id !== 'string' || !/^[\x21-\x7e]{1,2048}$/.test(id)) throw unreadable(upstream, 'session identifier')
+  return id
 }

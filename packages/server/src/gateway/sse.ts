@@ -1,11 +1,13 @@
-/** One event of a server-sent event stream: its data, and its other lines as they came. */
+/** One event of a server-sent event stream: its data, and its other lines. */
 export interface StreamEvent {
-  readonly data: string
-  /** `id`, `event`, `retry` and comment lines. */
+  /** Undefined for an event without data, which is not the same as one whose data is empty. */
+  readonly data: string | undefined
+  /** `id`, `event` and `retry` as they came, and comments without their text. */
   readonly lines: readonly string[]
 }
 
 export interface EventParser {
+  /** @throws EventTooLarge, TypeError when the stream is not UTF-8 */
   push(chunk: Uint8Array): void
 }
 
@@ -15,48 +17,56 @@ export class EventTooLarge extends Error {
 }
 
 const MAX_EVENT = 16 * 1024 * 1024
+/** A comment keeps a connection alive: what it says is for nobody, and could be what a client may not read (H07). */
+const COMMENT = ':'
+const PASSED_FIELDS = new Set(['id', 'event', 'retry'])
 
-/**
- * Splits a stream into events, wherever its pieces are cut (WHATWG HTML §9.2.6). An event that does not end is none.
- *
- * @throws EventTooLarge from `push`
- */
+/** Splits a stream into events, wherever its pieces are cut (WHATWG HTML §9.2.6). An event that does not end is none. */
 export function eventParser(onEvent: (event: StreamEvent) => void): EventParser {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let rest = ''
+  let afterReturn = false
   let data: string[] = []
   let lines: string[] = []
   let size = 0
   const line = (text: string): void => {
     if (text === '') {
-      if (data.length > 0 || lines.length > 0) onEvent({ data: data.join('\n'), lines })
+      const event = { data: data.length === 0 ? undefined : data.join('\n'), lines }
       data = []
       lines = []
       size = 0
+      if (event.data !== undefined || event.lines.length > 0) onEvent(event)
       return
     }
-    size += text.length
-    if (size > MAX_EVENT) throw new EventTooLarge('an event is too large')
     const colon = text.indexOf(':')
     const field = colon === -1 ? text : text.slice(0, colon)
     if (field === 'data') data.push(colon === -1 ? '' : text.slice(colon + 1).replace(/^ /, ''))
-    else lines.push(text)
+    else if (field === '') lines.push(COMMENT)
+    else if (PASSED_FIELDS.has(field)) lines.push(text)
   }
   return {
     push(chunk) {
       // The decoder drops a byte order mark at the start, as the standard wants.
-      const text = rest + decoder.decode(chunk, { stream: true })
-      if (text.length > MAX_EVENT) throw new EventTooLarge('an event is too large')
-      // A carriage return at the end may be half of a line end.
-      const end = text.endsWith('\r') ? text.length - 1 : text.length
-      const parts = text.slice(0, end).split(/\r\n|\n|\r/)
-      rest = (parts.pop() ?? '') + text.slice(end)
-      for (const part of parts) line(part)
+      let text = decoder.decode(chunk, { stream: true })
+      if (text === '') return
+      // A line feed that belongs to the carriage return before it.
+      if (afterReturn && text.startsWith('\n')) text = text.slice(1)
+      afterReturn = text === '' ? false : text.endsWith('\r')
+      size += text.length
+      const parts = text.split(/\r\n|\n|\r/)
+      const last = parts.pop() ?? ''
+      for (const part of parts) {
+        line(rest + part)
+        rest = ''
+      }
+      rest += last
+      // Counted in pieces, so what is in memory is this and one piece at most.
+      if (size > MAX_EVENT) throw new EventTooLarge('an event is too large')
     },
   }
 }
 
 export function formatEvent({ data, lines }: StreamEvent): string {
-  const dataLines = data === '' ? [] : data.split('\n').map((text) => `data: ${text}`)
+  const dataLines = data === undefined ? [] : data.split('\n').map((text) => `data: ${text}`)
   return `${[...lines, ...dataLines].join('\n')}\n\n`
 }

@@ -1,14 +1,16 @@
 import type { Revision } from './revisions.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
-import { readResponse } from './answers.ts'
 import type { Call } from './call.ts'
 import type { Access } from '../oauth/scope.ts'
 import type { Catalogue } from './catalogue.ts'
+import { resultOfOwn } from './deliver.ts'
+import { Stopped } from './exchange.ts'
 import { isObject } from './message.ts'
 import type { Permissions } from './permit.ts'
 import { ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
 const MAX_PAGES = 50
+const LEGACY = { era: 'legacy', version: '' } as const
 
 /** Whose tools these are: an account of a user's own may see others than their neighbour's. */
 export function catalogueKey({ upstream, caller }: Call, connector: Connector): string {
@@ -31,10 +33,10 @@ export type ToolAccess = (call: Call, tool: string, line: Line) => Promise<Acces
 
 export function toolAccess(deps: ToolDeps): ToolAccess {
   const asking = new Map<string, Promise<readonly unknown[]>>()
-  /** Callers that come at once share one question; when who asked it goes away, the next one asks. */
+  /** Callers that come at once share one question and its failure; when who asked it goes away, the next one asks. */
   const learn = async (key: string, call: Call, line: Line): Promise<void> => {
     for (let other = asking.get(key); other !== undefined; other = asking.get(key)) {
-      if (await other.then(() => true, () => false)) return
+      if (await other.then(() => true, askerGone)) return
     }
     const question = askForTools(deps, call, line).finally(() => asking.delete(key))
     asking.set(key, question)
@@ -51,7 +53,13 @@ export function toolAccess(deps: ToolDeps): ToolAccess {
   }
 }
 
-/** Lists all tools in the caller's own session and revision. An upstream that has none answers with an error. */
+/** @returns false when nothing is known for want of the one who asked. @throws whatever else went wrong, for all who wait */
+function askerGone(error: unknown): false {
+  if (error instanceof Stopped) return false
+  throw error
+}
+
+/** Lists all tools in the caller's own session and revision. An upstream may have none, and not know the method. */
 async function askForTools(deps: ToolDeps, call: Call, { connector, credential, session }: Line): Promise<readonly unknown[]> {
   const tools: unknown[] = []
   let cursor: unknown
@@ -60,8 +68,8 @@ async function askForTools(deps: ToolDeps, call: Call, { connector, credential, 
     const params = { ...(cursor === undefined ? {} : { cursor }), ...metaOf(call) }
     const answer = await sendWithCredential(deps, connector, call, credential, ownMessage(call, session, { method: 'tools/list', id, params }))
     if (answer === 'connection_required') return tools
-    const { result } = await readResponse(answer, id, call.upstream)
-    if (!isObject(result) || !Array.isArray(result['tools'])) return tools
+    const result = await resultOfOwn(answer, id, call.upstream)
+    if (result === undefined || !Array.isArray(result['tools'])) return tools
     tools.push(...(result['tools'] as unknown[]))
     cursor = result['nextCursor']
     if (typeof cursor !== 'string') return tools
@@ -83,6 +91,12 @@ export function visibleTools(result: Readonly<Record<string, unknown>>, permitte
   const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name']).allow)
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
   return { result: { ...result, tools: visible, ...cache }, tools, hidden: tools.length - visible.length }
+}
+
+/** A result of which it is not known what was asked for (H07): what it lists, and what it says of the upstream, is what the caller may see. */
+export function visibleResult(result: Readonly<Record<string, unknown>>, permitted: Permissions): Readonly<Record<string, unknown>> {
+  const listed = 'tools' in result ? visibleTools(result, permitted, LEGACY).result : result
+  return visibleCapabilities(listed, permitted, LEGACY)
 }
 
 /** What the upstream says it can do, less what this gateway does not pass on or the caller may not use. */

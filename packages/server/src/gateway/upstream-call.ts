@@ -20,6 +20,7 @@ export interface Outgoing {
 }
 
 const IDLE_MS = 5 * 60_000
+const DRAIN_MS = 2000
 
 /** @returns the credential for the call. @throws McpError while it cannot be refreshed. */
 export async function credentialFor(connector: Connector, { caller, upstream }: Contact): Promise<Credential> {
@@ -54,15 +55,17 @@ function send({ forward }: UpstreamCallDeps, { upstream, open }: Contact, creden
   return forward.send(upstream, request, open)
 }
 
-/** Reads what is left of a short answer, so that its connection can be used again. */
+/** Reads what is left of a short answer, so that its connection can be used again; a long or slow one is left. */
 export async function drain(answer: Answer): Promise<void> {
   let size = 0
+  const timer = setTimeout(() => answer.cancel(), DRAIN_MS)
   await answer
     .consume((chunk) => {
       size += chunk.length
       if (size > 64 * 1024) throw new Error('too long to be read')
     })
     .catch(() => undefined)
+  clearTimeout(timer)
 }
 
 /** The request that carries the client's message. */
