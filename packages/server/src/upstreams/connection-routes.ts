@@ -59,9 +59,9 @@ export function connections(deps: ConnectionDeps): Connections {
         return upstream === undefined ? [] : [{ upstream, connectedAt: record.connectedAt, state: record.state }]
       })
     },
-    connectUrl(userId, upstream) {
+    connectUrl(userId, upstream, lacking) {
       // RS-37: it names nobody readably and signs nobody in; it only tells whose account it is meant for.
-      const link = deps.state.seal(LINK_PURPOSE, [upstream.id], { userId }, deps.now() + LINK_MS)
+      const link = deps.state.seal(LINK_PURPOSE, [upstream.id], { userId, lacking }, deps.now() + LINK_MS)
       return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(link)}`
     },
   }
@@ -86,7 +86,7 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
   const link = Params.from(url.searchParams).get('for')
   const signedIn = await deps.sessions.current(request)
   if (signedIn === undefined) return deps.signIn.start(request, context, { returnTo: localPath(`${url.pathname}${url.search}`), reference: context.reference })
-  if (link !== undefined) await requireSamePerson(deps, link, upstream, signedIn, context)
+  const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
   requireAllowed(deps, signedIn, upstream)
   const name = plain(upstream.name, 60)
   return page({
@@ -99,20 +99,22 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
         <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>
         <dt>Connected for</dt>
         <dd>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</dd>
+        ${lacking.length === 0 ? '' : html`<dt>Permissions that it asks for</dt><dd>${plain(lacking.join(' '), 1000)}</dd>`}
       </dl>
       <form method="post" action="/connections/${upstream.id}">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
         <input type="hidden" name="continue" value="/connections/${upstream.id}">
+        ${link === undefined ? '' : html`<input type="hidden" name="for" value="${link}">`}
         <div class="actions"><button class="button-primary">Connect</button><a class="button-quiet" href="/">Not now</a></div>
       </form>`,
   })
 }
 
-/** RS-36: whoever opens the link must be the person whose application asked. */
-async function requireSamePerson(deps: ConnectionDeps, link: string, upstream: Upstream, signedIn: SignedIn, context: RequestContext): Promise<void> {
-  const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as { readonly userId?: string } | undefined
+/** RS-36: whoever opens the link must be the person whose application asked. @returns what the link asks for */
+async function openLink(deps: ConnectionDeps, link: string, upstream: Upstream, signedIn: SignedIn, context: RequestContext): Promise<readonly string[]> {
+  const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as { readonly userId?: string; readonly lacking?: readonly string[] } | undefined
   if (opened === undefined) throw new PageError(400, 'This link has expired', 'Call the tool again in your application; it brings a new link.')
-  if (opened.userId === signedIn.user.id) return
+  if (opened.userId === signedIn.user.id) return opened.lacking ?? []
   await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, reason: 'the link is for another person' })
   throw new PageError(403, 'This link is for somebody else', 'It was made for another person than the one who is signed in here. Never open such links for others; if it is yours, sign out and sign in as yourself.')
 }
@@ -121,7 +123,9 @@ async function connect(deps: ConnectionDeps, request: Request, context: RequestC
   const { upstream, connector } = connectable(deps, context)
   const { signedIn, params } = await postedForm(deps, request, `connect:${upstream.id}`)
   requireAllowed(deps, signedIn, upstream)
-  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference }
+  const link = params.get('for')
+  const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
+  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, lacking }
   const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, upstream, start))
   return new Response(null, { status: 303, headers: { location: url.href, 'cache-control': 'no-store' } })
 }

@@ -5,8 +5,12 @@ export interface Connections {
   /** The upstreams of the profile that need an account of the user's own and have none. */
   missing(userId: string, profile: Profile): Promise<readonly Upstream[]>
   list(userId: string): Promise<readonly ConnectionSummary[]>
-  /** The address of the connect page for this user: it holds nothing private and signs nobody in. */
-  connectUrl(userId: string, upstream: Upstream): string
+  /**
+   * The address of the connect page for this user: it holds nothing private and signs nobody in.
+   *
+   * @param lacking scopes to ask for, of an account that is connected and does not suffice
+   */
+  connectUrl(userId: string, upstream: Upstream, lacking?: readonly string[]): string
 }
 
 export interface ConnectionSummary {

@@ -11,6 +11,8 @@ export interface OAuthCredential {
   /** When it is refreshed although it is still good, so that a call does not end with it. */
   readonly refreshAt?: number
   readonly scope?: string
+  /** What was asked for: what of it was not given is not asked for again. */
+  readonly requested?: string
   /** The issuer that it belongs to: it is sent nowhere else. */
   readonly issuer: string
   /** Whom it was issued to: no other client can refresh or revoke it. */

@@ -16,6 +16,11 @@ export interface Connector {
   credential(userId: string, upstream: Upstream): Promise<Credential>
   /** The upstream refused the credential of this version with 401: the next one is another, or must be connected. */
   refused(userId: string, upstream: Upstream, version: string): Promise<void>
+  /**
+   * The upstream refused a call with 403 because the credential lacks these scopes (RFC 6750 §3.1): what the user is to
+   * be asked for instead, or undefined where asking again gives no more.
+   */
+  stepUp?(userId: string, upstream: Upstream, lacking: readonly string[]): Promise<readonly string[] | undefined>
   /** Starts connecting: where to send the browser. Only after consent, only from the user's own session. */
   connect?(start: ConnectionStart): Promise<URL>
   /** Finishes connecting with the answer of the upstream's authorization server. @throws ConnectionRefused */
@@ -30,6 +35,8 @@ export interface ConnectionStart {
   /** Where the browser goes afterwards: a path of this gateway. */
   readonly returnTo: string
   readonly reference: string
+  /** What a call lacked, and what was asked for before it. */
+  readonly lacking?: readonly string[]
 }
 
 export interface ConnectionAttempt {

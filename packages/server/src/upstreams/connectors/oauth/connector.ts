@@ -13,6 +13,7 @@ import { discovery } from './discovery.ts'
 import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
 import { credentialCache } from './credential-cache.ts'
+import { requestedScope, widerScope } from './scope.ts'
 
 const ATTEMPT_MS = 10 * 60_000
 
@@ -43,6 +44,7 @@ interface AttemptSecrets {
   readonly codeVerifier: string
   readonly issuer: string
   readonly clientId: string
+  readonly requested: string
 }
 
 export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
@@ -77,6 +79,10 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       found.doubt(upstream)
       await credentials.refused(userId, upstream, version)
     },
+    async stepUp(userId, upstream, lacking) {
+      const record = await deps.store.find({ userId, upstream: upstream.id })
+      return record?.state === 'active' ? widerScope(upstream, deps.vault.open(userId, upstream.id, record.credential), lacking) : undefined
+    },
     connect: async (start) => beginAttempt(deps, await party(start.upstream), start),
     async finish(callback, attempt) {
       const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
@@ -87,7 +93,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
         await forgetIfUnknown(deps, at, error)
         throw error
       })
-      await storeCredential(deps, attempt, credential)
+      await storeCredential(deps, attempt, { ...credential, requested: secrets.requested })
     },
     async revoke(upstream, revocation) {
       const credential = credentialOf(deps.sealer, revocation)
@@ -133,7 +139,8 @@ async function revokeOrphan({ store, sealer, now }: OAuthConnectorDeps, key: Con
 
 async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, client }: Party, start: ConnectionStart): Promise<URL> {
   const state = newSecret('lyd_st')
-  const secrets: AttemptSecrets = { codeVerifier: newSecret('lyd_st'), issuer: discovered.server.issuer, clientId: client.clientId }
+  const requested = requestedScope(upstream, discovered, start.lacking)
+  const secrets: AttemptSecrets = { codeVerifier: newSecret('lyd_st'), issuer: discovered.server.issuer, clientId: client.clientId, requested }
   const stateHash = hash(state)
   await deps.store.addAttempt({
     stateHash,
@@ -147,7 +154,6 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
   })
   await deps.audit.record({ action: 'connection.started', outcome: 'success', subject: start.userId, upstream: upstream.id, reference: start.reference })
   const url = new URL(discovered.server.authorization_endpoint)
-  const scope = scopeFor(upstream, discovered.scope, discovered.server.scopes_supported)
   const parameters = {
     response_type: 'code',
     client_id: client.clientId,
@@ -157,18 +163,10 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
     code_challenge_method: 'S256',
     // C-7, RFC 8707 §2: always.
     resource: discovered.resource,
-    ...(scope === '' ? {} : { scope }),
+    ...(requested === '' ? {} : { scope: requested }),
   }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
   return url
-}
-
-/** C-16: configured scopes, else the discovered ones; C-14: `offline_access` where the server knows it. */
-function scopeFor({ connector }: Upstream, discovered: readonly string[], known: readonly string[] | undefined): string {
-  const wanted = connector.type === 'oauth' && connector.scopes !== undefined ? connector.scopes : discovered
-  // Alone it would narrow what the server gives to who asks for nothing.
-  const offline = wanted.length > 0 && known?.includes('offline_access') === true && !wanted.includes('offline_access') ? ['offline_access'] : []
-  return [...wanted, ...offline].join(' ')
 }
 
 async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attempt: ConnectionAttempt, credential: OAuthCredential): Promise<void> {

@@ -118,6 +118,7 @@ function toCredential(result: oauth.TokenEndpointResponse, party: Party, before:
     // A token that lives for less than two minutes is used for half of its life, not refreshed on every call.
     ...(lifetime === undefined ? {} : { expiresAt: now + lifetime, refreshAt: now + Math.max(lifetime - EARLY_MS, lifetime / 2) }),
     ...(scope === undefined ? {} : { scope }),
+    ...(before?.requested === undefined ? {} : { requested: before.requested }),
   }
 }
 
