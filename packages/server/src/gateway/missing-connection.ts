@@ -24,17 +24,18 @@ export interface MissingConnectionDeps {
  * Answers for an upstream that needs an account which the user has not connected (J3): it shows one tool, and whatever
  * is called is answered with the address where the account is connected.
  *
+ * @param lacking the scopes to connect it with, of an account that is connected and does not suffice for a tool or item
  * @returns the result to answer with
  * @throws McpError where the protocol tells it by an error
  */
-export function answerUnconnected(deps: MissingConnectionDeps, call: Call): Readonly<Record<string, unknown>> {
+export function answerUnconnected(deps: MissingConnectionDeps, call: Call, lacking?: readonly string[]): Readonly<Record<string, unknown>> {
   const { operation, revision, upstream } = call
   if (operation.kind === 'open') return opening(call)
   if (operation.kind === 'tools') return resultOf(revision, { tools: [connectTool(upstream.name)] }, true)
   if (operation.kind === 'items' || operation.kind === 'completion') return emptyItems(call)
   if (operation.kind === 'free') return resultOf(revision, {}, false)
-  if (operation.kind === 'listen') throw new McpError('internal_error', notConnected(call, deps))
-  return ask(deps, call)
+  if (operation.kind === 'listen') throw new McpError('internal_error', inWords(call, deps, lacking))
+  return ask(deps, call, lacking)
 }
 
 /** The answer to a list of which the caller may see nothing. */
@@ -69,10 +70,10 @@ function opening({ revision, upstream, message }: Call): Readonly<Record<string,
 }
 
 /** Sends the user to the connect page: by the protocol's own way where the client knows one, else in words. */
-function ask(deps: MissingConnectionDeps, call: Call): Readonly<Record<string, unknown>> {
+function ask(deps: MissingConnectionDeps, call: Call, lacking: readonly string[] | undefined): Readonly<Record<string, unknown>> {
   const { revision, upstream, caller, message, operation, session } = call
-  const url = deps.connections.connectUrl(caller.user.id, upstream)
-  const text = `Connect your ${upstream.name} account to go on.`
+  const url = deps.connections.connectUrl(caller.user.id, upstream, lacking)
+  const text = lacking === undefined ? `Connect your ${upstream.name} account to go on.` : `${upstream.name} needs more permissions of your account for this. Connect it again to go on.`
   if (revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
     const state = deps.state.seal(PURPOSE, [caller.user.id, upstream.id], {}, deps.now() + STATE_MS)
     // MRTR: the client retries the same call when the user has been there.
@@ -81,12 +82,13 @@ function ask(deps: MissingConnectionDeps, call: Call): Readonly<Record<string, u
   if (revision.era === 'legacy' && session?.urlElicitation === true && revision.version >= '2025-11-25') {
     throw new McpError('url_elicitation_required', text, { data: { elicitations: [{ mode: 'url', elicitationId: newId('eli'), message: text, url }] } })
   }
-  if (operation.kind === 'tool') return resultOf(revision, textResult(notConnected(call, deps), true), false)
-  throw new McpError('internal_error', notConnected(call, deps))
+  if (operation.kind === 'tool') return resultOf(revision, textResult(inWords(call, deps, lacking), true), false)
+  throw new McpError('internal_error', inWords(call, deps, lacking))
 }
 
-function notConnected({ upstream, caller }: Call, deps: MissingConnectionDeps): string {
-  return `Your ${upstream.name} account is not connected. Open ${deps.connections.connectUrl(caller.user.id, upstream)} in a browser, connect it, then try again.`
+function inWords({ upstream, caller }: Call, deps: MissingConnectionDeps, lacking: readonly string[] | undefined): string {
+  const fact = lacking === undefined ? `Your ${upstream.name} account is not connected.` : `${upstream.name} needs more permissions of your account for this.`
+  return `${fact} Open ${deps.connections.connectUrl(caller.user.id, upstream, lacking)} in a browser, connect it, then try again.`
 }
 
 function textResult(text: string, isError: boolean): Readonly<Record<string, unknown>> {

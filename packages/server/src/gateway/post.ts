@@ -20,8 +20,9 @@ import { decide, permissions, requireScope, type Permissions, type Verdict } fro
 import { declaresUrlElicitation, notFound, revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { upstreamSessionId, type SessionState } from './session.ts'
+import { lackingScope } from './step-up.ts'
 import { catalogueKey, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
-import { credentialFor, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
+import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
 export interface PostDeps extends MissingConnectionDeps, SessionRequestDeps {
   readonly catalogue: Catalogue
@@ -79,6 +80,8 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
     const sent = sendWithCredential(deps, connector, call, credential, outgoingMessage(call, session))
     const [answer] = await Promise.all([sent, recordDecision(deps, call, verdict)])
     if (answer === 'connection_required') return await unconnected(deps, call)
+    const lacking = await lackingScope(connector, call, answer)
+    if (lacking !== undefined) return await drain(answer).then(() => unconnected(deps, call, lacking))
     await deliver(call, answer, rewriteFor(deps, call, passage), sessionHeader(deps, call, answer))
   } catch (error) {
     call.open.stop?.()
@@ -116,10 +119,11 @@ async function checkScope(deps: PostDeps, call: Call, access: Access): Promise<v
 }
 
 /** Answers for an account that is missing; a session of the 2025 revisions begins all the same. */
-async function unconnected(deps: PostDeps, call: Call): Promise<void> {
+async function unconnected(deps: PostDeps, call: Call, lacking?: readonly string[]): Promise<void> {
   const asked = call.operation.kind === 'tool' || call.operation.kind === 'item'
-  if (asked) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason: 'the account is not connected' })
-  const result = answerUnconnected(deps, call)
+  const reason = lacking === undefined ? 'the account is not connected' : 'the account is connected without a scope that this needs'
+  if (asked) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason })
+  const result = answerUnconnected(deps, call, lacking)
   const header = call.message.method === 'initialize' ? { 'mcp-session-id': deps.sessions.seal(call.caller, call.profile, { ...stateOf(call), initialize: beginning(call.message) }) } : {}
   respond(call, result, header)
 }
