@@ -160,7 +160,7 @@ function identityRoom({ config, issuer, identityStore: store, cookies, sealer, o
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
   const providers = identityProviders(providerSettings(config), { outbound, now })
   const browserFlows = flows(cookies)
-  const browserSessions = sessions({ cookies, store, idleMs: idleHours * HOUR_MS, now })
+  const browserSessions = sessions({ cookies, store, providers, idleMs: idleHours * HOUR_MS, now })
   return {
     flows: browserFlows,
     sessions: browserSessions,
