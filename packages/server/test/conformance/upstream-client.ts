@@ -4,7 +4,7 @@ import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcont
 import * as z from 'zod'
 import { CONNECT_TOOL } from '../../src/gateway/missing-connection.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
-import { startUpstreamNode, type UpstreamNode } from './upstream-node.ts'
+import { startUpstreamNode, type UpstreamNode } from '../support/upstream-node.ts'
 
 const URL_ELICITATION_REQUIRED = -32042
 /** How often the person goes to the connect page for one call. */
@@ -63,7 +63,7 @@ async function useTools({ url, browser }: UpstreamNode, version: string): Promis
       const result = await client.callTool({ name, arguments: {} })
       if (result.isError === true) throw new Error(`${name} failed: ${JSON.stringify(result.content)}`)
     } catch (error) {
-      if (!(error instanceof ProtocolError) || Number(error.code) !== URL_ELICITATION_REQUIRED) throw error
+      if (!(error instanceof ProtocolError) || error.code !== URL_ELICITATION_REQUIRED) throw error
       await visit(elicitations.parse(error.data).elicitations[0]?.url ?? '')
       await call(name)
     }

@@ -1,5 +1,5 @@
-// A node of the gateway with the suite's server as its upstream: connector, pages, store, sealing, outbound client and
-// data plane of the product. Who calls, and who is signed in in the browser, is one person who is there already.
+// A node of the gateway with one upstream, from the pages to the data plane: connector, store, sealing and outbound client
+// of the product. Who calls, and who is signed in in the browser, is one person who is there already.
 import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -19,10 +19,10 @@ import { oauthConnector } from '../../src/upstreams/connectors/oauth/connector.t
 import { profiles } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
 import { vault } from '../../src/vault/credential.ts'
-import { browser, type Browser } from '../support/browser.ts'
+import { browser, type Browser } from './browser.ts'
 
 /** The gateway's public name: as it is https, Lanyard is a client that hosts its metadata document. */
-const ISSUER = 'https://conformance-test.local'
+const ISSUER = 'https://lanyard.example'
 const DAY_MS = 86_400_000
 
 export interface UpstreamNode {
@@ -42,7 +42,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     if (reason !== undefined) failures.push(`${action}: ${reason}`)
   }
   const store = await openStore('sqlite::memory:', { sink, now, maxTokenLifetimeMs: DAY_MS })
-  // The suite's servers listen on the name of this machine, on either family.
+  // Upstreams listen on this machine, some by its name and on either family.
   const client = outbound({ allow: ['127.0.0.0/8', '::1/128'], discoveredLoopback: true })
   const shared = { issuer: ISSUER, outbound: client, sealer: sealer(keys), vault: vault(sealer(keys)), store: connectionStore(store), audit: store.audit, now }
   const connector = connectors(oauthConnector({ ...shared, feed: store.feed }))
