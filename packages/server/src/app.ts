@@ -156,7 +156,7 @@ function registrationRoom({ config, issuer, clientStore, limits, audit, now }: G
 
 type People = ReturnType<typeof identityRoom>
 
-function identityRoom({ config, issuer, identityStore: store, cookies, sealer, outbound, audit, now }: Ground) {
+function identityRoom({ config, issuer, identityStore: store, cookies, sealer, outbound, limits, audit, now }: Ground) {
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
   const providers = identityProviders(providerSettings(config), { outbound, now })
   const browserFlows = flows(cookies)
@@ -164,7 +164,7 @@ function identityRoom({ config, issuer, identityStore: store, cookies, sealer, o
   return {
     flows: browserFlows,
     sessions: browserSessions,
-    login: login({ issuer, providers, store, sealer, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, now }),
+    login: login({ issuer, providers, store, sealer, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
     recheck: recheck({ providers, store, sealer, audit, everyMs: recheckMinutes * MINUTE_MS, now }),
   }
 }

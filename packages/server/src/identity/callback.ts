@@ -4,6 +4,7 @@ import type { Cookies } from '../http/cookies.ts'
 import { PageError } from '../http/errors.ts'
 import { errorPage, page, plain } from '../http/page.ts'
 import { Params } from '../http/params.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext } from '../http/route.ts'
 import { SealError, type Sealer } from '../keys/seal.ts'
 import { OAuthError } from '../oauth/error.ts'
@@ -24,6 +25,8 @@ export interface LoginDeps {
   readonly cookies: Cookies
   readonly audit: Recorder
   readonly sessionMs: number
+  /** A guard against floods from one network: every start and every way back writes. */
+  readonly flood: RateLimit
   readonly now: () => number
 }
 

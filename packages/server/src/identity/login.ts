@@ -1,6 +1,8 @@
 import { checkCsrf } from '../http/csrf.ts'
+import { addressBucket } from '../http/address.ts'
 import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
+import { requireRate } from '../http/rate-limit.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { hash, newSecret } from '../oauth/secret.ts'
@@ -14,11 +16,15 @@ const LOGIN_MS = 10 * 60_000
 
 /** Sign-in at an identity provider: the way there, the way back, and out again. */
 export function login(deps: LoginDeps): SignIn & { readonly routes: readonly Route[] } {
+  const guarded = (respond: (deps: LoginDeps, request: Request, context: RequestContext) => Promise<Response>): Route['respond'] => (request, context) => {
+    requireRate(deps.flood, addressBucket(context.address))
+    return respond(deps, request, context)
+  }
   return {
     start: (request, _context, options) => chooseProvider(deps, request, options),
     routes: [
-      { method: 'GET', path: '/login', access: 'public', errors: 'page', respond: (request, context) => startPage(deps, request, context) },
-      { method: 'GET', path: '/login/:provider/callback', access: 'flow', errors: 'page', respond: (request, context) => callback(deps, request, context) },
+      { method: 'GET', path: '/login', access: 'public', errors: 'page', respond: guarded(startPage) },
+      { method: 'GET', path: '/login/:provider/callback', access: 'flow', errors: 'page', respond: guarded(callback) },
       { method: 'POST', path: '/logout', access: 'session', errors: 'page', respond: (request, context) => logout(deps, request, context) },
     ],
   }

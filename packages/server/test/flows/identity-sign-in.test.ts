@@ -499,3 +499,18 @@ eachIdentity('nothing secret of a sign-in stands anywhere in clear', async (clus
   assert.match(cluster.sealer.open(sealed, ['users', user.id, 'tokens']), /idp-rt-/)
   assert.throws(() => cluster.sealer.open(sealed, ['users', 'usr_other', 'tokens']))
 })
+
+eachIdentity('a network that floods gets 429 and writes nothing, at the start and on the way back', async (cluster) => {
+  const [node] = cluster.nodes
+  const left = await leave(node)
+  const before = (await cluster.rows('logins')).length
+  cluster.flood = () => ({ allowed: false, retryAfter: 7 })
+  for (const path of ['/login?return_to=/whoami', left.callback]) {
+    const answer = await node.request(path, { headers: { cookie: left.cookie } })
+    assert.equal(answer.status, 429)
+    assert.equal(answer.headers.get('retry-after'), '7')
+  }
+  assert.equal((await cluster.rows('logins')).length, before)
+  cluster.flood = () => ({ allowed: true, retryAfter: 0 })
+  assert.equal((await node.request(left.callback, { headers: { cookie: left.cookie } })).status, 303)
+})

@@ -7,6 +7,7 @@ import type { AuditEvent } from '../../src/audit/event.ts'
 import { cookies } from '../../src/http/cookies.ts'
 import { csrfToken } from '../../src/http/csrf.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
+import type { RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import type { Route } from '../../src/http/route.ts'
 import { flows } from '../../src/identity/flow.ts'
@@ -49,6 +50,7 @@ export interface IdentityWorld {
   ahead: number
   /** What `/whoami` asks of a sign-in. */
   options: Partial<SignInOptions>
+  flood: RateLimit
 }
 
 export interface IdentityCluster extends IdentityWorld {
@@ -119,7 +121,7 @@ interface Ground {
 
 async function within(handles: readonly [Database, Database], run: (cluster: IdentityCluster) => Promise<void>): Promise<void> {
   await migrate(handles[0])
-  const world: IdentityWorld = { ahead: 0, options: {} }
+  const world: IdentityWorld = { ahead: 0, options: {}, flood: () => ({ allowed: true, retryAfter: 0 }) }
   const now = (): number => Date.now() + world.ahead
   const ground: Ground = { world, now, sealer: sealer([{ id: 'k1', key: randomBytes(32) }]), feeds: [], clients: [] }
   const [idp, other] = await Promise.all([openIdProvider(now), openIdProvider(now)])
@@ -157,7 +159,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
   const providers = identityProviders(settings, { outbound: deadlineMs === undefined ? client : impatient(client, deadlineMs), now })
   const jar = cookies(ISSUER)
   const current = sessions({ cookies: jar, store, providers, idleMs: IDLE_MS, now })
-  const deps = { issuer: ISSUER, providers, store, sealer: ground.sealer, flows: flows(jar), sessions: current, cookies: jar, audit, sessionMs: SESSION_MS, now }
+  const deps = { issuer: ISSUER, providers, store, sealer: ground.sealer, flows: flows(jar), sessions: current, cookies: jar, audit, sessionMs: SESSION_MS, flood: (key: string) => ground.world.flood(key), now }
   const signIn = login(deps)
   const whoami: Route = {
     method: 'GET',
