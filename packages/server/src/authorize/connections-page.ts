@@ -3,7 +3,7 @@ import { csrfToken } from '../http/csrf.ts'
 import { formTarget, page, plain } from '../http/page.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { answerPurpose, outside } from './consent-page.ts'
-import type { Step } from './dispatch.ts'
+import type { Step } from './step.ts'
 
 /** Offers to connect the accounts that the profile's upstreams need, in the same sitting; each can wait. */
 export function connectionsPage(step: Step, missing: readonly Upstream[], issuer: string): Promise<Response> {
@@ -21,7 +21,7 @@ export function connectionsPage(step: Step, missing: readonly Upstream[], issuer
             <form method="post" action="/connections/${upstream.id}">
               <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
               <input type="hidden" name="continue" value="${here}">
-              <button class="button-primary">Connect</button>
+              <button class="button-primary" aria-label="Connect ${plain(upstream.name, 60)}">Connect</button>
             </form>
           </li>`,
         )}

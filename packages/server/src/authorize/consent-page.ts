@@ -3,7 +3,7 @@ import { csrfToken } from '../http/csrf.ts'
 import { formTarget, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import type { Step } from './dispatch.ts'
+import type { Step } from './step.ts'
 
 const DAY_SECONDS = 86_400
 
@@ -50,7 +50,7 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
         <dt>May</dt>
         <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, profile.upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
-        <dd>${grantSeconds === undefined ? '' : `${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or `}until you or your administrator end it</dd>
+        <dd>${grantSeconds === undefined ? 'Until' : `${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or until`} you or your administrator end it</dd>
       </dl>
       ${warning(step)}
       <form method="post" action="/authorize/${pending.id}">
@@ -121,7 +121,7 @@ function warning(step: Step): Html {
   const host = redirectHost(step.pending.request.redirectUri)
   if (host === 'loopback') {
     return html`<div class="warning">
-      <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself, just now, in ${clientName(step)}.</p>
+      <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself in ${clientName(step)} just now.</p>
     </div>`
   }
   if (step.client.kind === 'dynamic') {

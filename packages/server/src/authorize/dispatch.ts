@@ -1,5 +1,5 @@
 import type { AuditEvent, Recorder } from '../audit/event.ts'
-import type { Client, Clients } from '../clients/client.ts'
+import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
@@ -7,13 +7,14 @@ import { scopeAllows } from '../oauth/scope.ts'
 import { hash, newId, newSecret } from '../oauth/secret.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Connections } from '../upstreams/connections.ts'
-import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import type { Profiles, Upstream } from '../upstreams/upstream.ts'
 import type { CodeRecord } from './authorization.ts'
 import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.ts'
 import { connectionsPage } from './connections-page.ts'
 import { consentPage, redirectHost } from './consent-page.ts'
 import { codeResponse, errorResponse, requestEnded } from './respond.ts'
 import { afterSignIn, mustSignInAgain, signInReturn, startedSignIn, wantsNewSignIn } from './sign-in-again.ts'
+import type { Step } from './step.ts'
 import { proveAgain } from './validate.ts'
 
 const CODE_SECONDS = 60
@@ -31,15 +32,6 @@ export interface DispatchDeps {
   /** How long a grant lasts at most, for the page that asks for it. */
   readonly grantSeconds?: number
   readonly now: () => number
-}
-
-/** One pending request with everything that a step needs to know of it. */
-export interface Step {
-  readonly pending: PendingRequest
-  readonly client: Client
-  readonly profile: Profile
-  readonly signedIn: SignedIn
-  readonly context: RequestContext
 }
 
 /**

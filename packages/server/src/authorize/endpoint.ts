@@ -10,8 +10,9 @@ import { OAuthError } from '../oauth/error.ts'
 import { newId } from '../oauth/secret.ts'
 import type { PendingRequest, Progress } from './authorize-store.ts'
 import { answerPurpose } from './consent-page.ts'
-import { consentFor, dispatch, refuse, type DispatchDeps, type Step } from './dispatch.ts'
+import { consentFor, dispatch, refuse, type DispatchDeps } from './dispatch.ts'
 import { errorResponse, requestEnded, seeOther, stepResponse } from './respond.ts'
+import type { Step } from './step.ts'
 import { checkRequest, proveAgain, proveClient } from './validate.ts'
 
 const PENDING_MS = 30 * 60_000

@@ -8,7 +8,7 @@ import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import type { Sessions, SignedIn } from '../identity/sign-in.ts'
 import type { Connections, ConnectionSummary } from '../upstreams/connections.ts'
-import type { Profiles } from '../upstreams/upstream.ts'
+import type { Profiles, Upstream } from '../upstreams/upstream.ts'
 import type { AuthorizeStore, GrantSummary } from './authorize-store.ts'
 import { outside } from './consent-page.ts'
 import { seeOther } from './respond.ts'
@@ -73,12 +73,13 @@ function accessOf(grants: readonly GrantSummary[]): readonly GrantSummary[] {
 async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn): Promise<Html> {
   // A client may be gone, or its document out of reach: its grant is shown and can be ended all the same.
   const name = await deps.clients.find(grant.clientId).then((client) => client.name, () => grant.clientId)
+  const shown = plain(name, 60) || 'An application without a name'
   const profile = deps.profiles.byResource(grant.resource)?.name ?? grant.resource
   return html`<li>
-    <span><strong>${plain(name, 60) || 'An application without a name'}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
+    <span><strong>${shown}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
     <form method="post" action="/grants/${grant.id}/revoke">
       <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `revoke:${grant.id}`)}">
-      <button class="button-quiet">End access</button>
+      <button class="button-quiet" aria-label="End access of ${shown}">End access</button>
     </form>
   </li>`
 }
@@ -86,15 +87,15 @@ async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn)
 function connectionRow({ upstream, state, connectedAt }: ConnectionSummary, signedIn: SignedIn): Html {
   return html`<li>
     <span><strong>${plain(upstream.name, 60)}</strong> ${state === 'active' ? '' : html`<span class="badge unverified">must be connected again</span>`}<br><span class="muted">since ${day(connectedAt)}</span></span>
-    ${state === 'active' ? '' : connectionForm(upstream.id, 'connect', 'Connect again', signedIn)} ${connectionForm(upstream.id, 'disconnect', 'Disconnect', signedIn)}
+    ${state === 'active' ? '' : connectionForm(upstream, 'connect', 'Connect again', signedIn)} ${connectionForm(upstream, 'disconnect', 'Disconnect', signedIn)}
   </li>`
 }
 
-function connectionForm(upstreamId: string, purpose: 'connect' | 'disconnect', label: string, signedIn: SignedIn): Html {
+function connectionForm({ id: upstreamId, name }: Upstream, purpose: 'connect' | 'disconnect', label: string, signedIn: SignedIn): Html {
   return html`<form method="post" action="/connections/${upstreamId}${purpose === 'disconnect' ? '/disconnect' : ''}">
     <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `${purpose}:${upstreamId}`)}">
     <input type="hidden" name="continue" value="/">
-    <button class="button-quiet">${label}</button>
+    <button class="button-quiet" aria-label="${label} ${plain(name, 60)}">${label}</button>
   </form>`
 }
 
