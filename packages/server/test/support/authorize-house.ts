@@ -164,7 +164,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
   const furniture: Furniture = { issuer, sealer: secrets, vault: vault(secrets), connections: connectionRows, now }
   world.upstreams = [...(options.upstreams?.(furniture) ?? world.upstreams)]
   const providers = (await options.providers?.(furniture)) ?? [askedProvider(world)]
-  const signIn = login({ ...common, providers: new Map(providers.map((provider) => [provider.id, provider])), store: identity, cookies: jar, sessionMs: SESSION_MS })
+  const signIn = login({ ...common, providers: new Map(providers.map((provider) => [provider.id, provider])), store: identity, cookies: jar, sessionMs: SESSION_MS, flood: () => ({ allowed: true, retryAfter: 0 }) })
   const connecting = {
     ...common,
     signIn,
