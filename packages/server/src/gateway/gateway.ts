@@ -116,11 +116,10 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     // RS-6, RS-14: every request, before anything of its body is read.
     const caller = await plane.authenticate(request, profile, address)
     const stream = request.method === 'GET'
-    const gone = (): boolean => request.socket.destroyed
-    const open = plane.open.open({ issued: issuedToken(caller), stream, gone, endsAt: stream ? caller.expiresAt * 1000 : plane.now() + MAX_CALL_MS })
+    const open = plane.open.open({ issued: issuedToken(caller), stream, endsAt: stream ? caller.expiresAt * 1000 : plane.now() + MAX_CALL_MS })
     progress.open = open
     // RS-29: a client that goes away takes its call along, also one that went while its token was checked.
-    if (gone()) plane.open.end(open, 'gone')
+    if (request.socket.destroyed) plane.open.end(open, 'gone')
     response.once('close', () => plane.open.end(open, 'gone'))
     const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address, reference }
     if (request.method === 'POST') await post(plane, request, contact, (id) => (progress.id = id))

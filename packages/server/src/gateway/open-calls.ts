@@ -7,8 +7,6 @@ export interface OpenCall {
   endsAt: number
   /** Whether it lives on without a request: then it also ends while this node cannot tell what was revoked. */
   stream: boolean
-  /** Whether the client's connection has ended; no event tells it of requests that wait behind others on one connection. */
-  readonly gone: () => boolean
   /** Why it was ended from this side; undefined while it goes on. */
   ended: 'revoked' | 'expired' | 'gone' | 'closing' | undefined
   /** Set by whoever does the work: stops it. */
@@ -16,7 +14,7 @@ export interface OpenCall {
 }
 
 export interface OpenCalls {
-  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream' | 'gone'>): OpenCall
+  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream'>): OpenCall
   end(call: OpenCall, reason: NonNullable<OpenCall['ended']>): void
   done(call: OpenCall): void
   /** Ends everything. */
@@ -46,7 +44,6 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
     for (const call of calls) {
       if (cutoffs.isCut(call.issued)) end(call, 'revoked')
       else if (call.endsAt <= at || (stale && call.stream)) end(call, 'expired')
-      else if (call.gone()) end(call, 'gone')
     }
   }
   // After the node's own list of cutoffs, which subscribed before.
