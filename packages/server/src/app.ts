@@ -233,6 +233,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     audit: ground.audit,
     flows: people.flows,
     flood: ground.limits.authorizations,
+    grantSeconds: tokenLifetimes(ground.config).grant,
     now: ground.now,
   }
   return [...homeRoutes(deps), ...authorizeRoutes(deps)]

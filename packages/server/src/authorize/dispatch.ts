@@ -89,7 +89,7 @@ function mayReach({ policy }: DispatchDeps, { signedIn, client, context }: Step,
 /** The accounts that the tools of this very request need: nobody is sent to connect what they may not use. */
 async function missingConnections(deps: DispatchDeps, step: Step): Promise<readonly Upstream[]> {
   const { scope } = step.pending.request
-  const missing = await deps.connections.missing(step.signedIn.user.id, step.profile)
+  const missing = await deps.connections.missing(step.signedIn.user.id, step.profile.upstreams)
   return missing.filter((upstream) => scopeAllows(scope, 'read', upstream.id) && mayReach(deps, step, upstream))
 }
 

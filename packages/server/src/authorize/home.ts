@@ -7,8 +7,9 @@ import { Params } from '../http/params.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import type { Sessions, SignedIn } from '../identity/sign-in.ts'
+import type { Policy } from '../policy/policy.ts'
 import type { Connections, ConnectionSummary } from '../upstreams/connections.ts'
-import type { Profiles, Upstream } from '../upstreams/upstream.ts'
+import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
 import type { AuthorizeStore, GrantSummary } from './authorize-store.ts'
 import { outside } from './consent-page.ts'
 import { seeOther } from './respond.ts'
@@ -19,11 +20,12 @@ export interface HomeDeps {
   readonly clients: Clients
   readonly profiles: Profiles
   readonly connections: Connections
+  readonly policy: Pick<Policy, 'mayConnect'>
   readonly store: AuthorizeStore
   readonly now: () => number
 }
 
-/** A person's own page: what they granted to which application, which accounts they connected, and the end of each. */
+/** A person's own page: what they may use, what they granted to which application, which accounts they connected, and the end of each. */
 export function homeRoutes(deps: HomeDeps): readonly Route[] {
   return [
     { method: 'GET', path: '/', access: 'public', errors: 'page', respond: (request) => home(deps, request) },
@@ -37,17 +39,19 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
     return page({
       title: 'Your access',
       body: html`<h1>Your access</h1>
-        <p>See which applications may use which tools as you, and end what you no longer need.</p>
+        <p>See what you may use, which applications use it as you, and end what you no longer need.</p>
         <div class="actions"><a class="button-primary" href="/login?return_to=/">Sign in</a></div>`,
     })
   }
   const [grants, connections] = await Promise.all([deps.store.grantsOf(signedIn.user.id), deps.connections.list(signedIn.user.id)])
-  const rows = await Promise.all(accessOf(grants).map((grant) => grantRow(deps, grant, signedIn)))
+  const [rows, offered] = await Promise.all([Promise.all(accessOf(grants).map((grant) => grantRow(deps, grant, signedIn))), profileRows(deps, signedIn)])
   return page({
     title: 'Your access',
     formTargets: outside(deps.issuer),
     body: html`<h1>Your access</h1>
       <p class="muted">Signed in as <strong>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</strong>.</p>
+      <h2>What you may use</h2>
+      ${offered.length === 0 ? html`<p>No rule lets you use anything yet. Ask your administrator.</p>` : html`<p>Add one of these addresses to your application; it finds the rest by itself.</p><ul class="list">${offered}</ul>`}
       <h2>Applications</h2>
       ${rows.length === 0 ? html`<p>No application may act as you at the moment.</p>` : html`<ul class="list">${rows}</ul>`}
       <h2>Connected accounts</h2>
@@ -57,6 +61,21 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
         <div class="actions"><button class="button-quiet">Sign out</button></div>
       </form>`,
   })
+}
+
+/** The MCP servers that any rule lets the person use, from whatever application; what each offers, the upstream says. */
+async function profileRows({ profiles, policy, connections }: HomeDeps, { user, secret }: SignedIn): Promise<readonly Html[]> {
+  const mayUse = ({ id: upstream }: Upstream): boolean => policy.mayConnect({ groups: user.groups, subject: user.id, upstream })
+  const offered = profiles.all().filter((profile) => profile.upstreams.some(mayUse))
+  const missing = new Set((await connections.missing(user.id, offered.flatMap((profile) => profile.upstreams))).map(({ id }) => id))
+  return offered.map((profile) => profileRow(profile, profile.upstreams.find(({ id }) => missing.has(id)), secret))
+}
+
+function profileRow({ name, resource }: Profile, missing: Upstream | undefined, secret: string): Html {
+  return html`<li>
+    <span><strong>${plain(name, 60)}</strong>${missing === undefined ? '' : html` <span class="muted">needs an account of yours</span>`}<br><code>${resource}</code></span>
+    ${missing === undefined ? '' : connectionForm(missing, 'connect', 'Connect', secret)}
+  </li>`
 }
 
 /** One line for an application and a resource, however often it was approved: ending it ends all of it. */
@@ -87,13 +106,13 @@ async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn)
 function connectionRow({ upstream, state, connectedAt }: ConnectionSummary, signedIn: SignedIn): Html {
   return html`<li>
     <span><strong>${plain(upstream.name, 60)}</strong> ${state === 'active' ? '' : html`<span class="badge unverified">must be connected again</span>`}<br><span class="muted">since ${day(connectedAt)}</span></span>
-    ${state === 'active' ? '' : connectionForm(upstream, 'connect', 'Connect again', signedIn)} ${connectionForm(upstream, 'disconnect', 'Disconnect', signedIn)}
+    ${state === 'active' ? '' : connectionForm(upstream, 'connect', 'Connect again', signedIn.secret)} ${connectionForm(upstream, 'disconnect', 'Disconnect', signedIn.secret)}
   </li>`
 }
 
-function connectionForm({ id: upstreamId, name }: Upstream, purpose: 'connect' | 'disconnect', label: string, signedIn: SignedIn): Html {
+function connectionForm({ id: upstreamId, name }: Upstream, purpose: 'connect' | 'disconnect', label: string, secret: string): Html {
   return html`<form method="post" action="/connections/${upstreamId}${purpose === 'disconnect' ? '/disconnect' : ''}">
-    <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `${purpose}:${upstreamId}`)}">
+    <input type="hidden" name="csrf" value="${csrfToken(secret, `${purpose}:${upstreamId}`)}">
     <input type="hidden" name="continue" value="/">
     <button class="button-quiet" aria-label="${label} ${plain(name, 60)}">${label}</button>
   </form>`

@@ -7,7 +7,7 @@ export interface SessionDeps {
   readonly cookies: Cookies
   readonly store: IdentityStore
   /** The configured identity providers: a session of one that was removed is none any more. */
-  readonly providers?: ReadonlyMap<string, unknown>
+  readonly providers: ReadonlyMap<string, unknown>
   readonly idleMs: number
   readonly now: () => number
 }
@@ -19,7 +19,7 @@ export function sessions({ cookies, store, providers, idleMs, now }: SessionDeps
       const secret = cookies.read(request, 'session')
       if (secret === undefined) return undefined
       const session = await store.useSession(hash(secret), now(), idleMs)
-      if (session === undefined || providers?.has(session.provider) === false) return undefined
+      if (session === undefined || !providers.has(session.provider)) return undefined
       const user = await store.findUser(session.userId)
       return user === undefined || user.disabled ? undefined : { session, user, secret }
     },

@@ -46,8 +46,8 @@ export function connections(deps: ConnectionDeps): Connections {
   const active = async (userId: string): Promise<ReadonlySet<string>> =>
     new Set((await deps.store.list(userId)).filter((record) => record.state === 'active').map((record) => record.upstream))
   return {
-    async missing(userId, profile) {
-      const perUser = profile.upstreams.filter((upstream) => deps.connector(upstream).perUser)
+    async missing(userId, upstreams) {
+      const perUser = upstreams.filter((upstream) => deps.connector(upstream).perUser)
       if (perUser.length === 0) return []
       const connected = await active(userId)
       return perUser.filter((upstream) => !connected.has(upstream.id))

@@ -1,9 +1,9 @@
-import type { Profile, Upstream } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
 
 /** Users' connections, as the authorization endpoint, the gateway and a person's own page see them. */
 export interface Connections {
-  /** The upstreams of the profile that need an account of the user's own and have none. */
-  missing(userId: string, profile: Profile): Promise<readonly Upstream[]>
+  /** Those of the upstreams that need an account of the user's own and have none. */
+  missing(userId: string, upstreams: readonly Upstream[]): Promise<readonly Upstream[]>
   list(userId: string): Promise<readonly ConnectionSummary[]>
   /**
    * The address of the connect page for this user: it holds nothing private and signs nobody in.

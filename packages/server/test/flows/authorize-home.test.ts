@@ -1,6 +1,7 @@
 // A person's own page: what applications may do as them, and the end of it.
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
+import { policy } from '../../src/policy/policy.ts'
 import type { Browser, Page } from '../support/browser.ts'
 import { answerOf, callbackOf, client, eachHouse, press, type Changes, type House } from '../support/authorize-house.ts'
 
@@ -132,4 +133,15 @@ eachHouse('connected accounts are shown and can be ended', async (house) => {
   const after = await person.submit(own, disconnect)
   assert.match(after.text, /You have connected no accounts/)
   assert.deepEqual(await house.rows('connections'), [])
+})
+
+eachHouse('the page names the servers that rules let the person use, and no others', async (house) => {
+  const person = house.browser()
+  const shown = async (): Promise<readonly string[]> => [...(await house.open(person, `${house.issuer}/login?return_to=/`)).text.matchAll(/<code>([^<]+\/mcp\/[^<]+)<\/code>/g)].map((match) => match[1] ?? '')
+  house.rules = policy([{ id: 'notes', effect: 'allow', upstreams: ['notes'] }])
+  assert.ok((await shown()).includes(house.resource('notes')))
+  assert.ok(!(await shown()).includes(house.resource('tickets')))
+  house.rules = policy([])
+  assert.deepEqual(await shown(), [])
+  assert.match((await person.open(`${house.issuer}/`)).text, /No rule lets you use anything yet/)
 })

@@ -281,13 +281,13 @@ each('there is nothing to connect at upstreams without accounts, or that do not 
   const [open, weather] = cluster.upstreams as [typeof cluster.upstreams[0], typeof cluster.upstreams[0]]
   assert.deepEqual(await node.connector(open).credential('usr_alice', open), { headers: {}, version: '0' })
   assert.deepEqual(await node.connector(weather).credential('usr_alice', weather), { headers: { 'x-api-key': 'the-key' }, version: '0' })
-  assert.deepEqual(await node.connections.missing('usr_alice', { id: 'p', name: 'p', upstreams: [open, weather], resource: 'https://lanyard.example/mcp/p' as never }), [])
+  assert.deepEqual(await node.connections.missing('usr_alice', [open, weather]), [])
 })
 
 each('a profile misses the accounts that are not connected, or ended', async (cluster) => {
   const [node] = cluster.nodes
   const profile = { id: 'p', name: 'p', upstreams: cluster.upstreams, resource: 'https://lanyard.example/mcp/p' as never }
-  const missing = async (user: string): Promise<string[]> => (await node.connections.missing(user, profile)).map(({ id }) => id)
+  const missing = async (user: string): Promise<string[]> => (await node.connections.missing(user, profile.upstreams)).map(({ id }) => id)
   assert.deepEqual(await missing('usr_alice'), ['tickets', 'evil'])
   await cluster.connected('tickets')
   assert.deepEqual(await missing('usr_alice'), ['evil'])

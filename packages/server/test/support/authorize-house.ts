@@ -160,11 +160,12 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
   const identity = identityStore(store)
   const connectionRows = connectionStore(store)
   const jar = cookies(issuer)
-  const common = { issuer, now, audit: store.audit, sealer: secrets, flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, idleMs: SESSION_MS, now }) }
+  const providers = new Map<string, IdentityProvider>()
+  const common = { issuer, now, audit: store.audit, sealer: secrets, flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, providers, idleMs: SESSION_MS, now }) }
   const furniture: Furniture = { issuer, sealer: secrets, vault: vault(secrets), connections: connectionRows, now }
   world.upstreams = [...(options.upstreams?.(furniture) ?? world.upstreams)]
-  const providers = (await options.providers?.(furniture)) ?? [askedProvider(world)]
-  const signIn = login({ ...common, providers: new Map(providers.map((provider) => [provider.id, provider])), store: identity, cookies: jar, sessionMs: SESSION_MS, flood: () => ({ allowed: true, retryAfter: 0 }) })
+  for (const provider of (await options.providers?.(furniture)) ?? [askedProvider(world)]) providers.set(provider.id, provider)
+  const signIn = login({ ...common, providers, store: identity, cookies: jar, sessionMs: SESSION_MS, flood: () => ({ allowed: true, retryAfter: 0 }) })
   const connecting = {
     ...common,
     signIn,
@@ -181,7 +182,10 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     signIn,
     clients: { find: (id: string) => findClient(world, id) },
     profiles: profilesOf(issuer, world),
-    policy: { mayReach: (input: Parameters<Policy['mayReach']>[0]) => world.rules.mayReach(input) },
+    policy: {
+      mayReach: (input: Parameters<Policy['mayReach']>[0]) => world.rules.mayReach(input),
+      mayConnect: (input: Parameters<Policy['mayConnect']>[0]) => world.rules.mayConnect(input),
+    },
     connections: connections(connecting),
     store: authorizeStore(store),
     grantSeconds: 90 * DAY_SECONDS,
