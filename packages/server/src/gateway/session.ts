@@ -48,11 +48,11 @@ export function sessions(state: StateSealer, now: () => number): Sessions {
     open(id, caller, profile) {
       const owner = ownerOf(caller, profile)
       const known = cache.get(id)
-      if (known !== undefined && known.owner === owner.join('\n') && known.endsAt > now()) return known.session
+      if (known !== undefined && known.owner === JSON.stringify(owner) && known.endsAt > now()) return known.session
       const opened = id.length > MAX_LENGTH ? undefined : (state.open(PURPOSE, owner, id, now()) as (SessionState & { readonly endsAt: number }) | undefined)
       if (opened === undefined) throw new McpError('session_not_found', 'Session not found', { status: 404 })
       const { endsAt, ...session } = opened
-      cache.set(id, { owner: owner.join('\n'), session: { ...session, id }, endsAt })
+      cache.set(id, { owner: JSON.stringify(owner), session: { ...session, id }, endsAt })
       const [oldest] = cache.keys()
       if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest)
       return { ...session, id }

@@ -52,20 +52,20 @@ eachMcpCluster('the connector’s credential stands above whatever a client send
 
 eachMcpCluster('nothing of an upstream’s own headers reaches the client: cookies, challenges, redirects (P-7, RS-38)', async (cluster) => {
   const trap = { 'set-cookie': 'a=b', 'www-authenticate': 'Bearer resource_metadata="https://evil.example"', location: 'https://evil.example', 'access-control-allow-origin': '*', 'x-powered-by': 'x', link: '<https://evil.example>; rel=x', 'strict-transport-security': 'max-age=0', 'mcp-session-id': 'upstream-session' }
-  const own = ['cache-control', 'connection', 'content-type', 'date', 'x-content-type-options']
+  const own = new Set(['cache-control', 'connection', 'content-type', 'date', 'x-content-type-options', 'transfer-encoding'])
   const token = cluster.token()
   assert.equal((await cluster.nodes[0].send(modern(token, 'tools/list'))).status, 200)
   cluster.notes.script = (asked, response) => reply(response, result(asked, { content: [], resultType: 'complete' }), 200, trap)
   for (const sent of [call(token, 'read_note'), modern(token, 'tools/list')]) {
     const answer = await cluster.nodes[0].send(sent)
     assert.equal(answer.status, 200)
-    assert.deepEqual(Object.keys(answer.headers).filter((name) => !own.includes(name) && name !== 'transfer-encoding'), [])
+    assert.deepEqual(Object.keys(answer.headers).filter((name) => !own.has(name)), [])
   }
   for (const [status, expected] of [[301, 502], [302, 502], [303, 502], [307, 502], [308, 502], [300, 502], [304, 502], [401, 502], [403, 502], [407, 502], [500, 502], [501, 502], [511, 502]] as const) {
     cluster.notes.script = (_asked, response) => void response.writeHead(status, trap).end()
     const answer = await cluster.nodes[1].send(call(token, 'read_note'))
     assert.equal(answer.status, expected, `${status}`)
-    assert.deepEqual(Object.keys(answer.headers).filter((name) => !own.includes(name) && name !== 'transfer-encoding'), [], `${status}`)
+    assert.deepEqual(Object.keys(answer.headers).filter((name) => !own.has(name)), [], `${status}`)
     assert.equal(errorOf(answer.body).code, -32000)
     assert.match(errorOf(answer.body).message ?? '', /^The notes /)
     // The breaker of the other node is not what this test is about.
@@ -175,7 +175,7 @@ eachMcpCluster('each client is sent to the connect page in the way it declared, 
     const answer = await send(legacy(token, 'tools/call', { name: 'connect_account', arguments: {} }, String(session), { 'mcp-protocol-version': version }))
     assert.equal(errorOf(answer.body).code, code, answer.text)
     assert.ok(answer.text.includes(link))
-    if (code !== undefined) assert.equal((errorOf(answer.body).data?.['elicitations'] as Record<string, unknown>[])[0]?.['mode'], 'url')
+    if (code !== undefined) assert.match(JSON.stringify(errorOf(answer.body).data), /^\{"elicitations":\[\{"mode":"url","elicitationId":/)
   }
   assert.equal(cluster.tickets.asked.length, 0)
   assert.ok((await cluster.events('call.denied')).every(({ reason }) => reason === 'the account is not connected'))
@@ -202,7 +202,7 @@ eachMcpCluster('a retried call arrives upstream without what the gateway asked f
   assert.equal('requestState' in params, false)
   assert.deepEqual(params['inputResponses'], { other: { action: 'accept' } })
   assert.match((await retry(requestState, { [input]: { action: 'accept' } })).text, /ran/)
-  assert.equal('inputResponses' in (cluster.tickets.calls()[1]?.message['params'] as object), false)
+  assert.doesNotMatch(cluster.tickets.calls()[1]?.body ?? 'nothing: inputResponses', /inputResponses/)
 
   const changed = `${requestState.slice(0, -6)}${requestState.at(-6) === 'A' ? 'B' : 'A'}${requestState.slice(-5)}`
   for (const [state, bearer] of [[changed, token], [requestState, connecting(cluster, 'usr_anna')], ['lanyard.', token], ['lanyard.k1.AAAA', token]] as const) {

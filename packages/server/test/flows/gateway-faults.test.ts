@@ -228,7 +228,7 @@ eachMcpCluster('an upstream that fails again and again is left alone, the others
   try {
     // One call tries; the others wait for what becomes of it.
     const probe = await Promise.all(Array.from({ length: 5 }, () => cluster.nodes[0].send(call(token, 'write_note'))))
-    assert.deepEqual(probe.map(({ status }) => status).sort(), [502, 503, 503, 503, 503])
+    assert.deepEqual(probe.map(({ status }) => status).sort((a, b) => a - b), [502, 503, 503, 503, 503])
     assert.equal(cluster.notes.calls().length, 6)
     clock.mock.mockImplementation(() => performance.timeOrigin + performance.now() + 20_100)
     cluster.notes.script = () => false
@@ -353,12 +353,12 @@ eachMcpCluster('what a client sends too much of is refused, and the next request
 })
 
 /** Sends a chunked body of so many megabytes, as far as the other side takes it. */
-function overlong(cluster: Cluster, headers: Readonly<Record<string, unknown>>, megabytes: number): Promise<string> {
+function overlong(cluster: Cluster, headers: Readonly<Record<string, string | readonly string[]>>, megabytes: number): Promise<string> {
   const { hostname, port } = new URL(cluster.nodes[0].address)
   return new Promise((resolve) => {
     let text = ''
     const socket = connect(Number(port), hostname)
-    const lines = Object.entries({ ...headers, host: 'lanyard.example', 'transfer-encoding': 'chunked' }).map(([name, value]) => `${name}: ${String(value)}`)
+    const lines = Object.entries({ ...headers, host: 'lanyard.example', 'transfer-encoding': 'chunked' }).map(([name, value]) => `${name}: ${[value].flat().join()}`)
     socket.write(`POST /mcp/notes HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
     const chunk = `100000\r\n${' '.repeat(0x10_0000)}\r\n`
     let left = megabytes

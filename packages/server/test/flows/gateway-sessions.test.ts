@@ -90,7 +90,7 @@ eachMcpCluster('a version that is not served is refused, and none means 2025-03-
     assert.equal((await cluster.nodes[0].send(legacy(token, 'ping', {}, session, { 'mcp-protocol-version': version }))).status, 400, version)
   }
   for (const version of [undefined, '2025-03-26', '2025-06-18', '2025-11-25']) {
-    assert.equal((await cluster.nodes[0].send(legacy(token, 'ping', {}, session, { 'mcp-protocol-version': version }))).status, 200, version)
+    assert.equal((await cluster.nodes[0].send(legacy(token, 'ping', {}, session, { 'mcp-protocol-version': version }))).status, 200, String(version))
   }
   const unsupported = await cluster.nodes[0].send(modern(token, 'tools/list', { _meta: { 'io.modelcontextprotocol/protocolVersion': '2027-01-01' } }, { 'mcp-protocol-version': '2027-01-01' }))
   assert.equal(unsupported.status, 400)
