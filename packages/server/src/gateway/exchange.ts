@@ -68,6 +68,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     if (this.#outcome === undefined) this.stop()
   }
 
+  /** Ends it when it was not even sent yet. */
+  giveUp(reason: Error): void {
+    if (this.#controller !== undefined) return
+    this.#stopped ??= reason
+    this.#fail(reason)
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     if (this.#stopped !== undefined) controller.abort(this.#stopped)

@@ -9,6 +9,8 @@ import type { OpenCall } from './open-calls.ts'
 /** Failures in a row after which an upstream is left alone, and for how long. */
 const MAX_FAILURES = 5
 const COOL_DOWN_MS = 10_000
+/** More than connecting may take: what fails to connect is the upstream's own trouble. */
+const CONNECT_MS = 6000
 const GATEWAY_FAILURES = new Set([502, 503, 504])
 
 export interface Forward {
@@ -25,7 +27,7 @@ export function forward(dispatcher: Dispatcher): Forward {
   const breakerOf = (upstream: Upstream): CircuitBreakerPolicy => {
     let breaker = breakers.get(upstream.id)
     if (breaker === undefined) {
-      const failures = handleWhen((error) => !(error instanceof Stopped)).orWhenResult((answer) => GATEWAY_FAILURES.has((answer as Answer).status))
+      const failures = handleWhen((error) => !(error instanceof Stopped || error instanceof Crowded)).orWhenResult((answer) => GATEWAY_FAILURES.has((answer as Answer).status))
       breaker = circuitBreaker(failures, { halfOpenAfter: COOL_DOWN_MS, breaker: new ConsecutiveBreaker(MAX_FAILURES) })
       breakers.set(upstream.id, breaker)
     }
@@ -42,6 +44,11 @@ export function forward(dispatcher: Dispatcher): Forward {
   }
 }
 
+/** No connection became free in time: all of them are taken, by streams perhaps. */
+class Crowded extends Error {
+  override readonly name = 'Crowded'
+}
+
 function exchange(dispatcher: Dispatcher, request: UpstreamRequest, call: OpenCall): Promise<Answer> {
   const running = new Exchange()
   if (call.ended !== undefined) throw new Stopped('stopped')
@@ -51,7 +58,9 @@ function exchange(dispatcher: Dispatcher, request: UpstreamRequest, call: OpenCa
     { origin: url.origin, path: `${url.pathname}${url.search}`, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs },
     running,
   )
-  return running.started
+  // The deadline to the first line begins when the request is sent: it may wait for a connection before.
+  const timer = setTimeout(() => running.giveUp(new Crowded('no connection')), timeoutMs + CONNECT_MS)
+  return running.started.finally(() => clearTimeout(timer))
 }
 
 /** X17: what is wrong with the upstream, in words for whoever called, without its address or its own words. */
@@ -60,12 +69,14 @@ function unavailable(upstream: Upstream, error: unknown): McpError {
   if (error instanceof BrokenCircuitError) {
     return new McpError('unavailable', `${upstream.name} did not answer several times; try again in a few seconds`, { ...detail, status: 503, headers: { 'retry-after': '10' } })
   }
+  if (error instanceof Crowded) return new McpError('unavailable', `too many requests to ${upstream.name} are under way; try again later`, { ...detail, status: 503, headers: { 'retry-after': '10' } })
   if (reasonOf(error) === 'UND_ERR_HEADERS_TIMEOUT') return new McpError('unavailable', `${upstream.name} took too long to answer`, { ...detail, status: 504 })
   return new McpError('unavailable', `${upstream.name} cannot be reached`, { ...detail, status: 502 })
 }
 
 function reasonOf(error: unknown): string {
   if (error instanceof BrokenCircuitError) return 'circuit open'
+  if (error instanceof Crowded) return 'no connection'
   for (let current: unknown = error; current instanceof Error; current = current.cause) {
     if (current instanceof OutboundError) return current.reason
   }

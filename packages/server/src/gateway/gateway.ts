@@ -115,8 +115,7 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     const address = plane.clientAddress(request.socket.remoteAddress, headerText(request.headers['x-forwarded-for']))
     // RS-6, RS-14: every request, before anything of its body is read.
     const caller = await plane.authenticate(request, profile, address)
-    const stream = request.method === 'GET'
-    const open = plane.open.open({ issued: issuedToken(caller), stream, endsAt: stream ? caller.expiresAt * 1000 : plane.now() + MAX_CALL_MS })
+    const open = plane.open.open({ issued: issuedToken(caller), endsAt: plane.now() + MAX_CALL_MS })
     progress.open = open
     // RS-29: a client that goes away takes its call along, also one that went while its token was checked.
     if (request.socket.destroyed) plane.open.end(open, 'gone')

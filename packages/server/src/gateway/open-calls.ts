@@ -1,4 +1,6 @@
 import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
+import type { Caller } from '../token/verify.ts'
+import { McpError } from './error.ts'
 
 /** One request that is under way, or one stream that stays open. */
 export interface OpenCall {
@@ -14,7 +16,9 @@ export interface OpenCall {
 }
 
 export interface OpenCalls {
-  open(call: Pick<OpenCall, 'issued' | 'endsAt' | 'stream'>): OpenCall
+  open(call: Pick<OpenCall, 'issued' | 'endsAt'>): OpenCall
+  /** Makes a stream of it, which does not outlive the token that it was opened with. @throws McpError 429 for one too many of a user's */
+  becomeStream(call: OpenCall, caller: Caller): void
   end(call: OpenCall, reason: NonNullable<OpenCall['ended']>): void
   done(call: OpenCall): void
   /** Ends everything. */
@@ -28,6 +32,8 @@ export interface OpenCallsDeps {
 }
 
 const SWEEP_MS = 1000
+/** Each holds a connection to its upstream, which others may wait for. */
+const MAX_STREAMS = 100
 const ENDS_CALLS = new Set(['subject', 'client', 'grant', 'key'])
 
 /** Knows what is open on this node, and ends what was revoked or has expired: a stream does not outlive its token. */
@@ -53,9 +59,16 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
   const timer = setInterval(sweep, SWEEP_MS).unref()
   return {
     open(given) {
-      const call: OpenCall = { ...given, ended: undefined, stop: undefined }
+      const call: OpenCall = { ...given, stream: false, ended: undefined, stop: undefined }
       calls.add(call)
       return call
+    },
+    becomeStream(call, { expiresAt }) {
+      let streams = 0
+      for (const { stream, issued } of calls) if (stream && issued.userId === call.issued.userId) streams += 1
+      if (streams >= MAX_STREAMS) throw new McpError('unavailable', 'you have too many open streams here; close some first', { status: 429, headers: { 'retry-after': '60' } })
+      call.stream = true
+      call.endsAt = expiresAt * 1000
     },
     end,
     done: (call) => void calls.delete(call),

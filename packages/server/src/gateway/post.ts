@@ -42,7 +42,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const sessionId = revision.era === 'legacy' && message.method !== 'initialize' ? contact.headers['mcp-session-id'] : undefined
   const session = typeof sessionId === 'string' ? deps.sessions.open(sessionId, contact.caller, contact.profile) : undefined
   const call: Call = { ...contact, message, revision, operation, session }
-  if (operation.kind === 'listen') becomeStream(contact)
+  if (operation.kind === 'listen') deps.open.becomeStream(contact.open, contact.caller)
 
   const permitted = permissions(deps.policy, contact)
   const verdict = decide(operation, permitted, revision)
@@ -56,12 +56,6 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') return unconnected(deps, call)
   await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
-}
-
-/** A stream does not outlive the token it was opened with. */
-function becomeStream({ open, caller }: Contact): void {
-  open.stream = true
-  open.endsAt = caller.expiresAt * 1000
 }
 
 interface Passage {

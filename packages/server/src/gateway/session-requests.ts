@@ -4,6 +4,7 @@ import { deliverStream } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Policy } from '../policy/policy.ts'
+import type { OpenCalls } from './open-calls.ts'
 import { permissions } from './permit.ts'
 import type { Session, Sessions } from './session.ts'
 import { visibleResult } from './tools.ts'
@@ -11,6 +12,7 @@ import { credentialFor, drain, outgoingSession, sendWithCredential, type Upstrea
 
 export interface SessionRequestDeps extends UpstreamCallDeps {
   readonly sessions: Sessions
+  readonly open: Pick<OpenCalls, 'becomeStream'>
   readonly connector: Connectors
   readonly policy: Pick<Policy, 'decide' | 'mayReach'>
   readonly audit: Recorder
@@ -21,6 +23,7 @@ export async function streamSession(deps: SessionRequestDeps, contact: Contact):
   const session = sessionOf(deps, contact)
   const permitted = permissions(deps.policy, contact)
   if (session?.upstream === undefined || !permitted.reach) throw noStream()
+  deps.open.becomeStream(contact.open, contact.caller)
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') throw noStream()

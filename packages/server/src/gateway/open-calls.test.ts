@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import type { Change } from '../audit/change.ts'
+import type { Caller } from '../token/verify.ts'
+import { McpError } from './error.ts'
+import { openCalls } from './open-calls.ts'
+
+const issuedTo = (userId: string, grantId = 'grt_1') => ({ userId, clientId: 'app', grantId, kid: 'k', issuedAt: 0 })
+const until = (expiresAt: number): Caller => ({ expiresAt }) as Caller
+
+function ground() {
+  const listeners: ((change: Change) => void)[] = []
+  const world = { now: 1000, fresh: true, cut: new Set<string>() }
+  const calls = openCalls({
+    cutoffs: {
+      get fresh() {
+        return world.fresh
+      },
+      isCut: ({ grantId }) => world.cut.has(grantId),
+    },
+    feed: { subscribe: (listener) => void listeners.push(listener) },
+    now: () => world.now,
+  })
+  const tell = (kind: Change['kind']): void => listeners.forEach((listener) => listener({ kind, key: '', at: 0 }))
+  return { world, calls, tell }
+}
+
+test('what was revoked ends at once, what expired within a second, and nothing else', () => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  try {
+    const { world, calls, tell } = ground()
+    const stopped: string[] = []
+    const open = (name: string, grantId: string, endsAt: number) => {
+      const call = calls.open({ issued: issuedTo('usr_1', grantId), endsAt })
+      call.stop = () => stopped.push(name)
+      return call
+    }
+    const cut = open('cut', 'grt_cut', 9000)
+    const short = open('short', 'grt_short', 2000)
+    const kept = open('kept', 'grt_kept', 9000)
+    const stream = open('stream', 'grt_stream', 9000)
+    calls.becomeStream(stream, until(9))
+    world.cut.add('grt_cut')
+    tell('user')
+    assert.deepEqual(stopped, [])
+    tell('grant')
+    assert.deepEqual([stopped, cut.ended], [['cut'], 'revoked'])
+    world.now = 2000
+    mock.timers.tick(1000)
+    assert.deepEqual([stopped.at(-1), short.ended], ['short', 'expired'])
+    world.fresh = false
+    mock.timers.tick(1000)
+    assert.deepEqual([stream.ended, kept.ended], ['expired', undefined])
+    calls.end(cut, 'gone')
+    assert.equal(cut.ended, 'revoked', 'the first reason stays')
+    calls.close()
+    assert.equal(kept.ended, 'closing')
+    calls.close()
+    assert.equal(stopped.filter((name) => name === 'kept').length, 1)
+  } finally {
+    mock.timers.reset()
+  }
+})
+
+test('a stream ends with its token, and a user has so many and not more (O05)', () => {
+  const { calls } = ground()
+  const open = (userId: string) => calls.open({ issued: issuedTo(userId), endsAt: 3_601_000 })
+  const streams = Array.from({ length: 100 }, () => open('usr_1'))
+  for (const stream of streams) calls.becomeStream(stream, until(77))
+  assert.deepEqual([streams[0]?.endsAt, streams[0]?.stream], [77_000, true])
+  const more = open('usr_1')
+  assert.throws(() => calls.becomeStream(more, until(77)), (error) => error instanceof McpError && error.status === 429)
+  assert.deepEqual([more.stream, more.endsAt], [false, 3_601_000])
+  calls.becomeStream(open('usr_2'), until(77))
+  calls.done(streams[0] ?? more)
+  calls.becomeStream(more, until(77))
+  calls.close()
+})
