@@ -12,7 +12,7 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 /** The text with one character replaced, at every place and by neighbours in the alphabet: also by unused bits alone. */
 function tampered(text: string): string[] {
-  return [...text].flatMap((character, index) => {
+  return Array.from(text).flatMap((character, index) => {
     const at = ALPHABET.indexOf(character)
     const others = at === -1 ? ['A'] : [1, 2, 4, 8, 16, 32].map((bit) => ALPHABET[at ^ bit] ?? 'A')
     return others.map((other) => `${text.slice(0, index)}${other}${text.slice(index + 1)}`)
