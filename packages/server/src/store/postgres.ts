@@ -3,11 +3,13 @@ import type { Database, Transaction, Value } from './database.ts'
 
 const POOL_SIZE = 10
 const MAX_ATTEMPTS = 3
+/** Longer than a statement may take: whatever comes later, from a connection that is being made again and again, is too late. */
+const ANSWER_MS = 15_000
 /** `serialization_failure` and `deadlock_detected`: the transaction was rolled back whole and may run again. */
 const RETRYABLE = new Set(['40001', '40P01'])
 
 /** Opens a PostgreSQL database: a bounded pool of connections, statements prepared once per connection. */
-export function openPostgres(url: string): Database & { readonly connection: postgres.Sql } {
+export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { readonly connection: postgres.Sql } {
   const sql = postgres(url, {
     max: POOL_SIZE,
     connect_timeout: 5,
@@ -21,31 +23,99 @@ export function openPostgres(url: string): Database & { readonly connection: pos
     Array.from(await on.unsafe<Row[]>(text, [...params], { prepare: true }))
 
   const once = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
-    const committed: (() => void)[] = []
-    const result = await sql.begin(async (on) => ({
-      value: await work({
-        dialect: 'postgres',
-        query: (text: string, params: readonly Value[] = []) => run(on, text, params),
-        onCommit: (listener) => committed.push(listener),
-      }),
-    }))
-    for (const listener of committed) listener()
+    const connection = deadline(answerMs)
+    const session = guardedSession(run)
+    const outcome = sql.begin((on) => {
+      connection.met()
+      return session.run(on, work)
+    })
+    outcome.then(session.end, session.end)
+    const result = await connection.race(outcome)
+    for (const listener of session.committed) listener()
     return result.value
   }
 
   return {
     dialect: 'postgres',
     connection: sql,
-    query: (text, params = []) => run(sql, text, params),
+    query: (text, params = []) => deadline(answerMs).race(run(sql, text, params)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
+        let started = false
         try {
-          return await once(work)
+          return await once((tx) => {
+            started = true
+            return work(tx)
+          })
         } catch (error) {
-          if (attempt >= MAX_ATTEMPTS || !(error instanceof postgres.PostgresError) || !RETRYABLE.has(error.code)) throw error
+          if (attempt >= (started ? MAX_ATTEMPTS : MAX_ATTEMPTS + POOL_SIZE) || !mayRetry(error, started)) throw error
         }
       }
     },
     close: () => sql.end({ timeout: 5 }),
+  }
+}
+
+/** The driver keeps what a server said as it went down, and says it again to whoever comes first after that: then nothing was done yet. */
+function mayRetry(error: unknown, started: boolean): boolean {
+  return error instanceof postgres.PostgresError && (RETRYABLE.has(error.code) || (!started && error.code.startsWith('57P')))
+}
+
+type Run = <Row extends object>(on: postgres.TransactionSql, text: string, params: readonly Value[]) => Promise<Row[]>
+
+/**
+ * Keeps statements away from a connection that was lost: the driver would write COMMIT, ROLLBACK or what else comes to a
+ * socket that is not there any more, and throw where nobody catches; the whole process would end.
+ */
+function guardedSession(run: Run) {
+  const committed: (() => void)[] = []
+  let over = false
+  const query = async <Row extends object>(on: postgres.TransactionSql, text: string, params: readonly Value[]): Promise<Row[]> => {
+    if (over) throw new Error('the transaction is over')
+    try {
+      return await run<Row>(on, text, params)
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && String(error.code).startsWith('CONNECTION_')) over = true
+      throw error
+    }
+  }
+  // The driver has reported the loss already, and waits for nothing; an answer would make it write.
+  const unlessOver = async <T>(result: T): Promise<T> => (over ? new Promise<T>(() => undefined) : result)
+  return {
+    committed,
+    end: (): void => void (over = true),
+    async run<T>(on: postgres.TransactionSql, work: (tx: Transaction) => Promise<T>): Promise<{ readonly value: T }> {
+      const tx: Transaction = { dialect: 'postgres', query: (text, params = []) => query(on, text, params), onCommit: (listener) => committed.push(listener) }
+      try {
+        return await unlessOver({ value: await work(tx) })
+      } catch (error) {
+        throw await unlessOver(error)
+      }
+    },
+  }
+}
+
+interface Deadline {
+  /** What was waited for is there; too late, it throws. */
+  met(): void
+  race<T>(work: Promise<T>): Promise<T>
+}
+
+function deadline(ms: number): Deadline {
+  const { promise, reject } = Promise.withResolvers<never>()
+  // Nobody may be waiting any more.
+  promise.catch(() => undefined)
+  const late = Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' })
+  let over = false
+  const timer = setTimeout(() => {
+    over = true
+    reject(late)
+  }, ms)
+  return {
+    met() {
+      if (over) throw late
+      clearTimeout(timer)
+    },
+    race: (work) => Promise.race([work, promise]).finally(() => clearTimeout(timer)),
   }
 }

@@ -3,7 +3,7 @@ import type { RedirectUri } from '../oauth/redirect-uri.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
 import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore, UsedRefreshToken } from '../token/token-store.ts'
-import type { Transaction, Value } from './database.ts'
+import type { Database, Transaction, Value } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
 /** Longer than any access token lives. */
@@ -95,17 +95,19 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
       }),
-    async prune({ usedBefore, expiredBefore }) {
-      await db.query('DELETE FROM refresh_tokens WHERE used_at < $1 OR expires_at < $2', [usedBefore, expiredBefore])
-      // A code that comes again late is still known, and ends its grant (RFC 6749 §4.1.2).
-      await db.query('DELETE FROM codes WHERE expires_at < $1', [expiredBefore - KEEP_S])
-      await db.query(
-        `DELETE FROM grants WHERE created_at < $1 AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)
-         AND NOT EXISTS (SELECT 1 FROM codes WHERE grant_id = grants.id)`,
-        [expiredBefore - KEEP_S],
-      )
-    },
+    prune: (at) => prune(db, at),
   }
+}
+
+async function prune(db: Database, { usedBefore, expiredBefore }: { readonly usedBefore: number; readonly expiredBefore: number }): Promise<void> {
+  await db.query('DELETE FROM refresh_tokens WHERE used_at < $1 OR expires_at < $2', [usedBefore, expiredBefore])
+  // A code that comes again late is still known, and ends its grant (RFC 6749 §4.1.2).
+  await db.query('DELETE FROM codes WHERE expires_at < $1', [expiredBefore - KEEP_S])
+  await db.query(
+    `DELETE FROM grants WHERE created_at < $1 AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)
+     AND NOT EXISTS (SELECT 1 FROM codes WHERE grant_id = grants.id)`,
+    [expiredBefore - KEEP_S],
+  )
 }
 
 const INSERT = 'INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)'
