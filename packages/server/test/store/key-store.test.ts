@@ -160,7 +160,7 @@ for (const algorithm of ['ES256', 'EdDSA'] as const) {
 eachPair('twelve nodes that start at once have one set of keys, and each verifies what each signs', async (pair) => {
   const clock = { now: Date.now() }
   const rings = await race(pair, (parts) => ring(parts, secretsOf('k1'), clock), 12)
-  const published = rings.map((keys) => keys.jwks().keys.map((key) => key.kid).sort().join())
+  const published = rings.map((keys) => keys.jwks().keys.map((key) => String(key.kid)).sort().join())
   assert.equal(new Set(published).size, 1)
   assert.equal((await keyStore(pair.one).all()).length, 2)
   for (const one of rings) for (const two of rings) assert.equal(refusal(two, sign(one, clock), clock), undefined)

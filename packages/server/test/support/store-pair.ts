@@ -6,7 +6,7 @@ import type { Change } from '../../src/audit/change.ts'
 import { hash, type Hashed } from '../../src/oauth/secret.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { recordChange } from '../../src/store/changes.ts'
-import type { Database, Value } from '../../src/store/database.ts'
+import type { Database } from '../../src/store/database.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openDatabase } from '../../src/store/open.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
@@ -91,7 +91,7 @@ async function snapshot(db: Database): Promise<Record<string, string[]>> {
       : `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'`,
   )
   const tables: Record<string, string[]> = {}
-  for (const { name } of names) tables[name] = (await db.query<Record<string, Value>>(`SELECT * FROM ${name}`)).map((row) => JSON.stringify({ ...row })).sort()
+  for (const { name } of names) tables[name] = (await db.query(`SELECT * FROM ${name}`)).map((row) => JSON.stringify({ ...row })).sort()
   return tables
 }
 
