@@ -56,8 +56,14 @@ interface CompiledRule {
   /** Whether it depends on the address. */
   readonly conditional: boolean
   readonly suspended: (address: string | undefined) => boolean
-  /** Per list without wildcards, the keys that lead to this rule. */
-  readonly keys: readonly (readonly string[])[]
+  /** Its lists without wildcards: any of them may lead to this rule. */
+  readonly lists: readonly List[]
+}
+
+interface List {
+  readonly kind: 'user' | 'client' | 'tool' | 'group'
+  /** The keys that its entries are filed under. */
+  readonly keys: readonly string[]
 }
 
 /** The rules of one upstream and effect: each filed under one of its lists, or else in `always`. */
@@ -70,6 +76,9 @@ interface Index {
 interface Indexes {
   readonly deny: Index
   readonly allow: Index
+  /** The same for the question whether anything is allowed at all: denials of every tool, allows of any. */
+  readonly denyAll: Index
+  readonly allowAny: Index
 }
 
 const DENIED: Decision = { allow: false, rule: 'default' }
@@ -87,7 +96,9 @@ export function policy(rules: readonly Rule[]): Policy {
     let found = indexes.get(upstream)
     if (found === undefined) {
       const relevant = compiled.filter((rule) => rule.upstream(upstream))
-      found = { deny: index(relevant.filter((rule) => !rule.allow)), allow: index(relevant.filter((rule) => rule.allow)) }
+      const [denials, allows] = [relevant.filter((rule) => !rule.allow), relevant.filter((rule) => rule.allow)]
+      const untooled = (rule: CompiledRule): readonly List[] => rule.lists.filter(({ kind }) => kind !== 'tool')
+      found = { deny: index(denials), allow: index(allows), denyAll: index(denials.filter((rule) => rule.everyTool), untooled), allowAny: index(allows, untooled) }
       // Upstreams come from the configuration, so this stays as small as it.
       indexes.set(upstream, found)
     }
@@ -104,17 +115,20 @@ export function policy(rules: readonly Rule[]): Policy {
       return permission === undefined ? DENIED : { allow: true, rule: permission.id }
     },
     mayReach(input) {
-      const { deny, allow } = rulesFor(input.upstream)
-      return !deny.all.some((rule) => rule.everyTool && isAbout(rule, input)) && allow.all.some((rule) => isAbout(rule, input))
+      const { denyAll, allowAny } = rulesFor(input.upstream)
+      const keys = keysOf(input)
+      const matches = (rule: CompiledRule): boolean => isAbout(rule, input)
+      return find(denyAll, keys, matches) === undefined && find(allowAny, keys, matches) !== undefined
     },
     // The client is left out, and perhaps the address: an account may be connected before, or for, any of them. So only a
     // denial that holds for all of them counts.
     mayConnect({ subject, groups, upstream, address }) {
-      const { deny, allow } = rulesFor(upstream)
+      const { denyAll, allowAny } = rulesFor(upstream)
       const input = { subject, groups, address }
-      const denied = (rule: CompiledRule): boolean => rule.everyTool && rule.everyClient && (address !== undefined || !rule.conditional) && isAbout(rule, input)
+      const denied = (rule: CompiledRule): boolean => rule.everyClient && (address !== undefined || !rule.conditional) && isAbout(rule, input)
       const allowed = (rule: CompiledRule): boolean => isFor(rule, input) && (address === undefined || !rule.suspended(address))
-      return !deny.all.some(denied) && allow.all.some(allowed)
+      // Asked by pages, and without a client: read in turn.
+      return !denyAll.all.some(denied) && allowAny.all.some(allowed)
     },
   }
 }
@@ -129,7 +143,7 @@ function isAbout(rule: CompiledRule, input: Caller): boolean {
   return isFor(rule, input) && !rule.suspended(input.address)
 }
 
-function keysOf({ subject, groups, clientId, tool }: PolicyInput): readonly string[] {
+function keysOf({ subject, groups, clientId, tool }: Omit<PolicyInput, 'upstream' | 'address'>): readonly string[] {
   return [`user ${subject}`, `client ${clientId}`, `tool ${tool ?? ''}`, ...groups.map((group) => `group ${group}`)]
 }
 
@@ -159,19 +173,19 @@ function compile(rule: Rule, order: number): CompiledRule {
     conditional: networks !== undefined,
     // Of an address that is not known, the worst is assumed: a denial holds, and an allow does not.
     suspended: networks === undefined ? () => false : (address) => (address === undefined || !ipaddr.isValid(address) ? rule.effect === 'allow' : isInside(address, networks)),
-    keys: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [[...new Set(list)].map((name) => `${kind} ${name}`)])),
+    lists: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [{ kind, keys: [...new Set(list)].map((name) => `${kind} ${name}`) }])),
   }
 }
 
 /** Files each rule under the list of it whose keys lead to the fewest others. */
-function index(rules: readonly CompiledRule[]): Index {
+function index(rules: readonly CompiledRule[], listsOf: (rule: CompiledRule) => readonly List[] = (rule) => rule.lists): Index {
   const sharers = new Map<string, number>()
-  for (const key of rules.flatMap((rule) => rule.keys.flat())) sharers.set(key, (sharers.get(key) ?? 0) + 1)
+  for (const key of rules.flatMap((rule) => listsOf(rule).flatMap(({ keys }) => keys))) sharers.set(key, (sharers.get(key) ?? 0) + 1)
   const crowd = (keys: readonly string[]): number => Math.max(...keys.map((key) => sharers.get(key) ?? 0))
   const always: CompiledRule[] = []
   const byKey = new Map<string, CompiledRule[]>()
   for (const rule of rules) {
-    const [keys] = [...rule.keys].sort((a, b) => crowd(a) - crowd(b))
+    const [keys] = listsOf(rule).map((list) => list.keys).sort((a, b) => crowd(a) - crowd(b))
     if (keys === undefined) always.push(rule)
     for (const key of keys ?? []) {
       const filed = byKey.get(key)
