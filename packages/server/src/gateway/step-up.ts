@@ -10,7 +10,8 @@ import type { Answer } from './exchange.ts'
  */
 export async function lackingScope(connector: Connector, { caller, upstream, operation }: Call, { status, headers }: Answer): Promise<readonly string[] | undefined> {
   if (status !== 403 || connector.stepUp === undefined || (operation.kind !== 'tool' && operation.kind !== 'item')) return undefined
-  const challenge = challengeParameters(headers['www-authenticate'] ?? '')
+  // RFC 9110 §11.6.1: an upstream may send several, each in a line of its own.
+  const challenge = challengeParameters([headers['www-authenticate'] ?? []].flat().join(', '))
   const lacking = challenge.get('error') === 'insufficient_scope' ? parseScope(challenge.get('scope') ?? '') : undefined
   return lacking === undefined || lacking.length === 0 ? undefined : connector.stepUp(caller.user.id, upstream, lacking)
 }

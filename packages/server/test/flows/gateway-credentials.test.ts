@@ -266,3 +266,18 @@ eachMcpCluster('a credential for everybody is not tried again when it is refused
   assert.equal(cluster.weather.asked.length, 1)
   assert.equal((await cluster.events('call.finished')).at(-1)?.reason, 'upstream: 401')
 })
+
+eachMcpCluster('an upstream that challenges in several lines is understood, and its challenge is not the client’s (RFC 9110 §11.6.1)', async (cluster) => {
+  cluster.accounts.set('usr_alice', 'alice-account')
+  const token = connecting(cluster)
+  assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'write_note')))).status, 200)
+  cluster.stepUp = (wanted) => (wanted.includes('tickets:write') ? wanted : undefined)
+  const challenges = ['www-authenticate', 'Basic realm="x"', 'www-authenticate', 'Bearer error="insufficient_scope", scope="tickets:write"']
+  cluster.tickets.script = (_asked, response) => void response.writeHead(403, challenges).end()
+  const answer = await cluster.nodes[0].send(at('tickets', call(token, 'write_note')))
+  assert.equal(answer.status, 200, answer.text)
+  assert.match(answer.text, /needs more permissions/)
+  assert.equal(answer.headers['www-authenticate'], undefined)
+  cluster.stepUp = () => undefined
+  assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'write_note')))).status, 502)
+})

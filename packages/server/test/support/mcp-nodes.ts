@@ -93,6 +93,8 @@ export interface World {
   readonly accounts: Map<string, string>
   /** Told when the upstream refused a credential: what the next one is, or undefined when the account is lost. */
   renew: (userId: string, refused: string) => string | undefined
+  /** Told what an account lacks: what to connect it with, or undefined when that would not help. */
+  stepUp: (lacking: readonly string[]) => readonly string[] | undefined
   /** Runs before an event is recorded: to fail or hold it. */
   beforeRecord: () => Promise<void>
   /** Runs before a user is read: to fail or hold it. */
@@ -207,6 +209,7 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions): 
       fresh: true,
       accounts: new Map(),
       renew: () => undefined,
+      stepUp: () => undefined,
       beforeRecord: () => Promise.resolve(),
       beforeUser: () => Promise.resolve(),
     },
@@ -322,6 +325,7 @@ function connectorsOf({ world, refusals }: Shared): (upstream: Upstream) => Conn
       const token = world.accounts.get(userId)
       return token === undefined ? 'connection_required' : { headers: { authorization: `Bearer ${token}` }, version: token }
     },
+    stepUp: async (_userId, _upstream, lacking) => world.stepUp(lacking),
     async refused(userId, _upstream, version) {
       refusals.push(version)
       if (world.accounts.get(userId) !== version) return

@@ -164,7 +164,8 @@ async function challengeOf(outbound: Outbound, upstream: Upstream): Promise<{ re
 /** RFC 9110 §11.2: quoted strings are read as a whole, so that no parameter is found inside of another one. */
 export function challengeParameters(header: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>()
-  for (const [, name = '', quoted, token] of header.matchAll(/([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/g)) {
+  // A name is tried where it begins alone: a long header without one must not take the square of its length.
+  for (const [, name = '', quoted, token] of header.matchAll(/(?<![\w!#$%&'*+.^`|~-])([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))/g)) {
     const key = name.toLowerCase()
     if (!found.has(key)) found.set(key, quoted === undefined ? (token ?? '') : quoted.replace(/\\(.)/g, '$1'))
   }
