@@ -141,6 +141,8 @@ function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'g
           `UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND client_id = $3 AND resource = $4 AND revoked_at IS NULL RETURNING ${SUMMARY}`,
           [Math.floor(at / 1000), userId, named.client_id, named.resource],
         )
+        // Another request ended them since they were read.
+        if (rows.length === 0) return false
         await tx.query('DELETE FROM consents WHERE user_id = $1 AND client_id = $2 AND resource = $3', [userId, named.client_id, named.resource])
         const ended = rows.map(toSummary)
         await audit.append(tx, ended.map(event))
