@@ -23,8 +23,7 @@ CREATE TABLE audit (
   reference TEXT,
   event TEXT NOT NULL
 );
-CREATE INDEX audit_reference ON audit (reference);
-CREATE INDEX audit_subject ON audit (subject, at);
+CREATE INDEX audit_reference ON audit (reference) WHERE reference IS NOT NULL;
 
 -- sqlite
 CREATE TABLE changes (

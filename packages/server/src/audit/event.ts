@@ -44,7 +44,7 @@ export function ownFields(event: AuditEvent): AuditEvent {
   return fields as AuditEvent
 }
 
-/** Records events that stand alone: the promise resolves when they are durable. State changes carry their events into the store instead. */
+/** Records events that stand alone: the promise resolves when the store has them. State changes carry their events into the store instead. */
 export interface Recorder {
   record(...events: readonly AuditEvent[]): Promise<void>
 }

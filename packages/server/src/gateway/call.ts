@@ -17,7 +17,6 @@ export interface Contact {
   readonly response: ServerResponse
   readonly open: OpenCall
   readonly address: string
-  readonly reference: string
 }
 
 /** One message on its way to the upstream, with all that is known of it. */
@@ -30,7 +29,7 @@ export interface Call extends Contact {
 }
 
 /** The members that all events of one call share. */
-export function trace({ caller, upstream, address, reference }: Contact): Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource' | 'upstream' | 'address' | 'reference'> {
+export function trace({ caller, upstream, address }: Contact): Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource' | 'upstream' | 'address'> {
   const { user, clientId, grantId, resource } = caller
-  return { subject: user.id, clientId, grantId, resource, upstream: upstream.id, address, reference }
+  return { subject: user.id, clientId, grantId, resource, upstream: upstream.id, address }
 }

@@ -19,7 +19,6 @@ export interface Answer {
 }
 
 export interface UpstreamRequest {
-  readonly url: URL
   readonly method: 'GET' | 'POST' | 'DELETE'
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string
@@ -50,6 +49,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
   readonly #early: Buffer[] = []
   #outcome: 'ended' | Error | undefined
   #stopped: Error | undefined
+  #waiting: NodeJS.Timeout | undefined
 
   constructor() {
     this.started = new Promise((resolve, reject) => {
@@ -59,6 +59,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
   }
 
   stop(): void {
+    clearTimeout(this.#waiting)
     this.#stopped ??= new Stopped('stopped')
     this.#controller?.abort(this.#stopped)
     this.#fail(this.#stopped)
@@ -68,14 +69,17 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     if (this.#outcome === undefined) this.stop()
   }
 
-  /** Ends it when it was not even sent yet. */
-  giveUp(reason: Error): void {
+  /** Ends it when it is not even sent by then. */
+  giveUpAfter(milliseconds: number, reason: () => Error): void {
     if (this.#controller !== undefined) return
-    this.#stopped ??= reason
-    this.#fail(reason)
+    this.#waiting = setTimeout(() => {
+      this.#stopped ??= reason()
+      this.#fail(this.#stopped)
+    }, milliseconds)
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    clearTimeout(this.#waiting)
     this.#controller = controller
     if (this.#stopped !== undefined) controller.abort(this.#stopped)
   }
@@ -99,27 +103,35 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    clearTimeout(this.#waiting)
     this.#outcome = error
     this.#fail(error)
   }
 
   consume(take: (chunk: Buffer) => void, reader?: ServerResponse): Promise<void> {
+    return this.#hand(take, reader, ignore)
+  }
+
+  pipe(response: ServerResponse): Promise<void> {
+    // Ended in the same turn as the last piece is written: one packet, not two.
+    return this.#hand((chunk) => response.write(chunk), response, () => response.end())
+  }
+
+  #hand(take: (chunk: Buffer) => void, reader: ServerResponse | undefined, end: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#stopped !== undefined) return reject(this.#stopped)
-      this.#start = () => resolve()
+      this.#start = () => {
+        end()
+        resolve()
+      }
       this.#fail = reject
       this.#take = reader === undefined ? take : this.#asFastAs(reader, take)
       for (const chunk of this.#early.splice(0)) this.#give(chunk)
       // What ended before it was taken tells it now.
-      if (this.#outcome === 'ended') resolve()
+      if (this.#outcome === 'ended') this.#start(this)
       else if (this.#outcome !== undefined) reject(this.#outcome)
       else if (reader?.writableNeedDrain !== true) this.#controller?.resume()
     })
-  }
-
-  async pipe(response: ServerResponse): Promise<void> {
-    await this.consume((chunk) => response.write(chunk), response)
-    response.end()
   }
 
   #give(chunk: Buffer): void {

@@ -6,8 +6,8 @@ import { Stopped, type Answer, type UpstreamRequest } from './exchange.ts'
 import { forward } from './forward.ts'
 import type { OpenCall } from './open-calls.ts'
 
-const upstream = (id: string) => ({ id, name: `The ${id}`, url: 'https://notes.example/mcp', connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 1000 })
-const request: UpstreamRequest = { url: new URL('https://notes.example/mcp?a=b'), method: 'POST', headers: {}, body: '{}', timeoutMs: 1000, idleMs: 1000 }
+const upstream = (id: string) => ({ id, name: `The ${id}`, url: 'https://notes.example/mcp?a=b', connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 1000 })
+const request: UpstreamRequest = { method: 'POST', headers: {}, body: '{}', timeoutMs: 1000, idleMs: 1000 }
 
 function openCall(): OpenCall {
   return { issued: { userId: 'usr_1', clientId: 'app', grantId: 'grt_1', kid: 'k', issuedAt: 0 }, endsAt: 0, stream: false, ended: undefined, stop: undefined }

@@ -22,21 +22,30 @@ export interface Forward {
   send(upstream: Upstream, request: UpstreamRequest, call: OpenCall): Promise<Answer>
 }
 
+/** Where an upstream is, and whether it is left alone. */
+interface Target {
+  readonly origin: string
+  readonly path: string
+  readonly breaker: CircuitBreakerPolicy
+}
+
 export function forward(dispatcher: Dispatcher): Forward {
-  const breakers = new Map<string, CircuitBreakerPolicy>()
-  const breakerOf = (upstream: Upstream): CircuitBreakerPolicy => {
-    let breaker = breakers.get(upstream.id)
-    if (breaker === undefined) {
+  const targets = new Map<string, Target>()
+  const targetOf = (upstream: Upstream): Target => {
+    let target = targets.get(upstream.id)
+    if (target === undefined) {
+      const { origin, pathname, search } = new URL(upstream.url)
       const failures = handleWhen((error) => !(error instanceof Stopped || error instanceof Crowded)).orWhenResult((answer) => GATEWAY_FAILURES.has((answer as Answer).status))
-      breaker = circuitBreaker(failures, { halfOpenAfter: COOL_DOWN_MS, breaker: new ConsecutiveBreaker(MAX_FAILURES) })
-      breakers.set(upstream.id, breaker)
+      target = { origin, path: `${pathname}${search}`, breaker: circuitBreaker(failures, { halfOpenAfter: COOL_DOWN_MS, breaker: new ConsecutiveBreaker(MAX_FAILURES) }) }
+      targets.set(upstream.id, target)
     }
-    return breaker
+    return target
   }
   return {
     async send(upstream, request, call) {
+      const target = targetOf(upstream)
       try {
-        return await breakerOf(upstream).execute(() => exchange(dispatcher, request, call))
+        return await target.breaker.execute(() => exchange(dispatcher, target, request, call))
       } catch (error) {
         throw error instanceof Stopped ? error : unavailable(upstream, error)
       }
@@ -49,18 +58,15 @@ class Crowded extends Error {
   override readonly name = 'Crowded'
 }
 
-function exchange(dispatcher: Dispatcher, request: UpstreamRequest, call: OpenCall): Promise<Answer> {
+function exchange(dispatcher: Dispatcher, { origin, path }: Target, request: UpstreamRequest, call: OpenCall): Promise<Answer> {
   const running = new Exchange()
   if (call.ended !== undefined) throw new Stopped('stopped')
   call.stop = () => running.stop()
-  const { url, method, headers, body, timeoutMs, idleMs } = request
-  dispatcher.dispatch(
-    { origin: url.origin, path: `${url.pathname}${url.search}`, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs },
-    running,
-  )
+  const { method, headers, body, timeoutMs, idleMs } = request
+  dispatcher.dispatch({ origin, path, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs }, running)
   // The deadline to the first line begins when the request is sent: it may wait for a connection before.
-  const timer = setTimeout(() => running.giveUp(new Crowded('no connection')), timeoutMs + CONNECT_MS)
-  return running.started.finally(() => clearTimeout(timer))
+  running.giveUpAfter(timeoutMs + CONNECT_MS, () => new Crowded('no connection'))
+  return running.started
 }
 
 /** X17: what is wrong with the upstream, in words for whoever called, without its address or its own words. */

@@ -105,7 +105,6 @@ interface Progress {
 
 async function handle(plane: Plane, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const progress: Progress = { id: null }
-  const reference = newReference()
   try {
     if (!plane.servesHost(request.headers.host)) throw new McpError('invalid_request', 'this host name is not served here', { status: 421 })
     if (checkOrigin(plane.origins, request, response) === 'answered') return
@@ -119,13 +118,15 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     progress.open = open
     // RS-29: a client that goes away takes its call along, also one that went while its token was checked.
     if (request.socket.destroyed) plane.open.end(open, 'gone')
-    response.once('close', () => plane.open.end(open, 'gone'))
-    const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address, reference }
+    response.once('close', () => {
+      if (!response.writableFinished) plane.open.end(open, 'gone')
+    })
+    const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address }
     if (request.method === 'POST') await post(plane, request, contact, (id) => (progress.id = id))
     else if (request.method === 'GET') await streamSession(plane, contact)
     else await endSession(plane, contact)
   } catch (error) {
-    tell(plane, response, error, progress, reference)
+    tell(plane, response, error, progress)
   } finally {
     if (progress.open !== undefined) plane.open.done(progress.open)
   }
@@ -151,7 +152,7 @@ function headerText(value: string | string[] | undefined): string | undefined {
 }
 
 /** Every error of a request, in the form that its reader understands. */
-function tell(plane: Plane, response: ServerResponse, error: unknown, progress: Progress, reference: string): void {
+function tell(plane: Plane, response: ServerResponse, error: unknown, progress: Progress): void {
   const { profile, open, id } = progress
   if (response.headersSent || response.destroyed) {
     // Half an answer must not look like a whole one.
@@ -165,6 +166,7 @@ function tell(plane: Plane, response: ServerResponse, error: unknown, progress: 
   } else if (error instanceof Stopped) {
     sendError(response, new McpError('unavailable', 'this node is stopping; try again', { status: 503, headers: { 'retry-after': '1' } }), id)
   } else {
+    const reference = newReference()
     plane.log({ level: 'error', reference, route: '/mcp', error: error instanceof Error ? error.stack : 'not an error' })
     sendError(response, new McpError('internal_error', `Something went wrong in the gateway; the reference is ${reference}`, { status: 500 }), id)
   }

@@ -52,7 +52,9 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
     })
     request.once('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
     request.once('error', reject)
-    request.once('close', () => reject(new McpError('invalid_request', 'the request ended early', { status: 400 })))
+    request.once('close', () => {
+      if (!request.complete) reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
+    })
   })
 }
 

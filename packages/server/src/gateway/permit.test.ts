@@ -22,7 +22,7 @@ function contact(groups: readonly string[], scope: readonly string[] = [], upstr
   const user = { id: 'usr_1', provider: 'corp', issuer: 'https://idp.example', subject: 's', groups, disabled: false }
   const upstream = { id: upstreamId, name: 'Notes', url: 'https://notes.example', connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 1000 }
   const caller = { user, clientId: 'app', grantId: 'grt_1', scope, resource, expiresAt: 0, issuedAt: 0, kid: 'k' }
-  return { caller, upstream, profile: { id: 'notes', name: 'Notes', upstreams: [upstream], resource }, address: '192.0.2.1', reference: 'R' } as unknown as Contact
+  return { caller, upstream, profile: { id: 'notes', name: 'Notes', upstreams: [upstream], resource }, address: '192.0.2.1' } as unknown as Contact
 }
 
 const permitted = (...groups: readonly string[]): Permissions => permissions(rules, contact(groups))

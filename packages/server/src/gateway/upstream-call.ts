@@ -51,7 +51,7 @@ export async function sendWithCredential(deps: UpstreamCallDeps, connector: Conn
 
 function send({ forward }: UpstreamCallDeps, { upstream, open }: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing): Promise<Answer> {
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
-  const request = { ...outgoing, url: new URL(upstream.url), headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }
+  const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }
   return forward.send(upstream, request, open)
 }
 

@@ -3,6 +3,8 @@ import ipaddr from 'ipaddr.js'
 /** Finds the network address of a caller behind trusted proxies. */
 export type ClientAddress = (socketAddress: string | undefined, forwardedFor: string | undefined) => string
 
+const MAX_KNOWN = 10_000
+
 /** `X-Forwarded-For` is believed from right to left, as far as trusted proxies wrote it. */
 export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
   const trusted = trustedProxies.map((network) => ipaddr.parseCIDR(network))
@@ -10,9 +12,23 @@ export function clientAddress(trustedProxies: readonly string[]): ClientAddress 
     const parsed = ipaddr.process(address)
     return trusted.some(([network, bits]) => parsed.kind() === network.kind() && parsed.match(network, bits))
   }
+  // Who connects is nearly always somebody who did before: a proxy, or an address of the last minutes.
+  const sockets = new Map<string, { readonly address: string; readonly trusted: boolean }>()
+  const socket = (given: string): { readonly address: string; readonly trusted: boolean } => {
+    let known = sockets.get(given)
+    if (known === undefined) {
+      const address = normal(given) ?? 'unknown'
+      known = { address, trusted: address !== 'unknown' && isTrusted(address) }
+      if (sockets.size >= MAX_KNOWN) sockets.clear()
+      sockets.set(given, known)
+    }
+    return known
+  }
   return (socketAddress, forwardedFor) => {
-    let address = normal(socketAddress ?? '') ?? 'unknown'
-    const hops = (forwardedFor ?? '').split(',').map((hop) => normal(hop.trim()))
+    const known = socket(socketAddress ?? '')
+    if (!known.trusted || forwardedFor === undefined) return known.address
+    const hops = forwardedFor.split(',').map((hop) => normal(hop.trim()))
+    let { address } = known
     while (address !== 'unknown' && isTrusted(address)) {
       const previous = hops.pop()
       if (previous === undefined) break

@@ -91,8 +91,13 @@ async function answer(route: Route, request: Request, context: RequestContext, l
 
 /** A short reference for people: no vowels and no look-alikes, read over the telephone without trouble. */
 export function newReference(): string {
-  const letters = Array.from({ length: 8 }, () => REFERENCE_LETTERS[randomInt(REFERENCE_LETTERS.length)] ?? '2').join('')
-  return `${letters.slice(0, 4)}-${letters.slice(4)}`
+  let number = randomInt(REFERENCE_LETTERS.length ** 8)
+  let letters = ''
+  for (let place = 0; place < 8; place += 1) {
+    letters += `${place === 4 ? '-' : ''}${REFERENCE_LETTERS[number % REFERENCE_LETTERS.length]}`
+    number = Math.floor(number / REFERENCE_LETTERS.length)
+  }
+  return letters
 }
 
 /** Answers no other name than the configured ones, so that a rebound name reaches nothing. */

@@ -40,7 +40,7 @@ export function matchRedirectUri(value: string, registered: readonly string[]): 
   if (registered.includes(value)) return value as RedirectUri
   if (!isLoopback(value)) return undefined
   const portless = withoutPort(value)
-  return registered.some((uri) => isLoopback(uri) && withoutPort(uri) === portless) ? (value as RedirectUri) : undefined
+  return registered.some((uri) => redirectClass(uri) === 'loopback' && withoutPort(uri) === portless) ? (value as RedirectUri) : undefined
 }
 
 function withoutPort(uri: string): string {

@@ -1,8 +1,8 @@
 import { ownFields, type AuditEvent, type Recorder } from '../audit/event.ts'
 import type { Database, Transaction, Value } from './database.ts'
 
-/** Where recorded events go besides the database, after the commit: JSON lines on standard output. */
-export type AuditSink = (event: AuditEvent & { readonly at: number }) => void
+/** Where recorded events go besides the database, once they are in it: JSON lines on standard output. */
+export type AuditSink = (events: readonly (AuditEvent & { readonly at: number })[]) => void
 
 /** Appends events to the audit trail: with `append`, in the transaction of what they tell of. */
 export interface AuditLog extends Recorder {
@@ -10,34 +10,38 @@ export interface AuditLog extends Recorder {
 }
 
 const COLUMNS = 8
-const MAX_ROWS = 100
+const MAX_ROWS = 500
 
 export function auditLog(db: Database, sink: AuditSink, now: () => number = Date.now): AuditLog {
-  const append = async (tx: Transaction, given: readonly AuditEvent[]): Promise<void> => {
+  const write = async (given: readonly AuditEvent[], insert: (sql: string, params: readonly Value[]) => Promise<unknown>): Promise<() => void> => {
     const at = now()
     const events = given.map(ownFields)
-    for (let start = 0; start < events.length; start += MAX_ROWS) await insert(tx, at, events.slice(start, start + MAX_ROWS))
-    tx.onCommit(() => events.forEach((event) => sink({ at, ...event })))
+    for (let start = 0; start < events.length; start += MAX_ROWS) {
+      const rows = events.slice(start, start + MAX_ROWS)
+      await insert(insertion(rows.length), rows.flatMap((event) => columns(event, at)))
+    }
+    return () => sink(events.map((event) => ({ at, ...event })))
   }
-  return { append, record: grouped((events) => db.transaction((tx) => append(tx, events))) }
+  return {
+    append: async (tx, events) => tx.onCommit(await write(events, (sql, params) => tx.query(sql, params))),
+    record: grouped(async (events) => (await write(events, (sql, params) => db.append(sql, params)))()),
+  }
 }
 
-async function insert(tx: Transaction, at: number, events: readonly AuditEvent[]): Promise<void> {
+const insertions: string[] = []
+
+function insertion(rows: number): string {
   const row = (index: number): string => `(${Array.from({ length: COLUMNS }, (_, column) => `$${index * COLUMNS + column + 1}`).join(', ')})`
-  await tx.query(
-    `INSERT INTO audit (at, action, outcome, subject, client_id, grant_id, reference, event) VALUES ${events.map((_, index) => row(index)).join(', ')}`,
-    events.flatMap((event): Value[] => [
-      at,
-      event.action,
-      event.outcome,
-      event.subject ?? null,
-      event.clientId ?? null,
-      event.grantId ?? null,
-      event.reference ?? null,
-      JSON.stringify(event),
-    ]),
-  )
+  insertions[rows] ??= `INSERT INTO audit (at, action, outcome, subject, client_id, grant_id, reference, event) VALUES ${Array.from({ length: rows }, (_, index) => row(index)).join(', ')}`
+  return insertions[rows]
 }
+
+function columns(event: AuditEvent, at: number): Value[] {
+  return [at, event.action, event.outcome, event.subject ?? null, event.clientId ?? null, event.grantId ?? null, event.reference ?? null, JSON.stringify(event)]
+}
+
+/** What came in with this turn of the event loop is written together. */
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
 
 /** Gathers what arrives while one write is under way into the next: one commit for many calls, none waits for a timer. */
 function grouped(write: (events: readonly AuditEvent[]) => Promise<void>): Recorder['record'] {
@@ -46,7 +50,7 @@ function grouped(write: (events: readonly AuditEvent[]) => Promise<void>): Recor
   return (...events) => {
     if (waiting === undefined) {
       const batch: AuditEvent[] = []
-      const done = writing.then(() => {
+      const done = writing.then(turn).then(() => {
         waiting = undefined
         return write(batch)
       })

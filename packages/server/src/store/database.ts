@@ -15,6 +15,11 @@ export interface Database {
    * Nothing but `tx` may be awaited inside.
    */
   transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T>
+  /**
+   * Runs one statement that only adds. When it resolves, everybody sees what it added, and the end of this process does
+   * not undo it; a machine that loses its power may lose what was added during the last second.
+   */
+  append(sql: string, params: readonly Value[]): Promise<void>
   readonly dialect: 'sqlite' | 'postgres'
   close(): Promise<void>
 }

@@ -39,6 +39,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     dialect: 'postgres',
     connection: sql,
     query: (text, params = []) => deadline(answerMs).race(run(sql, text, params)),
+    append: async (text, params) => void (await deadline(answerMs).race(run(sql, text, params))),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
         let started = false

@@ -1,6 +1,9 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import type { Database, Transaction, Value } from './database.ts'
 
+/** How long what was only added may wait for the disk. */
+const SYNC_MS = 1000
+
 /**
  * Opens the embedded database: write-ahead log, every commit synced to disk.
  *
@@ -30,38 +33,69 @@ export function openSqlite(path: string, { readOnly = false }: { readonly readOn
     return result
   }
 
-  const transaction = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
-    const committed: (() => void)[] = []
-    let over = false
-    const tx: Transaction = {
-      dialect: 'sqlite',
-      query: async <Row extends object>(sql: string, params: readonly Value[] = []) => {
-        // What comes after the end would be outside of every transaction.
-        if (over) throw new Error('the transaction is over')
-        return run<Row>(sql, params)
-      },
-      onCommit: (listener) => committed.push(listener),
-    }
-    connection.exec('BEGIN IMMEDIATE')
-    let result: T
-    try {
-      result = await work(tx)
-      connection.exec('COMMIT')
-    } catch (error) {
-      if (connection.isTransaction) connection.exec('ROLLBACK')
-      throw error
-    } finally {
-      over = true
-    }
-    for (const listener of committed) listener()
-    return result
-  }
+  const appends = appender(connection, run, exclusively)
 
   return {
     dialect: 'sqlite',
     query: (sql, params = []) => exclusively(() => run(sql, params)),
-    transaction: (work) => exclusively(() => transaction(work)),
-    close: () => exclusively(() => connection.close()),
+    transaction: (work) => exclusively(() => transaction(connection, run, work)),
+    append: (sql, params) => exclusively(() => appends.append(sql, params)),
+    close: () =>
+      exclusively(() => {
+        appends.stop()
+        connection.close()
+      }),
+  }
+}
+
+type Run = <Row>(sql: string, params: readonly Value[]) => Row[]
+type Exclusively = <T>(work: () => T | Promise<T>) => Promise<T>
+
+async function transaction<T>(connection: DatabaseSync, run: Run, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  const committed: (() => void)[] = []
+  let over = false
+  const tx: Transaction = {
+    dialect: 'sqlite',
+    query: async <Row extends object>(sql: string, params: readonly Value[] = []) => {
+      // What comes after the end would be outside of every transaction.
+      if (over) throw new Error('the transaction is over')
+      return run<Row>(sql, params)
+    },
+    onCommit: (listener) => committed.push(listener),
+  }
+  connection.exec('BEGIN IMMEDIATE')
+  let result: T
+  try {
+    result = await work(tx)
+    connection.exec('COMMIT')
+  } catch (error) {
+    if (connection.isTransaction) connection.exec('ROLLBACK')
+    throw error
+  } finally {
+    over = true
+  }
+  for (const listener of committed) listener()
+  return result
+}
+
+/** Syncing takes longer than everything else that a small write does: what only adds shares it. */
+function appender(connection: DatabaseSync, run: Run, exclusively: Exclusively): { append(sql: string, params: readonly Value[]): void; stop(): void } {
+  let timer: NodeJS.Timeout | undefined
+  const sync = (): void => {
+    timer = undefined
+    exclusively(() => connection.exec('PRAGMA wal_checkpoint(PASSIVE)')).catch(() => undefined)
+  }
+  return {
+    append(sql, params) {
+      connection.exec('PRAGMA synchronous = NORMAL')
+      try {
+        run(sql, params)
+      } finally {
+        connection.exec('PRAGMA synchronous = FULL')
+      }
+      timer ??= setTimeout(sync, SYNC_MS).unref()
+    },
+    stop: () => clearTimeout(timer),
   }
 }
 

@@ -44,9 +44,10 @@ function severable(db: Database): Database & { cut: boolean; hang: boolean } {
     return work()
   }
   const through: Database = {
-    dialect: db.dialect,
+    ...db,
     query: (sql, params) => reach(() => db.query(sql, params)),
     transaction: (run) => reach(() => db.transaction(run)),
+    append: (sql, params) => reach(() => db.append(sql, params)),
     close: () => db.close(),
   }
   return Object.assign(state, through)
