@@ -36,7 +36,7 @@ async function assertUnauthorized(cluster: Cluster, sent: Sent, reason: string, 
   assert.equal(events.at(-1)?.reason, reason)
 }
 
-eachMcpCluster('a request without a token is told where to get one, and for which scope (RFC 9728 §5.1, RFC 6750 §3.1, RS-2, RS-3, RS-4)', async (cluster) => {
+eachMcpCluster('a request without a token is told where to get one, and for which scope (RFC 9728 §5.1, RFC 6750 §3.1, RS-1, RS-2, RS-3, RS-4, RS-5)', async (cluster) => {
   const sent = call(cluster.token(), 'read_note')
   const answer = await cluster.nodes[0].send(withHeaders(sent, { authorization: undefined }))
   assert.equal(answer.status, 401)

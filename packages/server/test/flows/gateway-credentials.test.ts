@@ -151,7 +151,7 @@ eachMcpCluster('a missing account shows one tool, and nothing goes upstream unti
   assert.equal(cluster.tickets.calls().length, 0)
 })
 
-eachMcpCluster('each client is sent to the connect page in the way it declared, and in no other (RS-34, RS-37)', async (cluster) => {
+eachMcpCluster('each client is sent to the connect page in the way it declared, and in no other: by address, never by a form (RS-34, RS-35, RS-37)', async (cluster) => {
   const token = connecting(cluster)
   const send = (sent: Sent) => cluster.nodes[1].send(at('tickets', sent))
   const link = `${ISSUER}/connections/tickets?for=usr_alice`

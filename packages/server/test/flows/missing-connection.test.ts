@@ -69,7 +69,7 @@ for (const variant of variants()) {
       })
     }
 
-    test('somebody else who opens the link connects nothing (RS-36, D04)', async () => {
+    test('somebody else who opens the link connects nothing, and is signed in to nothing (RS-36, RS-39, D04)', async () => {
       const provider = await unconnected()
       const client = await connectV2(url, provider, 'modern')
       const link = /https?:\/\/\S+/.exec(await client.call('my_tickets'))?.[0] ?? ''

@@ -31,7 +31,7 @@ for (const variant of variants()) {
 
     for (const [name, connect] of clients) {
       for (const registration of ['dynamic registration', 'client ID metadata document', 'a document of the built-in directory'] as const) {
-        test(`${name} with ${registration}: signs in, lists and calls, refreshes, and is revoked`, async () => {
+        test(`AS-1, ${name} with ${registration}: signs in, lists and calls, refreshes, and is revoked`, async () => {
           const url = `${gateway.issuer}/mcp/notes`
           const choices = { 'dynamic registration': {}, 'client ID metadata document': { clientMetadataUrl: documents.clientId }, 'a document of the built-in directory': PINNED_CLIENT }
           const provider = memoryProvider(choices[registration])
