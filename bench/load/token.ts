@@ -1,0 +1,56 @@
+// OAuth clients by hand: refresh tokens in chains, each used once; codes, each exchanged once; tokens asked about.
+import { connection, post, type Reply } from './connection.ts'
+import type { Actor, Secret, TokenJob } from './job.ts'
+
+type Body = Readonly<Record<string, unknown>>
+
+/** All connections take codes from one pile. */
+export function tokenActors(job: TokenJob): Actor[] {
+  const pile = [...job.secrets]
+  return Array.from({ length: job.connections }, (_, index) => tokenActor(job, pile, job.secrets[index % job.secrets.length]))
+}
+
+function tokenActor(job: TokenJob, pile: Secret[], own: Secret | undefined): Actor {
+  const { origin, pathname } = new URL(job.url)
+  const client = connection(origin)
+  const ask = async (form: Readonly<Record<string, string>>): Promise<Body> => {
+    const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' }
+    return answerOf(await post(client, { path: pathname, headers, body: new URLSearchParams({ ...job.form, ...form }).toString() }))
+  }
+  let refreshToken = own?.value ?? ''
+  const steps: Record<TokenJob['kind'], () => Promise<boolean>> = {
+    async refresh() {
+      const answer = await ask({ refresh_token: refreshToken })
+      const next = textOf(answer, 'refresh_token')
+      // RFC 9700 §4.14.2: rotated, or there is nothing to measure.
+      if (next === refreshToken || textOf(answer, 'access_token') === '') throw new Error('the refresh token was not rotated')
+      refreshToken = next
+      return true
+    },
+    async code() {
+      const code = pile.pop()
+      if (code === undefined) return false
+      const answer = await ask({ code: code.value, code_verifier: code.verifier ?? '' })
+      textOf(answer, 'access_token')
+      textOf(answer, 'refresh_token')
+      return true
+    },
+    async introspect() {
+      const answer = await ask({ token: own?.value ?? '' })
+      if (answer['active'] !== true) throw new Error('a live token is not active')
+      return true
+    },
+  }
+  return { prepare: () => Promise.resolve(), step: () => steps[job.kind](), close: () => void client.destroy() }
+}
+
+function answerOf({ status, body }: Reply): Body {
+  if (status !== 200) throw new Error(`${status}: ${body.toString('utf8', 0, 300)}`)
+  return JSON.parse(body.toString('utf8')) as Body
+}
+
+function textOf(answer: Body, name: string): string {
+  const value = answer[name]
+  if (typeof value !== 'string' || value === '') throw new Error(`the answer has no ${name}`)
+  return value
+}

@@ -1,0 +1,126 @@
+// Lanyard as an operator runs it: `lanyard serve`, a process of its own, with the demo company's identity provider, an
+// upstream that asks for an account, and as many rules as a large company has.
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { openSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import { complaintsOf, freePort, startProgram, stop, untilAnswers, type Program } from '../program.ts'
+import { startDatabase, type BenchDatabase } from './database.ts'
+import { rules } from './lanyard-rules.ts'
+import type { Subject } from './subject.ts'
+
+const BIN = new URL('../../packages/server/bin/lanyard.js', import.meta.url).pathname
+export const RESOURCE_SERVER = { id: 'resource-server', secret: randomBytes(32).toString('base64url') }
+
+export interface Lanyard extends Subject {
+  readonly issuer: string
+  /** The protected resource that everything is measured at. */
+  readonly resource: string
+  /** The database, as the configuration names it. */
+  readonly store: string
+  /** The configuration file. */
+  readonly config: string
+  restart(): Promise<{ readonly pid: number; readonly startMs: number }>
+}
+
+export interface LanyardOptions {
+  readonly store: 'sqlite' | 'postgres'
+  readonly upstream: string
+  readonly rules?: number
+  readonly execArgv?: readonly string[]
+}
+
+export const STORE_NAMES = { sqlite: 'SQLite', postgres: 'PostgreSQL' } as const
+
+/** Starts the gateway and what it needs to be signed in to. */
+export async function startLanyard(options: LanyardOptions): Promise<Lanyard> {
+  const directory = await mkdtemp(join(tmpdir(), 'lanyard-bench-'))
+  const issuer = `http://127.0.0.1:${await freePort()}`
+  const clientSecret = randomBytes(32).toString('base64url')
+  const database = options.store === 'postgres' ? await startDatabase() : undefined
+  const provider = await startProgram('../packages/demo/src/identity-provider.ts', [`${issuer}/login/corp/callback`, clientSecret])
+  const store = database?.url ?? `sqlite:${directory}/lanyard.db`
+  const config = join(directory, 'lanyard.yaml')
+  await writeFile(join(directory, 'kek'), `k1:${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 })
+  await writeFile(config, stringify(configuration({ directory, issuer, clientSecret, provider, store, options })), { mode: 0o600 })
+  const house = { directory, config, issuer, provider, database, execArgv: options.execArgv ?? [] }
+  let { child } = await serve(house)
+  return {
+    name: `lanyard on ${STORE_NAMES[options.store]}`,
+    issuer,
+    resource: `${issuer}/mcp/echo`,
+    url: `${issuer}/mcp/echo`,
+    store,
+    config,
+    get pid() {
+      return child.pid ?? 0
+    },
+    ...(database?.pid === undefined ? {} : { databasePid: database.pid }),
+    async restart() {
+      await stop(child)
+      const started = await serve(house)
+      child = started.child
+      return { pid: child.pid ?? 0, startMs: started.startMs }
+    },
+    close: () => closeHouse(house, child),
+  }
+}
+
+interface House {
+  readonly directory: string
+  readonly config: string
+  readonly issuer: string
+  readonly provider: Program<{ readonly url: string }>
+  readonly database: BenchDatabase | undefined
+  readonly execArgv: readonly string[]
+}
+
+async function serve(house: House): Promise<{ readonly child: ChildProcess; readonly startMs: number }> {
+  // The audit stream goes where an operator sends it: into a file.
+  const audit = openSync(join(house.directory, 'audit.log'), 'a')
+  const child = spawn(process.execPath, [...house.execArgv, BIN, 'serve', '--config', house.config], { cwd: house.directory, stdio: ['ignore', audit, 'pipe'] })
+  const complaint = complaintsOf(child)
+  try {
+    return { child, startMs: await untilAnswers(`${house.issuer}/readyz`, child) }
+  } catch (error) {
+    await closeHouse(house, child)
+    throw new Error(`lanyard did not start: ${complaint()}`, { cause: error })
+  }
+}
+
+async function closeHouse({ provider, database, directory }: House, child: ChildProcess): Promise<void> {
+  await stop(child)
+  await provider.stop()
+  await database?.close()
+  await rm(directory, { recursive: true, force: true })
+}
+
+interface Setting {
+  readonly directory: string
+  readonly issuer: string
+  readonly clientSecret: string
+  readonly provider: House['provider']
+  readonly store: string
+  readonly options: LanyardOptions
+}
+
+function configuration({ directory, issuer, clientSecret, provider, store, options }: Setting): object {
+  return {
+    issuer,
+    listen: new URL(issuer).host,
+    store,
+    dataDir: directory,
+    keyEncryption: `file:${directory}/kek`,
+    outbound: { allow: ['127.0.0.0/8'] },
+    identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: provider.facts.url, clientId: 'lanyard', clientSecret }],
+    clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }],
+    upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: 'oauth' } }],
+    rules: rules(options.rules ?? 10_000),
+    tokens: { accessTokenSeconds: 3600 },
+    // They guard against floods, and here is one.
+    limits: { registrationsPerHour: 1_000_000, tokenRequestsPerMinute: 100_000_000 },
+  }
+}
