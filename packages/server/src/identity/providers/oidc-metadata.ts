@@ -7,7 +7,7 @@ const FRESH_MS = 3600_000
 const COOL_DOWN_MS = 3000
 const TIMEOUT_MS = 8000
 /** A browser is sent to a provider that answered this recently; else the provider is asked first. */
-const ANSWERED_MS = 10_000
+const ANSWERED_MS = 2000
 
 /** An identity provider's metadata, found when first needed and kept while the provider does not answer. */
 export interface ProviderMetadata {
