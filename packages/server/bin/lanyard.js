@@ -1,11 +1,15 @@
 #!/usr/bin/env node
 // Runs from source in the repository, from dist/ in the published package.
 import { existsSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { fileURLToPath } from 'node:url'
 
 const [major = 0] = process.versions.node.split('.').map(Number)
 if (major < 24) {
   console.error(`Lanyard needs Node.js 24 or newer; this is ${process.version}. In the repository, "npm ci" brings one along: run "npx lanyard".`)
   process.exit(2)
 }
+// What was compiled is kept beside the code, where whoever may write may change the code as well; where nobody may, it is not kept.
+enableCompileCache(fileURLToPath(new URL('../.cache', import.meta.url)))
 const source = new URL('../src/cli/lanyard.ts', import.meta.url)
 await import(existsSync(source) ? source.href : new URL('../dist/cli/lanyard.js', import.meta.url).href)

@@ -21,6 +21,7 @@ import type { Route } from './http/route.ts'
 import { router, type RouterSettings } from './http/router.ts'
 import type { ServerOptions } from './http/server.ts'
 import { flows } from './identity/flow.ts'
+import { knownUsers } from './identity/known-users.ts'
 import { login } from './identity/login.ts'
 import { identityProviders } from './identity/providers/index.ts'
 import { recheck } from './identity/recheck.ts'
@@ -137,11 +138,12 @@ function groundFloor(deps: AppDeps) {
 
 type Applications = ReturnType<typeof clientRoom>
 
-function clientRoom({ config, issuer, clientStore, outbound, audit, now }: Ground) {
+function clientRoom({ config, issuer, store, clientStore, outbound, audit, now }: Ground) {
   const registry = clients({
     preRegistered: preRegisteredClients(config),
     ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, now }) } : {}),
     store: clientStore,
+    feed: store.feed,
     now,
   })
   const authentication = clientAuthentication({ issuer, tokenEndpoint: `${issuer}/token`, clients: registry, store: clientStore, outbound, audit, now })
@@ -156,7 +158,7 @@ function registrationRoom({ config, issuer, clientStore, limits, audit, now }: G
 
 type People = ReturnType<typeof identityRoom>
 
-function identityRoom({ config, issuer, identityStore: store, cookies, sealer, outbound, limits, audit, now }: Ground) {
+function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, sealer, outbound, limits, audit, now }: Ground) {
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
   const providers = identityProviders(providerSettings(config), { outbound, now })
   const browserFlows = flows(cookies)
@@ -165,7 +167,7 @@ function identityRoom({ config, issuer, identityStore: store, cookies, sealer, o
     flows: browserFlows,
     sessions: browserSessions,
     login: login({ issuer, providers, store, sealer, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
-    recheck: recheck({ providers, store, sealer, audit, everyMs: recheckMinutes * MINUTE_MS, now }),
+    recheck: recheck({ providers, store, sealer, audit, feed, everyMs: recheckMinutes * MINUTE_MS, now }),
   }
 }
 
@@ -205,7 +207,7 @@ function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }
     keys,
     sealer,
     authentication,
-    users: { find: (userId) => identityStore.findUser(userId) },
+    users: knownUsers((userId) => identityStore.findUser(userId), ground.store.feed),
     recheck,
     cutoffs: ground.store.cutoffs,
     policy: rules,

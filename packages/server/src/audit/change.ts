@@ -3,7 +3,7 @@
  * is valid any more, and nothing at all of that client, grant or signing key, which never come back. The others say that a cached copy is out of date.
  */
 export interface Change {
-  readonly kind: 'subject' | 'client' | 'grant' | 'key' | 'user' | 'connection' | 'signing-keys'
+  readonly kind: 'subject' | 'client' | 'grant' | 'key' | 'user' | 'registration' | 'connection' | 'signing-keys'
   /** The identifier of the subject (user), client, grant, key (kid); of a connection `userId` and upstream joined by a space. */
   readonly key: string
   /** Milliseconds since the epoch, by the clock of the node that wrote it. */

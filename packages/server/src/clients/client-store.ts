@@ -25,7 +25,7 @@ export interface ClientStore {
   addClient(client: RegisteredClient, limits: RegistrationLimits, ...events: readonly AuditEvent[]): Promise<boolean>
   findClient(id: string): Promise<RegisteredClient | undefined>
   /** Replaces what a client said of itself; false when it is gone. */
-  updateClient(client: RegisteredClient, ...events: readonly AuditEvent[]): Promise<boolean>
+  updateClient(client: RegisteredClient, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
   /** Removes a client and ends its grants on all nodes. */
   deleteClient(id: string, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
   touchClient(id: string, at: number): Promise<void>

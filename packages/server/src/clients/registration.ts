@@ -94,7 +94,7 @@ async function replace(deps: RegistrationDeps, request: Request, context: Reques
   const { secretHash: _old, ...rest } = client
   const updated: RegisteredClient = { ...rest, metadata, fingerprint: fingerprint(metadata), ...(secretHash === undefined ? {} : { secretHash }) }
   const { reference, address } = context
-  const stored = await deps.store.updateClient(updated, { action: 'client.updated', outcome: 'success', clientId: client.id, reference, address })
+  const stored = await deps.store.updateClient(updated, deps.now(), { action: 'client.updated', outcome: 'success', clientId: client.id, reference, address })
   if (!stored) throw invalidToken('the registration is gone')
   return answer(deps, updated, { status: 200, registrationToken, ...(secret === undefined ? {} : { secret }) })
 }

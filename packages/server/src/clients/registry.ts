@@ -1,8 +1,9 @@
 import type { JSONWebKeySet } from 'jose'
+import type { ChangeFeed } from '../audit/change.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, isId } from '../oauth/secret.ts'
 import type { Client, ClientAuthMethod, Clients } from './client.ts'
-import type { ClientStore } from './client-store.ts'
+import type { ClientStore, RegisteredClient } from './client-store.ts'
 import { metadataDigest } from './metadata.ts'
 import type { MetadataDocuments } from './metadata-document.ts'
 
@@ -23,34 +24,58 @@ export interface ClientsDeps {
   /** Absent when switched off. */
   readonly documents?: MetadataDocuments
   readonly store: ClientStore
+  readonly feed: Pick<ChangeFeed, 'subscribe' | 'fresh'>
   readonly now: () => number
 }
 
 const TOUCH_MS = 24 * 3600_000
+/** Registrations that nobody used are removed without a word: no node knows one for longer. */
+const KNOWN_MS = 60_000
+const MAX_KNOWN = 20_000
 
 /** Finds clients: configured ones first, then by the form of the identifier; the order never depends on a request (CIMD §6.9). */
-export function clients({ preRegistered, documents, store, now }: ClientsDeps): Clients {
-  const configured = new Map(preRegistered.map((client) => [client.id, fromConfiguration(client)]))
+export function clients(deps: ClientsDeps): Clients {
+  const configured = new Map(deps.preRegistered.map((client) => [client.id, fromConfiguration(client)]))
+  const registered = registrations(deps)
   return {
     async find(clientId) {
       const known = configured.get(clientId)
       if (known !== undefined) return known
-      if (clientId.startsWith('https://')) {
-        if (documents === undefined) throw unknown('client ID metadata documents are switched off')
-        return documents.find(clientId)
-      }
-      const registered = isId('dyn', clientId) ? await store.findClient(clientId) : undefined
-      if (registered === undefined) throw unknown('there is no such registration')
-      if (now() - (registered.lastUsedAt ?? 0) > TOUCH_MS) await store.touchClient(clientId, now())
-      return {
-        ...registered.metadata,
-        id: registered.id,
-        kind: 'dynamic',
-        secretHashes: registered.secretHash === undefined ? [] : [registered.secretHash],
-        digest: metadataDigest(registered.metadata),
-      }
+      if (!clientId.startsWith('https://')) return registered(clientId)
+      if (deps.documents === undefined) throw unknown('client ID metadata documents are switched off')
+      return deps.documents.find(clientId)
     },
   }
+}
+
+/** Finds dynamically registered clients, from memory until one changes or is deleted on any node. */
+function registrations({ store, feed, now }: ClientsDeps): Clients['find'] {
+  const known = new Map<string, { readonly client: Client; readonly until: number }>()
+  let changes = 0
+  feed.subscribe((change) => {
+    if (change.kind !== 'registration' && change.kind !== 'client') return
+    changes += 1
+    known.delete(change.key)
+  })
+  return async (clientId) => {
+    const found = known.get(clientId)
+    if (found !== undefined && found.until > now() && feed.fresh) return found.client
+    const before = changes
+    const registered = isId('dyn', clientId) ? await store.findClient(clientId) : undefined
+    if (registered === undefined) throw unknown('there is no such registration')
+    if (now() - (registered.lastUsedAt ?? 0) > TOUCH_MS) await store.touchClient(clientId, now())
+    const client = fromRegistration(registered)
+    // What changed while it was read may have been read as it was.
+    if (changes === before) {
+      if (known.size >= MAX_KNOWN) known.clear()
+      known.set(clientId, { client, until: now() + KNOWN_MS })
+    }
+    return client
+  }
+}
+
+function fromRegistration({ metadata, id, secretHash }: RegisteredClient): Client {
+  return { ...metadata, id, kind: 'dynamic', secretHashes: secretHash === undefined ? [] : [secretHash], digest: metadataDigest(metadata) }
 }
 
 function unknown(reason: string): OAuthError {

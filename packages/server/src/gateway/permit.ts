@@ -9,7 +9,7 @@ import { notFound, type Revision } from './revisions.ts'
 
 export interface Permissions {
   /** Whether any rule lets the caller use anything here. */
-  readonly reach: boolean
+  reach(): boolean
   tool(name: string): Decision
   /** For what is no tool: only rules for every tool speak of it. */
   everything(): Decision
@@ -18,7 +18,7 @@ export interface Permissions {
 export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, upstream, address }: Contact): Permissions {
   const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address }
   return {
-    reach: policy.mayReach(input),
+    reach: () => policy.mayReach(input),
     tool: (tool) => policy.decide({ ...input, tool }),
     everything: () => policy.decide(input),
   }
@@ -29,9 +29,10 @@ export type Verdict = { readonly kind: 'allowed' | 'empty'; readonly rule?: stri
 
 /** Decides by policy. What is denied answers as if it did not exist. */
 export function decide(operation: Operation, permitted: Permissions, revision: Revision): Verdict {
-  if (!permitted.reach) return { kind: 'denied', rule: 'default', error: new McpError('unavailable', 'No rule of your administrator lets you use this with this application', { status: 404 }) }
   const decision = decisionOn(operation, permitted)
-  if (decision === undefined || decision.allow) return { kind: 'allowed', ...(decision === undefined ? {} : { rule: decision.rule }) }
+  if (decision?.allow === true) return { kind: 'allowed', rule: decision.rule }
+  if (!permitted.reach()) return { kind: 'denied', rule: 'default', error: new McpError('unavailable', 'No rule of your administrator lets you use this with this application', { status: 404 }) }
+  if (decision === undefined) return { kind: 'allowed' }
   if (operation.kind === 'items' || operation.kind === 'completion') return { kind: 'empty', rule: decision.rule }
   return { kind: 'denied', rule: decision.rule, error: hidden(operation, revision) }
 }

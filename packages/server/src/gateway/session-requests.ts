@@ -22,7 +22,7 @@ export interface SessionRequestDeps extends UpstreamCallDeps {
 export async function streamSession(deps: SessionRequestDeps, contact: Contact): Promise<void> {
   const session = sessionOf(deps, contact)
   const permitted = permissions(deps.policy, contact)
-  if (session?.upstream === undefined || !permitted.reach) throw noStream()
+  if (session?.upstream === undefined || !permitted.reach()) throw noStream()
   deps.open.becomeStream(contact.open, contact.caller)
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)

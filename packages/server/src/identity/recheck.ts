@@ -1,3 +1,4 @@
+import type { ChangeFeed } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Sealer } from '../keys/seal.ts'
 import type { Sealed } from '../oauth/secret.ts'
@@ -11,33 +12,70 @@ export interface RecheckDeps {
   readonly store: IdentityStore
   readonly sealer: Sealer
   readonly audit: Recorder
+  readonly feed: Pick<ChangeFeed, 'subscribe'>
   readonly everyMs: number
   readonly now: () => number
 }
 
+/** How long a node takes a user's state as it found it: a check may be late by that. */
+const RECENT_MS = 30_000
+const MAX_RECENT = 50_000
+
 /** Asks the identity provider again, with the refresh token that it gave at sign-in. */
 export function recheck(deps: RecheckDeps): Recheck {
-  const { providers, store, sealer, audit, everyMs, now } = deps
+  const recent = recentlyActive(deps)
   return {
     async recheck(userId) {
-      const user = await store.findUser(userId)
-      const provider = providers.get(user?.provider ?? '')
-      // A provider that was removed from the configuration vouches for nobody any more.
-      if (user === undefined || user.disabled || provider === undefined) return 'ended'
-      const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
-      if (claimed === undefined) return 'active'
-      const tokens = JSON.parse(sealer.open(claimed, tokensRow(userId))) as IdentityTokens
-      if (tokens.refreshToken === undefined) return 'active'
-      try {
-        return await ask(deps, provider, user, { claimed, tokens })
-      } catch (error) {
-        // Whatever else the provider answers says something of it or of our registration there, not of the user.
-        if (!(error instanceof ProviderUnavailable || error instanceof LoginRefused)) throw error
-        const reason = error instanceof LoginRefused ? error.reason : error.message
-        await audit.record({ action: 'provider.degraded', outcome: 'failure', subject: userId, reason, detail: { provider: provider.id } })
-        return 'active'
+      if (recent.has(userId)) return 'active'
+      const remember = recent.begin(userId)
+      const state = await check(deps, userId)
+      if (state === 'active') remember()
+      return state
+    },
+  }
+}
+
+/** Remembers for a little while who was found active; a change of theirs, on any node, forgets it. */
+function recentlyActive({ feed, everyMs, now }: RecheckDeps): { has(userId: string): boolean; begin(userId: string): () => void } {
+  const until = new Map<string, number>()
+  let changes = 0
+  feed.subscribe((change) => {
+    if (change.kind !== 'user' && change.kind !== 'subject') return
+    changes += 1
+    until.delete(change.key)
+  })
+  return {
+    has: (userId) => (until.get(userId) ?? 0) > now(),
+    begin(userId) {
+      const before = changes
+      return () => {
+        // Who changed while they were looked at may have been seen as they were.
+        if (changes !== before) return
+        if (until.size >= MAX_RECENT) until.clear()
+        until.set(userId, now() + Math.min(everyMs, RECENT_MS))
       }
     },
+  }
+}
+
+async function check(deps: RecheckDeps, userId: string): Promise<'active' | 'ended'> {
+  const { providers, store, sealer, audit, everyMs, now } = deps
+  const user = await store.findUser(userId)
+  const provider = providers.get(user?.provider ?? '')
+  // A provider that was removed from the configuration vouches for nobody any more.
+  if (user === undefined || user.disabled || provider === undefined) return 'ended'
+  const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
+  if (claimed === undefined) return 'active'
+  const tokens = JSON.parse(sealer.open(claimed, tokensRow(userId))) as IdentityTokens
+  if (tokens.refreshToken === undefined) return 'active'
+  try {
+    return await ask(deps, provider, user, { claimed, tokens })
+  } catch (error) {
+    // Whatever else the provider answers says something of it or of our registration there, not of the user.
+    if (!(error instanceof ProviderUnavailable || error instanceof LoginRefused)) throw error
+    const reason = error instanceof LoginRefused ? error.reason : error.message
+    await audit.record({ action: 'provider.degraded', outcome: 'failure', subject: userId, reason, detail: { provider: provider.id } })
+    return 'active'
   }
 }
 

@@ -48,7 +48,7 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
         await audit.append(tx, events)
         return true
       }),
-    updateClient: (client, ...events) =>
+    updateClient: (client, at, ...events) =>
       db.transaction(async (tx) => {
         const updated = await tx.query('UPDATE clients SET metadata = $1, secret_hash = $2, fingerprint = $3 WHERE id = $4 RETURNING id', [
           JSON.stringify(client.metadata),
@@ -56,8 +56,10 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
           client.fingerprint,
           client.id,
         ])
-        if (updated.length > 0) await audit.append(tx, events)
-        return updated.length > 0
+        if (updated.length === 0) return false
+        await audit.append(tx, events)
+        await changed(tx, { kind: 'registration', key: client.id, at })
+        return true
       }),
     deleteClient: (id, at, ...events) =>
       db.transaction(async (tx) => {

@@ -106,15 +106,14 @@ function deadline(ms: number): Deadline {
   const { promise, reject } = Promise.withResolvers<never>()
   // Nobody may be waiting any more.
   promise.catch(() => undefined)
-  const late = Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' })
-  let over = false
+  let late: Error | undefined
   const timer = setTimeout(() => {
-    over = true
+    late = Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' })
     reject(late)
   }, ms)
   return {
     met() {
-      if (over) throw late
+      if (late !== undefined) throw late
       clearTimeout(timer)
     },
     race: (work) => Promise.race([work, promise]).finally(() => clearTimeout(timer)),

@@ -47,10 +47,10 @@ eachPair('RFC 7591 §3.2.1: a client is read back as it was registered, and as i
   await other.touchClient('plain', NOW + 1)
   assert.deepEqual(await store.findClient('plain'), { ...plain, lastUsedAt: NOW + 1 })
   const changed = { ...full, fingerprint: 'other', metadata: { ...full.metadata, name: 'Other' } }
-  assert.equal(await store.updateClient(changed, EVENT), true)
+  assert.equal(await store.updateClient(changed, NOW, EVENT), true)
   assert.deepEqual(await other.findClient('full'), changed)
   const before = await pair.snapshot()
-  assert.equal(await store.updateClient(client('nobody'), EVENT), false)
+  assert.equal(await store.updateClient(client('nobody'), NOW, EVENT), false)
   assert.deepEqual(await pair.snapshot(), before, 'of what was not changed nothing is recorded')
 })
 
@@ -106,7 +106,7 @@ eachPair('clients: no change stays whose event cannot be written', async (pair) 
   await rollsBack(pair, (parts) => clientStore(parts).addClient(client('app'), LIMITS, EVENT))
   await clientStore(pair.one).addClient(client('app'), LIMITS, EVENT)
   await addGrant(pair, 'app')
-  await rollsBack(pair, (parts) => clientStore(parts).updateClient(client('app', { fingerprint: 'x' }), EVENT))
+  await rollsBack(pair, (parts) => clientStore(parts).updateClient(client('app', { fingerprint: 'x' }), NOW, EVENT))
   await rollsBack(pair, (parts) => clientStore(parts).deleteClient('app', NOW, EVENT))
 })
 

@@ -109,7 +109,7 @@ export function eachClientWorld(name: string, run: (world: ClientWorld) => Promi
 
 async function makeWorld([db, other]: readonly [Database, Database], options: ClientOptions): Promise<ClientWorld> {
   const web: Web = { pages: new Map(), requests: [], options: [] }
-  const state = { now: Date.now(), address: '192.0.2.1', flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }), web, changes: [] as Change[] }
+  const state = { now: Date.now(), address: '192.0.2.1', flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }), web, changes: [] as Change[], listeners: [] }
   const now = (): number => state.now
   const secrets = sealer([{ id: 'k1', key: randomBytes(32) }])
   const keys = await keyRing({ store: keyStore(parts(db, state)), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
@@ -137,10 +137,13 @@ async function makeWorld([db, other]: readonly [Database, Database], options: Cl
   })
 }
 
-type State = Pick<ClientWorld, 'now' | 'address' | 'flood' | 'web' | 'changes'>
+type State = Pick<ClientWorld, 'now' | 'address' | 'flood' | 'web' | 'changes'> & { readonly listeners: ((change: Change) => void)[] }
 
 function parts(db: Database, state: State) {
-  const changed = (tx: Parameters<typeof recordChange>[0], change: Change): Promise<void> => recordChange(tx, change, (made) => state.changes.push(made))
+  const changed = (tx: Parameters<typeof recordChange>[0], change: Change): Promise<void> => recordChange(tx, change, (made) => {
+      state.changes.push(made)
+      for (const listener of state.listeners) listener(made)
+    })
   return { db, audit: auditLog(db, () => undefined, () => state.now), changed }
 }
 
@@ -150,7 +153,7 @@ function makeNode(db: Database, state: State, keys: KeyRing, { preRegistered = [
   const { audit } = own
   const store = clientStore(own)
   const outbound = fakeOutbound(state.web)
-  const found = clients({ preRegistered, ...(documents ? { documents: metadataDocuments({ outbound, audit, now }) } : {}), store, now })
+  const found = clients({ preRegistered, ...(documents ? { documents: metadataDocuments({ outbound, audit, now }) } : {}), store, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now })
   const authentication = clientAuthentication({ issuer: ISSUER, tokenEndpoint: `${ISSUER}/token`, clients: found, store, outbound, audit, now })
   const flood: RateLimit = (key) => state.flood(key)
   const routes = [

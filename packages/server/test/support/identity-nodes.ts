@@ -177,7 +177,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
   const request: IdentityNode['request'] = async (path, { headers, ...init } = {}) => app.request(new URL(path, ISSUER).href, { ...init, headers: { host: new URL(ISSUER).host, ...headers } })
   return {
     store,
-    recheck: recheck({ providers, store, sealer: ground.sealer, audit, everyMs: CHECK_MS, now }),
+    recheck: recheck({ providers, store, sealer: ground.sealer, audit, feed, everyMs: CHECK_MS, now }),
     cutoffs: await cutoffs(db, feed, { maxTokenLifetimeMs: 900_000, now }),
     request,
     browser: () => browser({ fetch: (url, init) => (url.startsWith(`${ISSUER}/`) ? request(url, init as Parameters<typeof request>[1]) : fetch(url, init)) }),
