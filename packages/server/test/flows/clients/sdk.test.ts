@@ -10,6 +10,11 @@ import { variants } from '../../support/variants.ts'
 /** A well-known client whose document the gateway pins, for when its host refuses to be fetched from. */
 const PINNED_CLIENT = { clientMetadataUrl: 'https://claude.ai/oauth/claude-code-client-metadata', redirectUrl: 'http://localhost:53683/callback' }
 
+/** Open inside the company, with a tool that a rule hides from everybody. */
+const NOTES = { upstream: 'notes', tools: ['list_notes', 'read_note', 'write_note'], tool: 'read_note', args: { title: 'welcome' }, answered: /Welcome to the demo company/ }
+/** Protected by OAuth of its own: the person's account there is connected in the same sitting. */
+const TICKETS = { upstream: 'tickets', tools: ['my_tickets', 'create_ticket'], tool: 'my_tickets', args: {}, answered: /coffee machine/ }
+
 const clients: [string, (url: string, provider: MemoryProvider) => Promise<ToolClient>][] = [
   ['SDK 2, revision 2026-07-28', (url, provider) => connectV2(url, provider, 'modern')],
   ['SDK 2, revision 2025-11-25', (url, provider) => connectV2(url, provider, 'legacy')],
@@ -30,25 +35,25 @@ for (const variant of variants()) {
     })
 
     for (const [name, connect] of clients) {
-      for (const registration of ['dynamic registration', 'client ID metadata document', 'a document of the built-in directory'] as const) {
-        test(`AS-1, ${name} with ${registration}: signs in, lists and calls, refreshes, and is revoked`, async () => {
-          const url = `${gateway.issuer}/mcp/notes`
+      for (const [registration, use] of [['dynamic registration', NOTES], ['client ID metadata document', TICKETS], ['a document of the built-in directory', NOTES]] as const) {
+        test(`AS-1, ${name} with ${registration} at ${use.upstream}: signs in, lists and calls, refreshes, and is revoked`, async () => {
+          const url = `${gateway.issuer}/mcp/${use.upstream}`
           const choices = { 'dynamic registration': {}, 'client ID metadata document': { clientMetadataUrl: documents.clientId }, 'a document of the built-in directory': PINNED_CLIENT }
           const provider = memoryProvider(choices[registration])
           const client = await connect(url, provider)
-          assert.deepEqual(await client.tools(), ['list_notes', 'read_note', 'write_note'])
-          assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
+          assert.deepEqual(await client.tools(), use.tools)
+          assert.match(await client.call(use.tool, use.args), use.answered)
 
           const first = provider.tokens()
           assert.ok(first?.refresh_token)
           provider.saveTokens({ ...first, access_token: 'expired' })
-          assert.match(await client.call('list_notes'), /on-call/)
+          assert.match(await client.call(use.tool, use.args), use.answered)
           const second = provider.tokens()
           assert.notEqual(second?.refresh_token, first.refresh_token)
           assert.ok(gateway.events.some((event) => event.action === 'token.refreshed' && event.outcome === 'success'))
 
           await revokeEverything(gateway, provider)
-          await assert.rejects(client.call('list_notes'))
+          await assert.rejects(client.call(use.tool, use.args))
           const refused = await fetch(url, { method: 'POST', headers: { authorization: `Bearer ${second?.access_token}` } })
           assert.equal(refused.status, 401)
           assert.match(refused.headers.get('www-authenticate') ?? '', /error="invalid_token"/)
