@@ -43,7 +43,7 @@ eachHouse('J2, P-1, P-6: after the consent each missing account is offered, then
   assert.match(answerOf(await house.ask(person, { resource: house.resource('engineering') }))['code'] ?? '', /^lyd_ac_/)
 })
 
-eachHouse('P-1, P-2, AS-32: an upstream sign-in never starts before the consent, whatever is posted', async (house) => {
+eachHouse('P-1, P-2, AS-32: an upstream sign-in never starts before the consent, whatever is posted (D03)', async (house) => {
   const person = house.browser()
   const asked = await house.ask(person, { resource: house.resource('engineering') })
   const csrf = asked.forms[0]?.fields['csrf'] ?? ''

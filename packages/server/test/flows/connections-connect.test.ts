@@ -85,7 +85,7 @@ each('a state is used once, by one of many at once (C-18, P-6)', async (cluster,
   assert.equal(tickets.at('/token').length, 1)
 })
 
-each('a state that is missing, unknown, repeated or older than ten minutes goes nowhere (C-18, P-6)', async (cluster, { tickets }) => {
+each('a state that is missing, unknown, repeated or older than ten minutes goes nowhere (C-18, P-6, D03)', async (cluster, { tickets }) => {
   const [node] = cluster.nodes
   const url = await node.begin('tickets')
   for (const query of ['code=x', 'code=x&state=', 'code=x&state=lyd_st_unknown', `code=x&state=${stateOf(url)}&state=y`]) {

@@ -281,7 +281,7 @@ eachIdentity('userinfo adds to the ID token and never replaces it', async (clust
   assert.equal(bob?.['sid'], null)
 })
 
-eachIdentity('a person is provider, issuer and subject, never an e-mail address (J02)', async (cluster) => {
+eachIdentity('a person is provider, issuer and subject, never an e-mail address (J02, G12)', async (cluster) => {
   const node = await cluster.start([settingsOf(cluster.idp), settingsOf(cluster.other, { id: 'other', name: 'Other' })])
   const who = async (provider: 'idp' | 'other', sub: string, email: string): Promise<string> => {
     cluster[provider].behave.person = { sub, email, email_verified: true, groups: [] }

@@ -40,7 +40,7 @@ eachCluster('a refresh token is used once and has one successor (RFC 9700 §4.14
   assert.equal(grant?.['last_used_at'], Math.floor(cluster.now / 1000))
 })
 
-eachCluster('a client that lost the answer gets the same tokens again, from any node, for 60 seconds', async (cluster) => {
+eachCluster('a client that lost the answer gets the same tokens again, from any node, for 60 seconds (C02)', async (cluster) => {
   const { refreshToken, grantId } = await cluster.signIn()
   const first = await cluster.refresh(refreshToken)
   cluster.now += 60_000
@@ -58,7 +58,7 @@ eachCluster('a client that lost the answer gets the same tokens again, from any 
   assert.equal((await cluster.refresh(tokenOf(again))).status, 200)
 })
 
-eachCluster('a refresh token that comes back after 60 seconds ends the grant (RFC 9700 §4.14.2)', async (cluster) => {
+eachCluster('a refresh token that comes back after 60 seconds ends the grant (RFC 9700 §4.14.2, C01)', async (cluster) => {
   const { refreshToken, grantId } = await cluster.signIn()
   const first = await cluster.refresh(refreshToken)
   cluster.now += 61_000
@@ -103,7 +103,7 @@ eachCluster('tidying up keeps answers that may still be repeated, and tokens tha
   assert.equal((await cluster.refresh(tokenOf(first))).status, 200)
 })
 
-eachCluster('a made-up token ends nobody\'s grant, not even one that resembles a real one', async (cluster) => {
+eachCluster('a made-up token ends nobody\'s grant, not even one that resembles a real one (C15)', async (cluster) => {
   const { refreshToken, accessToken } = await cluster.signIn()
   const [secret = '', family = ''] = refreshToken.split('.')
   const wrong = [refreshToken.slice(0, -1), `${refreshToken}A`, `${secret}.${Array.from(family).toReversed().join('')}`, secret, `.${secret}`, family, accessToken, 'x', ' ', `${refreshToken}.`]
@@ -115,7 +115,7 @@ eachCluster('a made-up token ends nobody\'s grant, not even one that resembles a
   assert.equal((await cluster.refresh(refreshToken)).status, 200)
 })
 
-eachCluster('a refresh token in the hands of another client ends the grant, used or not (RFC 6749 §10.4)', async (cluster) => {
+eachCluster('a refresh token in the hands of another client ends the grant, used or not (RFC 6749 §10.4, C04)', async (cluster) => {
   for (const used of [false, true]) {
     const { refreshToken, grantId } = await cluster.signIn()
     if (used) await cluster.refresh(refreshToken)
@@ -151,7 +151,7 @@ eachCluster('scope and resource only narrow, and the successor keeps all that wa
   assert.equal((await cluster.refresh(tokenOf(narrow))).body['scope'], 'mcp.read mcp.write')
 })
 
-eachCluster('50 callers on two nodes with one refresh token: one rotation, one answer for all, and the grant lives', async (cluster) => {
+eachCluster('50 callers on two nodes with one refresh token: one rotation, one answer for all, and the grant lives (C03)', async (cluster) => {
   const { refreshToken, grantId } = await cluster.signIn()
   const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => cluster.refresh(refreshToken, {}, cluster.nodes[index % 2 === 0 ? 0 : 1])))
   assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]))
@@ -163,7 +163,7 @@ eachCluster('50 callers on two nodes with one refresh token: one rotation, one a
   assert.equal((await cluster.refresh(tokenOf(answers[0]!))).status, 200)
 })
 
-eachCluster('50 callers, round after round: the successor of the successor is one as well', async (cluster) => {
+eachCluster('50 callers, round after round: the successor of the successor is one as well (C03)', async (cluster) => {
   const { refreshToken, grantId } = await cluster.signIn()
   let token = refreshToken
   for (let round = 1; round <= 5; round += 1) {
@@ -175,7 +175,7 @@ eachCluster('50 callers, round after round: the successor of the successor is on
   }
 })
 
-eachCluster('a node that ends between the rotation and its answer loses nothing: the client asks again', async (cluster) => {
+eachCluster('a node that ends between the rotation and its answer loses nothing: the client asks again (C02)', async (cluster) => {
   const { refreshToken } = await cluster.signIn()
   const plain = cluster.nodes[0].store
   const lost = { rotated: false }
@@ -199,7 +199,7 @@ eachCluster('a node that ends between the rotation and its answer loses nothing:
   assert.equal((await cluster.events('token.refreshed')).length, 2)
 })
 
-eachCluster('a restart of all nodes forgets neither that a token was used nor when', async (cluster) => {
+eachCluster('a restart of all nodes forgets neither that a token was used nor when (C05)', async (cluster) => {
   const { refreshToken, grantId } = await cluster.signIn()
   const first = await cluster.refresh(refreshToken)
   cluster.now += 50_000
@@ -234,7 +234,7 @@ eachCluster('an unused refresh token ends after 30 days, and each use gives 30 m
   assert.equal((await cluster.refresh(next)).status, 200)
 })
 
-eachCluster('who left gets no token, and does not get back in when enabled again', async (cluster) => {
+eachCluster('who left gets no token, and does not get back in when enabled again (C07)', async (cluster) => {
   const alice = cluster.users.get('usr_alice')!
   const leave: [string, () => void, () => void][] = [
     ['user disabled', () => cluster.users.set('usr_alice', { ...alice, disabled: true }), () => cluster.users.set('usr_alice', alice)],
@@ -254,7 +254,7 @@ eachCluster('who left gets no token, and does not get back in when enabled again
   assert.equal((await cluster.events('token.refreshed')).length, 0)
 })
 
-eachCluster('the repeated answer is for those alone who could get a new one', async (cluster) => {
+eachCluster('the repeated answer is for those alone who could get a new one (C04)', async (cluster) => {
   const { refreshToken } = await cluster.signIn()
   assert.equal((await cluster.refresh(refreshToken)).status, 200)
   cluster.ended.add('usr_alice')
@@ -282,7 +282,7 @@ eachCluster('a subject that was cut off refreshes nothing that was granted befor
   assert.equal((await node.post('/token', after.form)).status, 200)
 })
 
-eachCluster('a client that is gone, or registered for less now, refreshes nothing', async (cluster) => {
+eachCluster('a client that is gone, or registered for less now, refreshes nothing (C07)', async (cluster) => {
   const { refreshToken } = await cluster.signIn()
   cluster.clients.delete('app')
   assertRefused(await cluster.refresh(refreshToken), 'invalid_client', 401)

@@ -15,7 +15,7 @@ function introspect(node: Node, token: string, id = 'server', more: Readonly<Rec
   return node.post('/introspect', { client_id: id, client_secret: SECRET, token, ...more })
 }
 
-eachCluster('any token of a grant ends the grant, on all nodes (RFC 7009 §2.1)', async (cluster) => {
+eachCluster('any token of a grant ends the grant, on all nodes (RFC 7009 §2.1, C12)', async (cluster) => {
   const bystander = await cluster.signIn()
   for (const kind of ['refreshToken', 'accessToken', 'used refresh token'] as const) {
     const signedIn = await cluster.signIn()

@@ -66,7 +66,7 @@ eachCluster('redirect_uri and resource may be left out, and the resource may be 
   assert.equal((await cluster.nodes[0].post('/token', { ...again.form, resource: `${RESOURCE}/` })).status, 200)
 })
 
-eachCluster('a failed check consumes no code, and the right request still gets its token (RFC 6749 §4.1.3, RFC 7636 §4.6)', async (cluster) => {
+eachCluster('a failed check consumes no code, and the right request still gets its token (RFC 6749 §4.1.3, RFC 7636 §4.6, B04, B07)', async (cluster) => {
   const { form, code } = await cluster.approve()
   const attempts: [string, Record<string, string>, string][] = [
     ['another client', { client_id: 'other' }, 'invalid_grant'],
@@ -94,13 +94,13 @@ eachCluster('a failed check consumes no code, and the right request still gets i
   assert.equal((await cluster.nodes[0].post('/token', form)).status, 200)
 })
 
-eachCluster('answers to wrong codes do not tell what is wrong (RFC 6749 §5.2)', async (cluster) => {
+eachCluster('answers to wrong codes do not tell what is wrong (RFC 6749 §5.2, B04)', async (cluster) => {
   const { form } = await cluster.approve()
   const answers = await Promise.all([{ client_id: 'other' }, { code_verifier: 'x'.repeat(43) }, { code: 'nothing' }].map((change) => cluster.nodes[0].post('/token', { ...form, ...change })))
   assert.equal(new Set(answers.map(({ text }) => text)).size, 1)
 })
 
-eachCluster('a code ends after a minute (RFC 6749 §4.1.2, ASVS 10.4.3)', async (cluster) => {
+eachCluster('a code ends after a minute (RFC 6749 §4.1.2, ASVS 10.4.3, B09)', async (cluster) => {
   const late = await cluster.approve()
   cluster.now += 59_000
   const early = await cluster.nodes[0].post('/token', (await cluster.approve()).form)
@@ -109,7 +109,7 @@ eachCluster('a code ends after a minute (RFC 6749 §4.1.2, ASVS 10.4.3)', async 
   assertRefused(await cluster.nodes[0].post('/token', late.form), 'invalid_grant')
 })
 
-eachCluster('a code that is used again ends everything that came of it, on both nodes (RFC 6749 §4.1.2, OAuth 2.1 §4.1.3)', async (cluster) => {
+eachCluster('a code that is used again ends everything that came of it, on both nodes (RFC 6749 §4.1.2, OAuth 2.1 §4.1.3, B05)', async (cluster) => {
   const { form, grantId, accessToken, refreshToken } = await cluster.signIn()
   const bystander = await cluster.signIn({ userId: 'usr_bob' })
   assert.equal(await alive(cluster, accessToken), true)
@@ -122,13 +122,13 @@ eachCluster('a code that is used again ends everything that came of it, on both 
   assert.equal(await alive(cluster, bystander.accessToken), true)
 })
 
-eachCluster('a client that did not get the code cannot end anything with it', async (cluster) => {
+eachCluster('a client that did not get the code cannot end anything with it (B07)', async (cluster) => {
   const { form, accessToken } = await cluster.signIn()
   assertRefused(await cluster.nodes[1].post('/token', { ...form, client_id: 'other' }), 'invalid_grant')
   assert.equal(await alive(cluster, accessToken), true)
 })
 
-eachCluster('of 50 who redeem one code on two nodes at once exactly one succeeds, and no token stays alive', async (cluster) => {
+eachCluster('of 50 who redeem one code on two nodes at once exactly one succeeds, and no token stays alive (B06)', async (cluster) => {
   const { form, grantId } = await cluster.approve()
   const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => cluster.nodes[index % 2 === 0 ? 0 : 1].post('/token', form)))
   const winners = answers.filter(({ status }) => status === 200)
@@ -149,7 +149,7 @@ eachCluster('a grant that is revoked while its code is redeemed yields no token'
   assert.equal((await cluster.events('token.issued')).length, 0)
 })
 
-eachCluster('requests that are no token requests are told so (RFC 6749 §3.2, §5.2)', async (cluster) => {
+eachCluster('requests that are no token requests are told so (RFC 6749 §3.2, §5.2, C14)', async (cluster) => {
   const { form } = await cluster.approve()
   const [node] = cluster.nodes
   const text = new URLSearchParams(form).toString()

@@ -61,7 +61,7 @@ eachPair('20 first sign-ins of one person at once make one user, with a session 
   assert.equal(await identityStore(pair.two).findUser('nobody'), undefined)
 })
 
-eachPair('a person is provider, issuer and subject; an e-mail address makes nobody the same', async (pair) => {
+eachPair('a person is provider, issuer and subject; an e-mail address makes nobody the same (G12)', async (pair) => {
   const ids = [
     await signedIn(pair, 1),
     await signedIn(pair, 2, { identity: { ...ALICE, provider: 'other' } }),
