@@ -1,18 +1,15 @@
 // The whole product as an operator runs it: `lanyard serve` in processes of its own, the demo company around it.
-import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, request as httpRequest, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { stringify } from 'yaml'
 import { startCompany, type Company } from '../../../demo/src/company.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
+import { nodeProcess, type NodeProcess } from './node-process.ts'
 import { postgresUrl } from './postgres.ts'
-
-const BIN = new URL('../../bin/lanyard.js', import.meta.url).pathname
 
 export interface RunningGateway {
   readonly issuer: string
@@ -23,6 +20,11 @@ export interface RunningGateway {
   readonly output: readonly string[]
   /** The addresses of the nodes behind the round-robin proxy. */
   readonly nodes: readonly string[]
+  /** The same nodes as processes, for whoever wants one of them to be down. */
+  readonly processes: readonly NodeProcess[]
+  /** What the configuration says of the store and of the keys that seal, for looking into the database. */
+  readonly store: string
+  readonly keyEncryption: string
   close(): Promise<void>
 }
 
@@ -33,6 +35,17 @@ export interface GatewayOptions {
   /** Merged over the default configuration. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly environment?: Readonly<Record<string, string>>
+  /** A PostgreSQL database of the test's own, instead of a fresh one. */
+  readonly database?: string
+  /** What one node alone is told, by its place: over what all of them are. */
+  readonly perNode?: (index: number) => NodeOptions
+}
+
+export interface NodeOptions {
+  readonly config?: Readonly<Record<string, unknown>>
+  readonly environment?: Readonly<Record<string, string>>
+  /** The start of a command that runs the node: `['sh', '-c', 'ulimit -n 64; exec "$@"', 'sh']`. */
+  readonly wrapper?: readonly string[]
 }
 
 /** Starts the demo company and a gateway in front of it, on free loopback ports. */
@@ -45,26 +58,29 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
   const issuer = `http://127.0.0.1:${publicPort}`
   const clientSecret = randomBytes(32).toString('base64url')
   const company = await startCompany({ callback: `${issuer}/login/corp/callback`, clientSecret })
-  const database = options.store === 'postgres' ? await postgresUrl() : undefined
+  const database = options.store === 'postgres' && options.database === undefined ? await postgresUrl() : undefined
   await writeFile(join(directory, 'kek'), `k1:${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 })
   const events: AuditEvent[] = []
   const output: string[] = []
-  const children: ChildProcess[] = []
+  const processes: NodeProcess[] = []
+  const store = options.database ?? database?.url ?? `sqlite:${directory}/lanyard.db`
+  const keyEncryption = `file:${directory}/kek`
   const config = {
     ...defaults(issuer, company, clientSecret),
-    store: database?.url ?? `sqlite:${directory}/lanyard.db`,
-    keyEncryption: `file:${directory}/kek`,
+    store,
+    keyEncryption,
     dataDir: directory,
     ...options.config,
   }
-  for (const port of nodePorts) {
+  for (const [index, port] of nodePorts.entries()) {
+    const own = options.perNode?.(index) ?? {}
     const file = join(directory, `lanyard-${port}.yaml`)
-    await writeFile(file, stringify({ ...config, listen: `127.0.0.1:${port}` }), { mode: 0o600 })
-    children.push(spawn(process.execPath, [BIN, 'serve', '--config', file], { env: { ...process.env, ...options.environment }, stdio: ['ignore', 'pipe', 'pipe'] }))
+    await writeFile(file, stringify({ ...config, ...own.config, listen: `127.0.0.1:${port}` }), { mode: 0o600 })
+    processes.push(nodeProcess({ url: `http://127.0.0.1:${port}`, config: file, environment: { ...options.environment, ...own.environment }, wrapper: own.wrapper ?? [], events, output }))
   }
   const proxy = count === 1 ? undefined : await roundRobin(publicPort, nodePorts)
   const close = async (): Promise<void> => {
-    await Promise.all(children.map(stop))
+    await Promise.all(processes.map((node) => node.stop()))
     company.close()
     proxy?.close()
     proxy?.closeAllConnections()
@@ -72,12 +88,12 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
     await rm(directory, { recursive: true, force: true })
   }
   try {
-    await Promise.all(children.map((child, index) => ready(child, `http://127.0.0.1:${nodePorts[index] ?? 0}`, events, output)))
+    await Promise.all(processes.map((node) => node.start()))
   } catch (error) {
     await close()
     throw error
   }
-  return { issuer, company, events, output, nodes: nodePorts.map((port) => `http://127.0.0.1:${port}`), close }
+  return { issuer, company, events, output, nodes: processes.map(({ url }) => url), processes, store, keyEncryption, close }
 }
 
 function defaults(issuer: string, company: Company, clientSecret: string): Record<string, unknown> {
@@ -96,35 +112,6 @@ function defaults(issuer: string, company: Company, clientSecret: string): Recor
     ],
     limits: { registrationsPerHour: 1000, tokenRequestsPerMinute: 1000 },
   }
-}
-
-async function ready(child: ChildProcess, url: string, events: AuditEvent[], output: string[]): Promise<void> {
-  const complaints: string[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    if (stream === null) continue
-    createInterface({ input: stream }).on('line', (line) => {
-      output.push(line)
-      if (stream === child.stderr) complaints.push(line)
-      else if (line.startsWith('{')) events.push(JSON.parse(line) as AuditEvent)
-    })
-  }
-  const deadline = Date.now() + 30_000
-  while (Date.now() < deadline) {
-    if (child.exitCode !== null) break
-    const status = await fetch(`${url}/readyz`).then((response) => response.status, () => 0)
-    if (status === 200) return
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  throw new Error(`the gateway did not start (exit code ${child.exitCode}):\n${complaints.join('\n')}`)
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.kill('SIGTERM')
-  const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
-  await ended
-  clearTimeout(timer)
 }
 
 /** Free ports that are not handed out twice in one call. */

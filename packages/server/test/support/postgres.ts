@@ -31,7 +31,24 @@ export async function postgresUrl(): Promise<{ readonly url: string; close(): Pr
 
 async function startServer(): Promise<{ url: string }> {
   const given = process.env['LANYARD_TEST_POSTGRES']
-  if (given !== undefined) return { url: given }
+  return given === undefined ? ownPostgres() : { url: given }
+}
+
+/** A server of a test's own, for being stopped, killed, paused and filled. It ends with this process at the latest. */
+export interface OwnPostgres {
+  readonly url: string
+  /** A folder that the server's user owns, for tablespaces. */
+  readonly directory: string
+  /** The server's first process: signals to it reach none of its connections. */
+  readonly pid: number | undefined
+  /** Every process of the server, for pausing it as a whole. */
+  pids(): readonly number[]
+  /** `immediate` is a crash: the next start recovers. */
+  stop(mode: 'fast' | 'immediate'): void
+  start(): Promise<void>
+}
+
+export async function ownPostgres(settings: Readonly<Record<string, string>> = {}): Promise<OwnPostgres> {
   const bin = binaries()
   const directory = mkdtempSync(join(tmpdir(), 'lanyard-postgres-'))
   const identity = unprivileged()
@@ -39,14 +56,40 @@ async function startServer(): Promise<{ url: string }> {
   const data = join(directory, 'data')
   execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '--no-locale'], { stdio: 'ignore', ...identity })
   const port = await freePort()
-  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-k', directory, '-c', 'max_connections=200'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    ...identity,
-  })
-  stopWithProcess(child, { bin, data, directory, identity })
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
-  await untilReady(url, child)
-  return { url }
+  const installation = { bin, data, directory, identity }
+  const options = Object.entries({ max_connections: '200', ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  let child: ChildProcess | undefined
+  const start = async (): Promise<void> => {
+    child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-k', directory, ...options], { stdio: ['ignore', 'ignore', 'pipe'], ...identity })
+    child.unref()
+    ;(child.stderr as unknown as { unref?: () => void } | null)?.unref?.()
+    await untilReady(url, child)
+  }
+  process.on('exit', () => {
+    for (const pid of family(child?.pid)) process.kill(pid, 'SIGCONT')
+    // Waits for the end, and nothing of the data is needed after it.
+    stopServer(installation, 'immediate')
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
+  })
+  await start()
+  return {
+    url,
+    directory,
+    get pid() {
+      return child?.pid
+    },
+    pids: () => family(child?.pid),
+    stop: (mode) => stopServer(installation, mode),
+    start,
+  }
+}
+
+/** A process and its children, by /proc; where there is none, the process alone. */
+function family(pid: number | undefined): readonly number[] {
+  if (pid === undefined || !existsSync(`/proc/${pid}`)) return []
+  const list = `/proc/${pid}/task/${pid}/children`
+  return [pid, ...(existsSync(list) ? readFileSync(list, 'utf8').trim().split(' ').filter((child) => child !== '').map(Number) : [])]
 }
 
 /** The folder of `postgres` and `initdb`: the system's where it has one. */
@@ -108,12 +151,6 @@ interface Installation {
   readonly identity: { uid: number; gid: number } | undefined
 }
 
-function stopWithProcess(child: ChildProcess, { bin, data, directory, identity }: Installation): void {
-  child.unref()
-  ;(child.stderr as unknown as { unref?: () => void } | null)?.unref?.()
-  process.on('exit', () => {
-    // Waits for the end, and nothing of the data is needed after it.
-    spawnSync(join(bin, 'pg_ctl'), ['stop', '-D', data, '-m', 'immediate', '-w', '-t', '10'], { stdio: 'ignore', ...identity })
-    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
-  })
+function stopServer({ bin, data, identity }: Installation, mode: 'fast' | 'immediate'): void {
+  spawnSync(join(bin, 'pg_ctl'), ['stop', '-D', data, '-m', mode, '-w', '-t', '10'], { stdio: 'ignore', ...identity })
 }
