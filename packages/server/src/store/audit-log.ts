@@ -7,7 +7,18 @@ export type AuditSink = (events: readonly (AuditEvent & { readonly at: number })
 /** Appends events to the audit trail: with `append`, in the transaction of what they tell of. */
 export interface AuditLog extends Recorder {
   append(tx: Transaction, events: readonly AuditEvent[]): Promise<void>
+  /** Prepares events to be written by a statement of the caller's own, with what they tell of. */
+  within(events: readonly AuditEvent[]): PreparedEvents
 }
+
+export interface PreparedEvents {
+  /** Rows of the table `audit`, for `INSERT INTO audit (${AUDIT_COLUMNS}) SELECT * FROM (VALUES …)`, as parameters from `first` on. PostgreSQL only. */
+  values(first: number): { readonly sql: string; readonly params: readonly Value[] }
+  /** To be called when the statement has written them. */
+  written(): void
+}
+
+export const AUDIT_COLUMNS = 'at, action, outcome, subject, client_id, grant_id, reference, event'
 
 const COLUMNS = 8
 const MAX_ROWS = 500
@@ -24,6 +35,14 @@ export function auditLog(db: Database, sink: AuditSink, now: () => number = Date
   }
   return {
     append: async (tx, events) => tx.onCommit(await write(events, (sql, params) => tx.query(sql, params))),
+    within(given) {
+      const at = now()
+      const events = given.map(ownFields)
+      return {
+        values: (first) => ({ sql: typedRows(events.length, first), params: events.flatMap((event) => columns(event, at)) }),
+        written: () => sink(events.map((event) => ({ at, ...event }))),
+      }
+    },
     record: grouped(async (events) => (await write(events, (sql, params) => db.append(sql, params)))()),
   }
 }
@@ -32,12 +51,23 @@ const insertions: string[] = []
 
 function insertion(rows: number): string {
   const row = (index: number): string => `(${Array.from({ length: COLUMNS }, (_, column) => `$${index * COLUMNS + column + 1}`).join(', ')})`
-  insertions[rows] ??= `INSERT INTO audit (at, action, outcome, subject, client_id, grant_id, reference, event) VALUES ${Array.from({ length: rows }, (_, index) => row(index)).join(', ')}`
+  insertions[rows] ??= `INSERT INTO audit (${AUDIT_COLUMNS}) VALUES ${Array.from({ length: rows }, (_, index) => row(index)).join(', ')}`
   return insertions[rows]
 }
 
+/** PostgreSQL takes a parameter in a list of values for text, unless it is told otherwise. */
+function typedRows(rows: number, first: number): string {
+  const row = (index: number): string => `(${Array.from({ length: COLUMNS }, (_, column) => `$${first + index * COLUMNS + column}${column === 0 ? '::bigint' : '::text'}`).join(', ')})`
+  return Array.from({ length: rows }, (_, index) => row(index)).join(', ')
+}
+
 function columns(event: AuditEvent, at: number): Value[] {
-  return [at, event.action, event.outcome, event.subject ?? null, event.clientId ?? null, event.grantId ?? null, event.reference ?? null, JSON.stringify(event)]
+  return [at, event.action, event.outcome, column(event.subject), column(event.clientId), column(event.grantId), column(event.reference), JSON.stringify(event)]
+}
+
+/** No column of PostgreSQL holds a NUL; the event itself says it as it came. A refusal is recorded, whatever was sent. */
+function column(value: string | undefined): Value {
+  return value?.replaceAll('\0', '\ufffd') ?? null
 }
 
 /** What came in with this turn of the event loop is written together. */

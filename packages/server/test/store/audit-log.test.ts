@@ -108,9 +108,11 @@ eachPair('more events than one statement takes, none at all, and whatever stands
   await audit.record()
   await audit.record(...Array.from({ length: 250 }, (_, index) => event(String(index))))
   assert.equal((await references(db)).length, 250)
-  const odd: AuditEvent = { action: 'call.denied', outcome: 'failure', tool: `'; DROP TABLE audit; -- ☃ \u{1F600}`, reason: '"\\\n', detail: { list: ['a'], yes: true, n: 1 } }
+  const odd: AuditEvent = { action: 'call.denied', outcome: 'failure', clientId: 'a\0b', subject: '\0', tool: `\0'; DROP TABLE audit; -- ☃ \u{1F600}`, reason: '"\\\n', detail: { list: ['a'], yes: true, n: 1 } }
   await audit.record(odd)
-  const [row] = await db.query<{ at: number; event: string }>('SELECT at, event FROM audit ORDER BY seq DESC LIMIT 1')
+  const [row] = await db.query<{ at: number; event: string; client_id: string }>('SELECT at, event, client_id FROM audit ORDER BY seq DESC LIMIT 1')
   assert.equal(row?.at, 1_795_000_000_123)
   assert.deepEqual(JSON.parse(row.event), odd)
+  // Events of others are written in the same statement: one that cannot be written must not fail them.
+  assert.equal(row.client_id, 'a\ufffdb')
 })
