@@ -1,8 +1,10 @@
+import type { AuditEvent } from '../audit/event.ts'
 import type { Authorization } from '../authorize/authorization.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
-import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore, UsedRefreshToken } from '../token/token-store.ts'
+import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore } from '../token/token-store.ts'
+import { AUDIT_COLUMNS } from './audit-log.ts'
 import type { Database, Transaction, Value } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
@@ -76,12 +78,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       )
       return rows[0] && grant(rows[0])
     },
-    rotate: ({ used, hash, successor }, events) =>
-      db.transaction(async (tx) => {
-        const done = tx.dialect === 'postgres' ? await rotateAtOnce(tx, hash, used, successor) : await rotateInSteps(tx, hash, used, successor)
-        if (done) await audit.append(tx, events)
-        return done
-      }),
+    rotate: (change, events) => (db.dialect === 'postgres' ? rotateAtOnce({ db, audit }, change, events) : rotateInSteps({ db, audit }, change, events)),
     async findGrant(grantId) {
       const rows = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
       return rows[0] && grant(rows[0])
@@ -122,23 +119,33 @@ async function touchGrant(tx: Transaction, grantId: string, at: number): Promise
 
 const USE = 'UPDATE refresh_tokens SET used_at = $1, request_digest = $2, successor = $3 WHERE hash = $4 AND used_at IS NULL'
 
-async function rotateInSteps(tx: Transaction, hash: Hashed, used: UsedRefreshToken, successor: NewRefreshToken): Promise<boolean> {
-  if (!(await touchGrant(tx, successor.grantId, used.at))) return false
-  const won = await tx.query(`${USE} RETURNING hash`, [used.at, used.requestDigest, used.successor, hash])
-  if (won.length === 0) return false
-  await tx.query(INSERT, columns(successor))
-  return true
+type Rotation = Parameters<TokenStore['rotate']>[0]
+
+function rotateInSteps({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { hash, used, successor }: Rotation, events: readonly AuditEvent[]): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    if (!(await touchGrant(tx, successor.grantId, used.at))) return false
+    const won = await tx.query(`${USE} RETURNING hash`, [used.at, used.requestDigest, used.successor, hash])
+    if (won.length === 0) return false
+    await tx.query(INSERT, columns(successor))
+    await audit.append(tx, events)
+    return true
+  })
 }
 
-/** The same in one statement: a round trip to a database on another machine costs more than the work. */
-async function rotateAtOnce(tx: Transaction, hash: Hashed, used: UsedRefreshToken, successor: NewRefreshToken): Promise<boolean> {
-  const won = await tx.query(
+/** The same in one statement, its record included: a round trip to a database on another machine costs more than the work. */
+async function rotateAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { hash, used, successor }: Rotation, events: readonly AuditEvent[]): Promise<boolean> {
+  const params = [used.at, used.requestDigest, used.successor, hash, successor.grantId, successor.hash, successor.family, successor.generation, successor.issuedAt, successor.expiresAt]
+  const record = audit.within(events)
+  const rows = record.values(params.length + 1)
+  const won = await db.query(
     `WITH alive AS (UPDATE grants SET last_used_at = $1 WHERE id = $5 AND revoked_at IS NULL RETURNING id),
-     won AS (${USE} AND EXISTS (SELECT 1 FROM alive) RETURNING hash)
-     INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at)
-     SELECT $6, $7, $5, $8, $9, $10 FROM won RETURNING hash`,
-    [used.at, used.requestDigest, used.successor, hash, successor.grantId, successor.hash, successor.family, successor.generation, successor.issuedAt, successor.expiresAt],
+     won AS (${USE} AND EXISTS (SELECT 1 FROM alive) RETURNING hash),
+     added AS (INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) SELECT $6, $7, $5, $8, $9, $10 FROM won RETURNING hash),
+     told AS (INSERT INTO audit (${AUDIT_COLUMNS}) SELECT rows.* FROM (VALUES ${rows.sql}) AS rows WHERE EXISTS (SELECT 1 FROM added))
+     SELECT hash FROM added`,
+    [...params, ...rows.params],
   )
+  if (won.length > 0) record.written()
   return won.length > 0
 }
 
