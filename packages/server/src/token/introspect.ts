@@ -12,6 +12,7 @@ import { formatScope } from '../oauth/scope.ts'
 import { hash } from '../oauth/secret.ts'
 import { AccessTokenError, readAccessToken, type AccessTokenClaims } from './access-token.ts'
 import type { TokenLimits } from './endpoint.ts'
+import { isRefreshToken } from './issue.ts'
 import type { TokenStore } from './token-store.ts'
 
 export interface IntrospectionOptions {
@@ -65,7 +66,7 @@ export function introspectionEndpoint(options: IntrospectionOptions): Route {
 }
 
 async function find(options: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
-  const found = (await findRefreshToken(options, client, token)) ?? (await findAccessToken(options, client, token))
+  const found = isRefreshToken(token) ? await findRefreshToken(options, client, token) : await findAccessToken(options, client, token)
   if (found === undefined) return undefined
   const user = await options.users.find(found.subject)
   return user === undefined || user.disabled ? undefined : found

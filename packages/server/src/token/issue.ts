@@ -105,6 +105,11 @@ function newFamily(): string {
 
 const REFRESH_TOKEN = /^lyd_rt_[\w-]{43}\.([\w-]{22})$/
 
+/** Whether a token has the form of a refresh token: what has not need not be looked for among them. */
+export function isRefreshToken(token: string): boolean {
+  return REFRESH_TOKEN.test(token)
+}
+
 function familyOf(token: string): string | undefined {
   return REFRESH_TOKEN.exec(token)?.[1]
 }

@@ -9,7 +9,7 @@ import { OAuthError } from '../oauth/error.ts'
 import { hash } from '../oauth/secret.ts'
 import { AccessTokenError, readAccessToken } from './access-token.ts'
 import type { TokenLimits } from './endpoint.ts'
-import { hashFamily } from './issue.ts'
+import { hashFamily, isRefreshToken } from './issue.ts'
 import type { GrantRecord, TokenStore } from './token-store.ts'
 
 export interface RevocationOptions {
@@ -55,8 +55,7 @@ async function revoke({ store, recorder, now }: RevocationOptions, context: Requ
 
 /** RFC 7009 §2.1: `token_type_hint` is a hint alone; the token itself says what it is. */
 async function findGrant({ issuer, keys, store, now }: RevocationOptions, token: string): Promise<GrantRecord | undefined> {
-  const refresh = (await store.findRefreshToken(hash(token))) ?? (await store.findFamily(hashFamily(token)))
-  if (refresh !== undefined) return refresh
+  if (isRefreshToken(token)) return (await store.findRefreshToken(hash(token))) ?? store.findFamily(hashFamily(token))
   try {
     return await store.findGrant(readAccessToken(token, { issuer, keys, now: now() }).grantId)
   } catch (error) {
