@@ -45,6 +45,19 @@ test('rules of users, clients and upstreams are about those alone', () => {
   assert.equal(rules.decide({ ...alice, tool: 't', upstream: 'tickets', clientId: 'https://app.example.com/client/evil' }).allow, false)
 })
 
+test('a star in the host of a metadata document stands for no other host (CIMD §6)', () => {
+  const rules = policy([{ id: 'ours', effect: 'allow', clients: ['https://*.example.com/client'] }, { id: 'theirs', effect: 'deny', clients: ['https://*.evil.example/*'] }])
+  const decide = (clientId: string): string => rules.decide({ ...alice, tool: 't', clientId }).rule
+  for (const ours of ['https://app.example.com/client', 'https://a.b.example.com/client']) assert.equal(decide(ours), 'ours', ours)
+  const others = ['https://evil.test/.example.com/client', 'https://evil.test/a.example.com/client', 'https://evil.test/?.example.com/client', 'https://.example.com', 'http://app.example.com/client', 'app.example.com/client']
+  for (const other of others) assert.equal(decide(other), 'default', other)
+  for (const theirs of ['https://a.evil.example/', 'https://a.evil.example/x/y.example.com/client']) assert.equal(decide(theirs), 'theirs', theirs)
+  // Without a path behind it, and in a path, a star is any text.
+  for (const wide of ['https://*', 'https://app.*', 'https://app.example/*', '*/client']) {
+    assert.equal(policy([{ id: 'r', effect: 'deny', clients: [wide] }, { id: 'all', effect: 'allow' }]).decide({ ...alice, tool: 't', clientId: 'https://app.example/a/b/client' }).rule, 'r', wide)
+  }
+})
+
 test('names of tools, users and groups are data: what a rule is filed under cannot be reached from another list', () => {
   const rules = policy([{ id: 'group', effect: 'allow', groups: ['admins'] }])
   assert.equal(rules.decide({ ...alice, groups: ['admins'], tool: 't' }).allow, true)

@@ -81,6 +81,7 @@ interface Indexes {
   readonly allowAny: Index
 }
 
+const HTTPS = 'https://'
 const DENIED: Decision = { allow: false, rule: 'default' }
 
 /**
@@ -208,8 +209,22 @@ function matcher(patterns: readonly string[] | undefined): Match {
   return (value) => exact.has(value) || wild.some((matches) => matches(value))
 }
 
-/** Matches by looking for the parts between stars one after the other: no backtracking, whatever the name. */
+/**
+ * Matches a pattern with stars. In the host of an https address a star stands for no `/`: whoever may choose a path must
+ * not be taken for another host.
+ */
 function wildcard(pattern: string): Match {
+  const [, host, path] = /^https:\/\/([^/]*\*[^/]*)(\/.*)$/s.exec(pattern) ?? []
+  if (host === undefined || path === undefined) return starred(pattern)
+  const [isHost, isPath] = [starred(host), starred(path)]
+  return (value) => {
+    const end = value.indexOf('/', HTTPS.length)
+    return value.startsWith(HTTPS) && end !== -1 && isHost(value.slice(HTTPS.length, end)) && isPath(value.slice(end))
+  }
+}
+
+/** Looks for the parts between stars one after the other: no backtracking, whatever the name. */
+function starred(pattern: string): Match {
   const parts = pattern.split('*')
   const [head = '', tail = ''] = [parts[0], parts.at(-1)]
   const middle = parts.slice(1, -1).filter((part) => part !== '')
