@@ -1,5 +1,6 @@
 // Owns what is secret at rest and what signs: sealing, key-encryption keys, signing keys. It does not know what it seals.
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto'
+import { random } from '../oauth/random.ts'
 import type { Sealed } from '../oauth/secret.ts'
 import type { EncryptionKey } from './key-source.ts'
 
@@ -32,7 +33,7 @@ export function sealer(keys: readonly EncryptionKey[]): Sealer {
   if (current === undefined) throw new SealError('there is no key-encryption key')
   return {
     seal(plaintext, row) {
-      const dataKey = randomBytes(KEY_BYTES)
+      const dataKey = random(KEY_BYTES)
       const context = additionalData([FORMAT, current.id, ...row])
       const wrapped = encrypt(current.key, dataKey, context)
       const body = encrypt(dataKey, Buffer.from(plaintext, 'utf8'), context)
@@ -99,7 +100,7 @@ function additionalData(parts: readonly string[]): Buffer {
 }
 
 function encrypt(key: Buffer, plaintext: Buffer, context: Buffer): Buffer {
-  const iv = randomBytes(IV_BYTES)
+  const iv = random(IV_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(context)
   return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
 }

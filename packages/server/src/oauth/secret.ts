@@ -1,4 +1,5 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { random } from './random.ts'
 
 declare const hashed: unique symbol
 declare const sealed: unique symbol
@@ -11,12 +12,12 @@ export type Sealed = string & { readonly [sealed]: true }
 
 /** Makes an unguessable secret of 256 bits behind a prefix that scanners of leaked secrets can look for. */
 export function newSecret(prefix: 'lyd_ac' | 'lyd_rt' | 'lyd_cs' | 'lyd_rat' | 'lyd_ses' | 'lyd_flow' | 'lyd_st'): string {
-  return `${prefix}_${randomBytes(32).toString('base64url')}`
+  return `${prefix}_${random(32).toString('base64url')}`
 }
 
 /** Makes an identifier that is not a secret: sortable by nothing, 128 bits. */
 export function newId(prefix: string): string {
-  return `${prefix}_${randomBytes(16).toString('base64url')}`
+  return `${prefix}_${random(16).toString('base64url')}`
 }
 
 /** Whether this can have come from `newId`: what cannot is not worth a look into the store. */
