@@ -226,6 +226,7 @@ function wildcard(pattern: string): Match {
 /** Looks for the parts between stars one after the other: no backtracking, whatever the name. */
 function starred(pattern: string): Match {
   const parts = pattern.split('*')
+  if (parts.length === 1) return (value) => value === pattern
   const [head = '', tail = ''] = [parts[0], parts.at(-1)]
   const middle = parts.slice(1, -1).filter((part) => part !== '')
   return (value) => {
