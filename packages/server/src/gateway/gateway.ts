@@ -22,7 +22,7 @@ import { Stopped } from './exchange.ts'
 import { forward } from './forward.ts'
 import { lateSessions } from './late-session.ts'
 import { post, type PostDeps } from './post.ts'
-import { openCalls, type OpenCall, type OpenCalls } from './open-calls.ts'
+import { openCalls, stopping, type OpenCall, type OpenCalls } from './open-calls.ts'
 import { checkOrigin } from './origin.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import { sessions } from './session.ts'
@@ -57,7 +57,7 @@ export interface Gateway {
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>
   /** The metadata of the protected resources (RFC 9728). */
   readonly routes: readonly Route[]
-  /** Ends open streams. */
+  /** Ends open streams, and lets calls end by themselves. */
   close(): void
 }
 
@@ -164,7 +164,7 @@ function tell(plane: Plane, response: ServerResponse, error: unknown, progress: 
   } else if (error instanceof McpError) {
     sendError(response, error, id)
   } else if (error instanceof Stopped) {
-    sendError(response, new McpError('unavailable', 'this node is stopping; try again', { status: 503, headers: { 'retry-after': '1' } }), id)
+    sendError(response, stopping(), id)
   } else {
     const reference = newReference()
     plane.log({ level: 'error', reference, route: '/mcp', error: error instanceof Error ? error.stack : 'not an error' })

@@ -54,12 +54,24 @@ test('what was revoked ends at once, what expired within a second, and nothing e
     calls.end(cut, 'gone')
     assert.equal(cut.ended, 'revoked', 'the first reason stays')
     calls.close()
-    assert.equal(kept.ended, 'closing')
-    calls.close()
-    assert.equal(stopped.filter((name) => name === 'kept').length, 1)
   } finally {
     mock.timers.reset()
   }
+})
+
+test('a node that stops ends its streams and takes no new ones; calls go on, and can still be revoked', () => {
+  const { world, calls, tell } = ground()
+  const open = (grantId: string) => calls.open({ issued: issuedTo('usr_1', grantId), endsAt: 9000 })
+  const [stream, call, cut, late] = [open('grt_1'), open('grt_1'), open('grt_cut'), open('grt_1')]
+  calls.becomeStream(stream, until(9))
+  calls.close()
+  calls.close()
+  assert.deepEqual([stream.ended, call.ended, cut.ended], ['closing', undefined, undefined])
+  assert.throws(() => calls.becomeStream(late, until(9)), (error) => error instanceof McpError && error.status === 503)
+  world.cut.add('grt_cut')
+  tell('grant')
+  assert.deepEqual([call.ended, cut.ended], [undefined, 'revoked'])
+  for (const each of [call, cut, late]) calls.done(each)
 })
 
 test('a stream ends with its token, and a user has so many and not more (O05)', () => {

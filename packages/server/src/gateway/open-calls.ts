@@ -17,11 +17,11 @@ export interface OpenCall {
 
 export interface OpenCalls {
   open(call: Pick<OpenCall, 'issued' | 'endsAt'>): OpenCall
-  /** Makes a stream of it, which does not outlive the token that it was opened with. @throws McpError 429 for one too many of a user's */
+  /** Makes a stream of it, which does not outlive the token that it was opened with. @throws McpError 429 for one too many of a user's, 503 after `close` */
   becomeStream(call: OpenCall, caller: Caller): void
   end(call: OpenCall, reason: NonNullable<OpenCall['ended']>): void
   done(call: OpenCall): void
-  /** Ends everything. */
+  /** Ends the streams. Calls go on: one that was cut off may have been carried out, and would be made again. */
   close(): void
 }
 
@@ -39,6 +39,7 @@ const ENDS_CALLS = new Set(['subject', 'client', 'grant', 'key'])
 /** Knows what is open on this node, and ends what was revoked or has expired: a stream does not outlive its token. */
 export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
   const calls = new Set<OpenCall>()
+  let closing = false
   const end: OpenCalls['end'] = (call, reason) => {
     calls.delete(call)
     call.ended ??= reason
@@ -51,6 +52,7 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
       if (cutoffs.isCut(call.issued)) end(call, 'revoked')
       else if (call.endsAt <= at || (stale && call.stream)) end(call, 'expired')
     }
+    if (closing && calls.size === 0) clearInterval(timer)
   }
   // After the node's own list of cutoffs, which subscribed before.
   feed.subscribe((change) => {
@@ -64,6 +66,7 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
       return call
     },
     becomeStream(call, { expiresAt }) {
+      if (closing) throw stopping()
       let streams = 0
       for (const { stream, issued } of calls) if (stream && issued.userId === call.issued.userId) streams += 1
       if (streams >= MAX_STREAMS) throw new McpError('unavailable', 'you have too many open streams here; close some first', { status: 429, headers: { 'retry-after': '60' } })
@@ -73,8 +76,14 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
     end,
     done: (call) => void calls.delete(call),
     close() {
-      clearInterval(timer)
-      for (const call of calls) end(call, 'closing')
+      closing = true
+      for (const call of calls) if (call.stream) end(call, 'closing')
+      sweep()
     },
   }
+}
+
+/** What a stream is answered that this node has no time for any more. */
+export function stopping(): McpError {
+  return new McpError('unavailable', 'this node is stopping; try again', { status: 503, headers: { 'retry-after': '1' } })
 }

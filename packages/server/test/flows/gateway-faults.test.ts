@@ -386,3 +386,28 @@ eachMcpCluster('a call that cannot be recorded is not answered for, and one that
   assert.equal(cluster.bugs.splice(0).length, 1)
   await warm(cluster, token)
 })
+
+eachMcpCluster('a node that stops lets the calls on their way end, and ends its streams (O04)', async (cluster) => {
+  const token = cluster.token()
+  await warm(cluster, token)
+  const [node] = cluster.nodes
+  let finish = (): void => undefined
+  cluster.notes.script = (asked, response) => {
+    if (asked.message['method'] === 'subscriptions/listen') return void response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': open\n\n')
+    if (asked.message['method'] !== 'tools/call') return false
+    finish = () => reply(response, result(asked, { content: [{ type: 'text', text: 'written' }], resultType: 'complete' }))
+    return undefined
+  }
+  const stream = await node.open(modern(token, 'subscriptions/listen', { notifications: { toolsListChanged: true } }))
+  assert.equal(stream.status, 200)
+  const running = node.send(call(token, 'write_note'))
+  await eventually('the upstream was asked', () => cluster.notes.calls().length === 1)
+  node.plane.close()
+  assert.equal(await stream.ended, 'cut')
+  assert.equal((await node.send(modern(token, 'subscriptions/listen', { notifications: { toolsListChanged: true } }))).status, 503)
+  finish()
+  const answer = await running
+  assert.equal(answer.status, 200, answer.text)
+  assert.match(answer.text, /written/)
+  assert.equal(cluster.notes.calls().length, 1)
+})
