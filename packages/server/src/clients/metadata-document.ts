@@ -1,9 +1,9 @@
-import { metadataDigest, parseClientMetadata } from './metadata.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Outbound } from '../http/outbound.ts'
 import { OAuthError } from '../oauth/error.ts'
 import type { Client } from './client.ts'
 import { pinnedDocument } from './directory.ts'
+import { metadataDigest, parseClientMetadata } from './metadata.ts'
 
 // draft-ietf-oauth-client-id-metadata-document §6.6 recommends 5 kB.
 const MAX_BYTES = 5 * 1024
@@ -53,7 +53,7 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
   }
 
   const fetchDocument = async (clientId: string): Promise<Client> => {
-    if (underWay.size > MAX_FETCHES) throw new OAuthError('temporarily_unavailable', 'too many clients are being looked up; try again', { retryAfter: 5 })
+    if (underWay.size >= MAX_FETCHES) throw new OAuthError('temporarily_unavailable', 'too many clients are being looked up; try again', { retryAfter: 5 })
     const answer = await outbound.request(clientId, { provenance: 'discovered', maxBytes: MAX_BYTES, timeoutMs: TIMEOUT_MS })
     // AS-14: redirects are not followed, and anything but 200 is an error; of those, two say that there is no such client.
     if (answer.status === 404 || answer.status === 410) throw badDocument(`it is gone (${answer.status})`)

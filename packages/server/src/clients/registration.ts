@@ -32,10 +32,10 @@ export interface RegistrationDeps {
 
 /** Dynamic client registration (RFC 7591) and its management (RFC 7592). */
 export function registrationRoutes(deps: RegistrationDeps): readonly Route[] {
-  const route = (method: Route['method'], path: string, respond: (request: Request, context: RequestContext) => Promise<Response>): Route => ({
+  const route = (method: Route['method'], path: string, access: Route['access'], respond: (request: Request, context: RequestContext) => Promise<Response>): Route => ({
     method,
     path,
-    access: 'public',
+    access,
     errors: 'oauth',
     cors: true,
     async respond(request, context) {
@@ -44,13 +44,13 @@ export function registrationRoutes(deps: RegistrationDeps): readonly Route[] {
     },
   })
   return [
-    route('POST', '/register', (request, context) => register(deps, request, context)),
-    route('GET', '/register/:id', async (request, context) => {
+    route('POST', '/register', 'public', (request, context) => register(deps, request, context)),
+    route('GET', '/register/:id', 'bearer', async (request, context) => {
       const { client, registrationToken } = await authorizedClient(deps, request, context)
       return answer(deps, client, { status: 200, registrationToken })
     }),
-    route('PUT', '/register/:id', (request, context) => replace(deps, request, context)),
-    route('DELETE', '/register/:id', (request, context) => remove(deps, request, context)),
+    route('PUT', '/register/:id', 'bearer', (request, context) => replace(deps, request, context)),
+    route('DELETE', '/register/:id', 'bearer', (request, context) => remove(deps, request, context)),
   ]
 }
 
