@@ -25,6 +25,7 @@ test('nobody registers what runs, what reads files, what hides its host, or what
   const refused = [
     ['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', 'vbscript:x', 'about:blank', 'blob:https://app.example/1', 'JavaScript:alert(1)'],
     ['filesystem:https://app.example/x', 'view-source:https://app.example/', 'intent://app/#Intent;end', 'mailto:a@b.example', 'urn:ietf:wg:oauth:2.0:oob'],
+    ['microsoft-edge:https://evil.example/cb', 'googlechromes://evil.example/cb', 'x-safari-https://evil.example/cb', 'firefox://open-url?url=https://evil.example/cb'],
     ['https://app.example/cb#frag', 'https://app.example/cb#', 'https://user@app.example/cb', 'https://user:pw@app.example/cb', 'https://*.app.example/cb'],
     ['https://app.example/*', 'https:app.example/cb', 'https:/app.example/cb', 'https:///app.example/cb', 'https:\\\\app.example\\cb', ' https://app.example/cb'],
     ['https://app.example/c\tb', 'https://app.example/cb\n', 'https://äpp.example/cb', 'https://app。example/cb', 'cursor://x/cb#f', 'cursor://u@x/cb'],

@@ -8,6 +8,8 @@ const LOOPBACK_HOSTS = new Set(['127.0.0.1', '[::1]', 'localhost'])
 const REFUSED_SCHEMES = new Set(
   ['javascript', 'data', 'file', 'vbscript', 'about', 'blob', 'filesystem', 'view-source', 'jar', 'ws', 'wss', 'ftp', 'sftp', 'ssh', 'telnet', 'smb']
     .concat(['ldap', 'ldaps', 'gopher', 'mailto', 'tel', 'sms', 'urn', 'intent', 'chrome', 'resource', 'res', 'search-ms', 'ms-msdt', 'shell', 'help', 'hcp'])
+    // Browsers' own: an https address follows, which nobody would see.
+    .concat(['microsoft-edge', 'googlechrome', 'googlechromes', 'x-safari-http', 'x-safari-https', 'firefox', 'brave', 'opera-http', 'opera-https'])
     .map((scheme) => `${scheme}:`),
 )
 
