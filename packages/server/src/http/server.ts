@@ -29,7 +29,8 @@ export async function listen(options: ServerOptions): Promise<RunningServer> {
   })
   const { host, port } = splitAddress(options.listen)
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    // For good: once it listens, a connection that cannot be accepted must not end the process.
+    server.on('error', reject)
     server.listen(port, host, resolve)
   })
   const bound = server.address() as AddressInfo
