@@ -1,6 +1,7 @@
 /**
  * What the nodes of a cluster tell one another. The first four are cutoffs: nothing issued to that subject before `at`
- * is valid any more, and nothing at all of that client, grant or signing key, which never come back. The others say that a cached copy is out of date.
+ * is valid any more, and nothing at all of that client, grant or signing key, which never come back. The others say that
+ * a cached copy is out of date.
  */
 export interface Change {
   readonly kind: 'subject' | 'client' | 'grant' | 'key' | 'user' | 'registration' | 'connection' | 'signing-keys'
@@ -32,4 +33,3 @@ export interface IssuedToken {
   /** Seconds since the epoch. */
   readonly issuedAt: number
 }
-

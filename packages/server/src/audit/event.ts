@@ -6,7 +6,7 @@ export type AuditAction =
   | 'authorization.requested' | 'authorization.granted' | 'authorization.refused'
   | 'consent.granted' | 'consent.denied' | 'consent.revoked'
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
-  | 'user.disabled' | 'subject.revoked'
+  | 'subject.revoked'
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'

@@ -41,7 +41,7 @@ export function addressCheck(rules: AddressRules): AddressCheck {
 }
 
 /** Whether the address is a public unicast one: RFC 6890 and the IANA registries know no special use for it. */
-export function isPublic(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+function isPublic(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   if (address.range() !== 'unicast') return false
   return (address.kind() === 'ipv4' || inNetwork(address, GLOBAL_UNICAST)) && !NEVER_PUBLIC.some((network) => inNetwork(address, network))
 }

@@ -77,7 +77,7 @@ export function outbound(settings: OutboundSettings): Outbound {
   const check = addressCheck(settings)
   const lookup = settings.lookup ?? ((hostname, callback) => systemLookup(hostname, { all: true }, callback))
   const agent = (provenance: Provenance, options: Agent.Options): Agent =>
-    new Agent({ connect: guardedConnector(provenance, check, lookup), maxHeaderSize: MAX_HEADER_BYTES, maxResponseSize: -1, ...options })
+    new Agent({ connect: guardedConnector(provenance, check, lookup), maxHeaderSize: MAX_HEADER_BYTES, ...options })
   const agents = {
     configured: agent('configured', { connections: CONNECTIONS }),
     discovered: agent('discovered', { connections: CONNECTIONS, keepAliveTimeout: 1000 }),

@@ -61,14 +61,14 @@ export class Params {
 }
 
 /** Reads a body of at most `limit` bytes as UTF-8, or undefined when it is larger: nothing past the limit is buffered. */
-export async function readText(message: Request | Response, limit: number): Promise<string | undefined> {
+export async function readText(request: Request, limit: number): Promise<string | undefined> {
   // Whoever says how much it is, is held to it by HTTP itself.
-  const length = message.headers.get('content-length')
-  if (length !== null && /^\d{1,9}$/.test(length) && Number(length) <= limit) return message.text()
-  if (message.body === null) return ''
+  const length = request.headers.get('content-length')
+  if (length !== null && /^\d{1,9}$/.test(length) && Number(length) <= limit) return request.text()
+  if (request.body === null) return ''
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of message.body) {
+  for await (const chunk of request.body) {
     size += chunk.byteLength
     if (size > limit) return undefined
     chunks.push(chunk)

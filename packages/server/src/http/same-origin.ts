@@ -7,8 +7,8 @@ import { PageError } from './errors.ts'
 export function requireSameOrigin(request: Request, issuer: string): void {
   const origin = request.headers.get('origin')
   const site = request.headers.get('sec-fetch-site')
-  const sameSite = site === 'same-origin' || site === 'none'
-  const foreign = (site !== null && !sameSite) || (origin !== null && origin !== new URL(issuer).origin && !(origin === 'null' && sameSite))
+  const own = site === 'same-origin' || site === 'none'
+  const foreign = (site !== null && !own) || (origin !== null && origin !== new URL(issuer).origin && !(origin === 'null' && own))
   if (foreign) {
     throw new PageError(403, 'This form came from another site', 'Go back to your application and start again from there.', {
       reason: 'cross-site form',

@@ -60,13 +60,11 @@ test('parts of two sealed values of one row are no third', () => {
   assert.throws(() => secrets.open([a[0], a[1], a[2], b[3]].join('.') as Sealed, ROW), SealError)
 })
 
-test('keys: another key of the same name does not open, an old one still does, and its values are known to be old', () => {
+test('keys: another key of the same name does not open, an old one still does', () => {
   const before = sealer([k1]).seal('secret', ROW)
   const after = sealer([k2, k1])
   assert.equal(after.open(before, ROW), 'secret')
-  assert.equal(after.isOld(before), true)
-  assert.equal(after.isOld(after.seal('secret', ROW)), false)
-  assert.equal(sealer([k1, k2]).isOld(before), false)
+  assert.match(after.seal('secret', ROW), /^v1\.k2\./, 'the first key is the current one')
   assert.throws(() => sealer([k2]).open(before, ROW), /not among the key-encryption keys/)
   assert.throws(() => sealer([{ id: 'k1', key: k2.key }]).open(before, ROW), SealError)
   // The name of the key is bound in: a value cannot be made to look as if another key had sealed it.

@@ -13,8 +13,6 @@ export interface Sealer {
   seal(plaintext: string, row: readonly string[]): Sealed
   /** @throws SealError when the value is not of this row, was changed, or its key is unknown. */
   open(sealed: Sealed, row: readonly string[]): string
-  /** Whether the value was sealed under a key that is no longer the current one. */
-  isOld(sealed: Sealed): boolean
 }
 
 /** A sealed value does not open here: the message says nothing about what is in it. */
@@ -47,7 +45,6 @@ export function sealer(keys: readonly EncryptionKey[]): Sealer {
       const dataKey = decrypt(key.key, decode(wrapped), context)
       return decrypt(dataKey, decode(body), context).toString('utf8')
     },
-    isOld: (sealed) => sealed.split('.')[1] !== current.id,
   }
 }
 

@@ -21,7 +21,6 @@ const STATUS = {
   invalid_client_metadata: 400,
   login_required: 400,
   consent_required: 400,
-  interaction_required: 400,
   request_not_supported: 400,
   request_uri_not_supported: 400,
 } as const

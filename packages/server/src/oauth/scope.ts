@@ -15,7 +15,7 @@ export function formatScope(scope: readonly string[]): string {
 export type Access = 'read' | 'write'
 
 /** The scopes any one of which allows the access at the upstream; `mcp.write` includes `mcp.read` (hierarchy). */
-export function scopesAllowing(access: Access, upstreamId: string): readonly string[] {
+function scopesAllowing(access: Access, upstreamId: string): readonly string[] {
   const write = ['mcp.write', `mcp.${upstreamId}.write`]
   return access === 'write' ? write : [...write, 'mcp.read', `mcp.${upstreamId}.read`]
 }

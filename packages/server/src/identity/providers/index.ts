@@ -8,8 +8,6 @@ const KINDS = {
 
 export type ProviderSettings = OidcSettings & { readonly type: keyof typeof KINDS }
 
-export type IdentityProviders = ReadonlyMap<string, IdentityProvider>
-
-export function identityProviders(settings: readonly ProviderSettings[], deps: OidcDeps): IdentityProviders {
+export function identityProviders(settings: readonly ProviderSettings[], deps: OidcDeps): ReadonlyMap<string, IdentityProvider> {
   return new Map(settings.map((provider) => [provider.id, KINDS[provider.type](provider, deps)]))
 }
