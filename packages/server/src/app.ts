@@ -131,6 +131,7 @@ function groundFloor(deps: AppDeps) {
       requests: perMinute(config.limits.tokenRequestsPerMinute),
       floods: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
       authorizations: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
+      refusedTokens: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
       registrations: rateLimit({ limit: config.limits.registrationsPerHour * FLOOD_FACTOR, windowMs: HOUR_MS, now }),
     },
   }
@@ -242,7 +243,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
 }
 
 function dataPlane(ground: Ground, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
-  const { config, issuer, store, state, outbound, audit, log, now } = ground
+  const { config, issuer, store, state, outbound, limits, audit, log, now } = ground
   return gateway({
     issuer,
     hosts: config.hosts,
@@ -258,6 +259,7 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
     state,
     streams: outbound.streams,
     audit,
+    flood: limits.refusedTokens,
     log,
     now,
   })

@@ -2,6 +2,8 @@ import { hash as digest } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
+import { addressBucket } from '../http/address.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
 import { AccessTokenError } from '../token/access-token.ts'
 import type { AccessTokenVerifier, Caller } from '../token/verify.ts'
 import type { Profile } from '../upstreams/upstream.ts'
@@ -13,6 +15,8 @@ export interface AuthenticationDeps {
   readonly cutoffs: Cutoffs
   readonly feed: Pick<ChangeFeed, 'subscribe'>
   readonly audit: Recorder
+  /** Counts refused tokens by network: good ones are never counted. */
+  readonly flood: RateLimit
   readonly now: () => number
 }
 
@@ -30,7 +34,7 @@ const MAX_CACHED = 50_000
  * Verifies each token once and remembers its caller by the token's hash: later calls cost one hash and two look-ups.
  * What was revoked is asked every time, and a changed user is read again.
  */
-export function authentication({ verifier, cutoffs, feed, audit, now }: AuthenticationDeps): Authenticate {
+export function authentication({ verifier, cutoffs, feed, audit, flood, now }: AuthenticationDeps): Authenticate {
   const callers = new Map<string, Known>()
   let changes = 0
   feed.subscribe((change) => {
@@ -57,7 +61,8 @@ export function authentication({ verifier, cutoffs, feed, audit, now }: Authenti
     } catch (error) {
       // H17: what cannot be checked is not accepted, and not said to be wrong either.
       if (!(error instanceof AccessTokenError)) throw new McpError('unavailable', 'access tokens cannot be checked at the moment; try again', { status: 503, headers: { 'retry-after': '5' }, cause: error })
-      await audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource: profile.resource, address })
+      // A flood is refused like anything else, but it does not write the audit trail full.
+      if (flood(addressBucket(address)).allowed) await audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource: profile.resource, address })
       // RFC 6750 §3.1: one code, whatever is wrong with it.
       throw new Challenge('invalid_token', 'the access token is invalid, expired or revoked')
     }

@@ -5,6 +5,7 @@ import type { Dispatcher } from 'undici'
 import type { ChangeFeed, Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAddress } from '../http/address.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
 import type { Route } from '../http/route.ts'
 import { hostCheck, newReference } from '../http/router.ts'
 import type { StateSealer } from '../keys/seal.ts'
@@ -47,6 +48,8 @@ export interface GatewayDeps {
   /** Where calls are sent through: `Outbound.streams`. */
   readonly streams: Dispatcher
   readonly audit: Recorder
+  /** A guard against floods of refused tokens from one network. */
+  readonly flood: RateLimit
   /** Told of what is a bug: never of request data. */
   readonly log: (line: Readonly<Record<string, unknown>>) => void
   readonly now: () => number

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { connect } from 'node:net'
-import { call, eachMcpCluster, errorOf, eventually, ISSUER, legacy, initialize, modern, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
+import { call, eachMcpCluster, errorOf, eventually, ISSUER, legacy, initialize, modern, REFUSED_PER_MINUTE, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 
 const METADATA = `resource_metadata="${ISSUER}/.well-known/oauth-protected-resource/mcp/notes"`
 
@@ -357,3 +357,15 @@ function overSocket(address: string, bytes: string): Promise<string> {
     socket.on('close', () => resolve(Buffer.concat(chunks).toString('latin1')))
   })
 }
+
+eachMcpCluster('a flood of refused tokens is refused to its end, does not fill the audit trail, and costs a good token nothing (O05)', async (cluster) => {
+  const [node] = cluster.nodes
+  const garbage = (index: number): Sent => call(`garbage${index}`, 'read_note')
+  for (let index = 0; index < REFUSED_PER_MINUTE + 20; index += 1) assert.equal((await node.send(garbage(index))).status, 401)
+  assert.equal((await cluster.events('token.refused')).length, REFUSED_PER_MINUTE)
+  // A good one that was never seen before, from the same network.
+  await assertAllowed(cluster)
+  cluster.now += 61_000
+  await assertUnauthorized(cluster, garbage(0), 'malformed')
+  assert.equal(cluster.notes.calls().length, 1)
+})

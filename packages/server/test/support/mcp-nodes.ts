@@ -9,6 +9,7 @@ import type { AuditAction, AuditEvent } from '../../src/audit/event.ts'
 import { gateway, type Gateway } from '../../src/gateway/gateway.ts'
 import { clientAddress } from '../../src/http/address.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
+import { rateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { listen } from '../../src/http/server.ts'
 import type { User } from '../../src/identity/user.ts'
@@ -38,6 +39,8 @@ export const ISSUER = 'https://lanyard.example'
 export const MODERN = '2026-07-28'
 export const LEGACY = '2025-11-25'
 export const API_KEY = 'the-weather-key'
+/** How many refused tokens of one network are written down in a minute. */
+export const REFUSED_PER_MINUTE = 200
 
 export interface Answer {
   readonly status: number
@@ -304,6 +307,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     state: shared.state,
     streams: shared.client.streams,
     audit,
+    flood: rateLimit({ limit: REFUSED_PER_MINUTE, windowMs: 60_000, now }),
     log: (line) => shared.bugs.push(line),
     now,
   })

@@ -75,6 +75,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     feed: store.feed,
     state: pages.state,
     streams: client.streams,
+    flood: () => ({ allowed: true, retryAfter: 0 }),
     log,
   })
   server.on('request', (request, response) => void plane.handle(request, response))
