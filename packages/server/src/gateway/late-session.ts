@@ -2,10 +2,9 @@ import type { Connector } from '../upstreams/connectors/connector.ts'
 import { unreadable } from './answers.ts'
 import type { Call } from './call.ts'
 import { resultOfOwn } from './deliver.ts'
-import { McpError } from './error.ts'
 import { Stopped } from './exchange.ts'
 import { upstreamSessionId } from './session.ts'
-import { drain, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
+import { accountLost, drain, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
 /** Opens at the upstream the sessions that began before the user's account was connected. */
 export interface LateSessions {
@@ -51,9 +50,4 @@ async function open(deps: UpstreamCallDeps, call: Call, connector: Connector, cr
   const ready = await sendWithCredential(deps, connector, call, credential, ownMessage(call, session, { method: 'notifications/initialized' }))
   if (ready !== 'connection_required') await drain(ready)
   return session
-}
-
-/** The credential was refused for good only now: the next call is answered with the way to connect. */
-function accountLost({ upstream }: Call): McpError {
-  return new McpError('unavailable', `${upstream.name} no longer accepts your account's access; try again to connect it`, { status: 503, headers: { 'retry-after': '1' }, reason: 'upstream: the account is not connected' })
 }

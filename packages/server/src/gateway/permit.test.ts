@@ -65,7 +65,7 @@ test('a list shows what may be called, and what has no name is not shown (RS-26,
   const tools = [{ name: 'write_a' }, { name: 'read_b', x: 1 }, { name: 'delete_c' }, { name: 'read_a' }, { name: 7 }, null, 'read_x', { title: 'read_y' }]
   const seen = visibleTools({ tools, nextCursor: 'c', cacheScope: 'public' }, permitted('sales'), MODERN)
   assert.deepEqual(seen.result, { tools: [{ name: 'read_b', x: 1 }, { name: 'read_a' }], nextCursor: 'c', cacheScope: 'private' })
-  assert.deepEqual([seen.hidden, seen.tools], [6, tools])
+  assert.deepEqual(seen.tools, tools)
   assert.deepEqual(visibleTools({ tools: { read_a: {} } }, permitted('sales'), LEGACY).result, { tools: [] })
   assert.deepEqual(visibleTools({}, permitted('sales'), LEGACY).result, { tools: [] })
 })

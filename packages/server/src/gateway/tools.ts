@@ -7,7 +7,7 @@ import { resultOfOwn } from './deliver.ts'
 import { Stopped } from './exchange.ts'
 import { isObject } from './message.ts'
 import type { Permissions } from './permit.ts'
-import { ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
+import { accountLost, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
 const MAX_PAGES = 50
 const LEGACY = { era: 'legacy', version: '' } as const
@@ -67,7 +67,7 @@ async function askForTools(deps: ToolDeps, call: Call, { connector, credential, 
     const id = `lanyard-tools-${page}`
     const params = { ...(cursor === undefined ? {} : { cursor }), ...metaOf(call) }
     const answer = await sendWithCredential(deps, connector, call, credential, ownMessage(call, session, { method: 'tools/list', id, params }))
-    if (answer === 'connection_required') return tools
+    if (answer === 'connection_required') throw accountLost(call)
     const result = await resultOfOwn(answer, id, call.upstream)
     if (result === undefined || !Array.isArray(result['tools'])) return tools
     tools.push(...(result['tools'] as unknown[]))
@@ -86,11 +86,11 @@ function metaOf({ message, revision }: Call): Readonly<Record<string, unknown>> 
 }
 
 /** RS-26, RS-27, RS-28: what the caller may use, in the upstream's order, for nobody else's cache. */
-export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): { readonly result: Readonly<Record<string, unknown>>; readonly tools: readonly unknown[]; readonly hidden: number } {
+export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): { readonly result: Readonly<Record<string, unknown>>; readonly tools: readonly unknown[] } {
   const tools: unknown[] = Array.isArray(result['tools']) ? result['tools'] : []
   const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name']).allow)
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
-  return { result: { ...result, tools: visible, ...cache }, tools, hidden: tools.length - visible.length }
+  return { result: { ...result, tools: visible, ...cache }, tools }
 }
 
 /** A result of which it is not known what was asked for (H07): what it lists, and what it says of the upstream, is what the caller may see. */

@@ -49,6 +49,11 @@ export async function sendWithCredential(deps: UpstreamCallDeps, connector: Conn
   throw new McpError('unavailable', `${contact.upstream.name} refuses the credential that this gateway has for it`, { status: 502, reason: 'upstream: 401' })
 }
 
+/** The credential was refused for good only now: the next call is answered with the way to connect. */
+export function accountLost({ upstream }: Contact): McpError {
+  return new McpError('unavailable', `${upstream.name} no longer accepts your account's access; try again to connect it`, { status: 503, headers: { 'retry-after': '1' }, reason: 'upstream: the account is not connected' })
+}
+
 function send({ forward }: UpstreamCallDeps, { upstream, open }: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing): Promise<Answer> {
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
   const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }

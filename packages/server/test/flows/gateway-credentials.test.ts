@@ -257,6 +257,24 @@ eachMcpCluster('a credential that the upstream refuses is renewed once, and the 
   assert.equal((await cluster.events('call.denied')).at(-1)?.reason, 'the account is not connected')
 })
 
+eachMcpCluster('an account that is lost while the tools are asked for is told as lost, not as a tool that does not exist (J3)', async (cluster) => {
+  cluster.accounts.set('usr_alice', 'old')
+  const token = connecting(cluster)
+  const send = (tool: string) => cluster.nodes[0].send(at('tickets', call(token, tool)))
+  cluster.tickets.script = (_asked, response) => void response.writeHead(401).end()
+  cluster.renew = () => undefined
+  const lost = await send('connect_account')
+  assert.equal(lost.status, 503, lost.text)
+  assert.match(errorOf(lost.body).message ?? '', /no longer accepts your account's access/)
+  assert.equal(cluster.tickets.calls().length, 0)
+  // Then the way to connect, and once it is gone, the tool itself: nothing wrong was remembered.
+  assert.match((await send('write_note')).text, /not connected/)
+  cluster.accounts.set('usr_alice', 'new')
+  cluster.tickets.script = () => false
+  assert.equal((await send('write_note')).status, 200)
+  assert.equal(cluster.tickets.calls().length, 1)
+})
+
 eachMcpCluster('a credential for everybody is not tried again when it is refused', async (cluster) => {
   const token = cluster.token({ profile: 'weather' })
   assert.equal((await cluster.nodes[0].send(at('weather', call(token, 'read_note')))).status, 200)
