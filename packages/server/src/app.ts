@@ -159,7 +159,7 @@ function registrationRoom({ config, issuer, clientStore, limits, audit, now }: G
 
 type People = ReturnType<typeof identityRoom>
 
-function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, sealer, outbound, limits, audit, now }: Ground) {
+function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, sealer, state, outbound, limits, audit, now }: Ground) {
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
   const providers = identityProviders(providerSettings(config), { outbound, now })
   const browserFlows = flows(cookies)
@@ -167,7 +167,7 @@ function identityRoom({ config, issuer, identityStore: store, store: { feed }, c
   return {
     flows: browserFlows,
     sessions: browserSessions,
-    login: login({ issuer, providers, store, sealer, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
+    login: login({ issuer, providers, store, sealer, state, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
     recheck: recheck({ providers, store, sealer, audit, feed, everyMs: recheckMinutes * MINUTE_MS, now }),
   }
 }

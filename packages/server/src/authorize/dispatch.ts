@@ -41,7 +41,7 @@ export interface DispatchDeps {
 export async function dispatch(deps: DispatchDeps, request: Request, context: RequestContext, stored: PendingRequest): Promise<Response> {
   const signedIn = await deps.sessions.current(request)
   const pending = await withSignIn(deps, request, stored, signedIn)
-  if (signedIn === undefined || mustSignInAgain(pending, signedIn.session, deps.now())) return toSignIn(deps, request, context, pending, signedIn)
+  if (signedIn === undefined || mustSignInAgain(pending, signedIn.session, deps.now())) return toSignIn(deps, request, pending, signedIn)
   const profile = deps.profiles.byResource(pending.request.resource)
   if (profile === undefined) return refuse(deps, pending, new OAuthError('invalid_target', 'the resource is gone'), signedIn)
   const client = await proveAgain(pending.request, deps.clients)
@@ -64,14 +64,14 @@ async function withSignIn(deps: DispatchDeps, request: Request, pending: Pending
   return { ...pending, progress }
 }
 
-async function toSignIn(deps: DispatchDeps, request: Request, context: RequestContext, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
+async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
   const { prompt, maxAge, acrValues, loginHint } = pending.request
   // OpenID Connect Core §3.1.2.1: with `none` nobody is asked anything.
   if (prompt.includes('none')) return refuse(deps, pending, new OAuthError('login_required', 'the user must sign in'), signedIn)
   const proof = newSecret('lyd_st')
   await deps.store.updateProgress(pending.id, startedSignIn(pending.progress, hash(proof), deps.now()))
   const hint = pending.progress.anotherAccount === true ? undefined : loginHint
-  return deps.signIn.start(request, context, {
+  return deps.signIn.start(request, {
     returnTo: signInReturn(pending, proof),
     reference: pending.reference,
     ...(wantsNewSignIn(pending) ? { prompt: 'login' } : {}),
@@ -113,7 +113,7 @@ async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
   const record = codeRecord(step, code, now)
   const { id: grantId, clientId, resource, scope } = record.authorization
   const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
-  if (!(await deps.store.grantAuthorization(pending.id, record, now, event))) throw requestEnded()
+  if (!(await deps.store.grantAuthorization(pending.id, signedIn.session.id, record, now, event))) throw requestEnded()
   return codeResponse(deps.issuer, pending.request, code)
 }
 

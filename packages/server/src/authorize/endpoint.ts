@@ -5,7 +5,7 @@ import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
-import type { Flows } from '../identity/sign-in.ts'
+import type { Flow, Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { newId } from '../oauth/secret.ts'
 import type { PendingRequest, Progress } from './authorize-store.ts'
@@ -60,8 +60,8 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
     address: context.address,
     detail: { scope: pending.request.scope },
   })
-  const response = await dispatch(deps, withFlow(request, flow.setCookie), context, pending)
-  if (flow.setCookie !== undefined) response.headers.append('set-cookie', flow.setCookie)
+  const response = await dispatch(deps, withFlow(request, flow), context, pending)
+  if (flow.isNew) response.headers.append('set-cookie', flow.setCookie)
   return response
 }
 
@@ -94,8 +94,8 @@ async function prove(deps: AuthorizeDeps, search: URLSearchParams) {
 }
 
 /** The request as this browser will send it from now on: a first step must not make a second flow of it. */
-function withFlow(request: Request, setCookie: string | undefined): Request {
-  if (setCookie === undefined) return request
+function withFlow(request: Request, { isNew, setCookie }: Flow): Request {
+  if (!isNew) return request
   const headers = new Headers(request.headers)
   const pair = setCookie.slice(0, setCookie.indexOf(';'))
   headers.set('cookie', [headers.get('cookie'), pair].filter((value) => value !== null).join('; '))

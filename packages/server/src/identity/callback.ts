@@ -6,7 +6,7 @@ import { errorPage, page, plain } from '../http/page.ts'
 import { Params } from '../http/params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext } from '../http/route.ts'
-import { SealError, type Sealer } from '../keys/seal.ts'
+import { SealError, type Sealer, type StateSealer } from '../keys/seal.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
 import type { IdentityStore, LoginRecord } from './identity-store.ts'
@@ -20,6 +20,7 @@ export interface LoginDeps {
   readonly providers: ReadonlyMap<string, IdentityProvider>
   readonly store: IdentityStore
   readonly sealer: Sealer
+  readonly state: StateSealer
   readonly flows: Flows
   readonly sessions: Sessions
   readonly cookies: Cookies

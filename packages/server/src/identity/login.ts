@@ -1,13 +1,12 @@
-import { checkCsrf } from '../http/csrf.ts'
 import { addressBucket } from '../http/address.ts'
+import { checkCsrf } from '../http/csrf.ts'
 import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
 import { requireRate } from '../http/rate-limit.ts'
-import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
+import { requireSameOrigin } from '../http/same-origin.ts'
 import { hash, newSecret } from '../oauth/secret.ts'
 import { callback, redirectUri, unavailable, type LoginDeps } from './callback.ts'
-import { FLOW_SECONDS } from './flow.ts'
 import { choicePage, openChoice } from './login-choice.ts'
 import { ProviderUnavailable, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
 import type { SignIn, SignInOptions } from './sign-in.ts'
@@ -21,7 +20,7 @@ export function login(deps: LoginDeps): SignIn & { readonly routes: readonly Rou
     return respond(deps, request, context)
   }
   return {
-    start: (request, _context, options) => chooseProvider(deps, request, options),
+    start: (request, options) => chooseProvider(deps, request, options),
     routes: [
       { method: 'GET', path: '/login', access: 'public', errors: 'page', respond: guarded(startPage) },
       { method: 'GET', path: '/login/:provider/callback', access: 'flow', errors: 'page', respond: guarded(callback) },
@@ -45,8 +44,7 @@ async function chooseProvider(deps: LoginDeps, request: Request, options: SignIn
   const [only, ...others] = deps.providers.values()
   if (only === undefined) throw new PageError(503, 'Nobody can sign in', 'No identity provider is configured. Ask your administrator.')
   if (others.length === 0) return begin(deps, request, only, options)
-  const flow = deps.flows.current(request)
-  return choicePage(deps, { hash: flow.hash, cookie: deps.cookies.write('flow', flow.secret, FLOW_SECONDS) }, { ...options, returnTo: localPath(options.returnTo) })
+  return choicePage(deps, deps.flows.current(request), { ...options, returnTo: localPath(options.returnTo) })
 }
 
 async function begin(deps: LoginDeps, request: Request, provider: IdentityProvider, options: SignInOptions): Promise<Response> {
@@ -81,7 +79,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   await deps.audit.record({ action: 'login.started', outcome: 'success', reference, detail: { provider: provider.id } })
   const headers = new Headers({ location: url.href, 'cache-control': 'no-store' })
   // Written anew each time: a cookie that ends while the person is at the provider would be another browser's.
-  headers.append('set-cookie', deps.cookies.write('flow', flow.secret, FLOW_SECONDS))
+  headers.append('set-cookie', flow.setCookie)
   return new Response(null, { status: 303, headers })
 }
 

@@ -1,5 +1,4 @@
 import type { Hashed } from '../oauth/secret.ts'
-import type { RequestContext } from '../http/route.ts'
 import type { Session, User } from './user.ts'
 
 /** The signed-in browser of a request. */
@@ -17,8 +16,16 @@ export interface Sessions {
 
 /** Binds pending requests to the browser that started them. */
 export interface Flows {
-  /** The browser's flow, made when it has none; then `setCookie` must go into the answer. */
-  current(request: Request): { readonly secret: string; readonly hash: Hashed; readonly setCookie?: string }
+  /** The browser's flow, made when it has none. */
+  current(request: Request): Flow
+}
+
+export interface Flow {
+  readonly hash: Hashed
+  /** Whether the browser does not have it yet: then `setCookie` must go into the answer. */
+  readonly isNew: boolean
+  /** Makes the browser remember the flow, for its whole time from now on. */
+  readonly setCookie: string
 }
 
 export interface SignInOptions {
@@ -33,7 +40,7 @@ export interface SignInOptions {
 
 export interface SignIn {
   /** Sends the browser to the identity provider, or to the choice between several. */
-  start(request: Request, context: RequestContext, options: SignInOptions): Promise<Response>
+  start(request: Request, options: SignInOptions): Promise<Response>
 }
 
 /** Asks the identity provider again, at most every few minutes, whether the user may go on. */

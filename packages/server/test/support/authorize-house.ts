@@ -161,7 +161,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
   const connectionRows = connectionStore(store)
   const jar = cookies(issuer)
   const providers = new Map<string, IdentityProvider>()
-  const common = { issuer, now, audit: store.audit, sealer: secrets, flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, providers, idleMs: SESSION_MS, now }) }
+  const common = { issuer, now, audit: store.audit, sealer: secrets, state: stateSealer(keys), flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, providers, idleMs: SESSION_MS, now }) }
   const furniture: Furniture = { issuer, sealer: secrets, vault: vault(secrets), connections: connectionRows, now }
   world.upstreams = [...(options.upstreams?.(furniture) ?? world.upstreams)]
   for (const provider of (await options.providers?.(furniture)) ?? [askedProvider(world)]) providers.set(provider.id, provider)
@@ -173,7 +173,6 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     connector: options.connectors?.(furniture) ?? askedConnectors(world, furniture),
     store: connectionRows,
     vault: furniture.vault,
-    state: stateSealer(keys),
     mayConnect: (user: { readonly id: string; readonly groups: readonly string[] }, to: Upstream) => world.rules.mayConnect({ subject: user.id, groups: user.groups, upstream: to.id }),
     revocationDue: () => undefined,
   }

@@ -190,7 +190,7 @@ async function makeNode(world: World, shared: Shared, db: Database, feeds: Runni
     store,
     vault: vault(shared.sealer),
     sessions: { current: async (request) => sessions.get(request.headers.get('cookie') ?? '') },
-    signIn: { start: async (_request, _context, { returnTo }) => new Response(null, { status: 303, headers: { location: `/sign-in?return=${encodeURIComponent(returnTo)}` } }) },
+    signIn: { start: async (_request, { returnTo }) => new Response(null, { status: 303, headers: { location: `/sign-in?return=${encodeURIComponent(returnTo)}` } }) },
     audit,
     mayConnect: () => world.mayConnect,
     revocationDue: () => void (world.revocationsDue += 1),

@@ -17,7 +17,7 @@ import { identityProviders, type ProviderSettings } from '../../src/identity/pro
 import { recheck } from '../../src/identity/recheck.ts'
 import { sessions } from '../../src/identity/sessions.ts'
 import type { Recheck, SignInOptions } from '../../src/identity/sign-in.ts'
-import { sealer, type Sealer } from '../../src/keys/seal.ts'
+import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
 import { newId } from '../../src/oauth/secret.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
@@ -115,6 +115,7 @@ interface Ground {
   readonly world: IdentityWorld
   readonly now: () => number
   readonly sealer: Sealer
+  readonly state: StateSealer
   readonly feeds: RunningFeed[]
   readonly clients: Outbound[]
 }
@@ -123,7 +124,8 @@ async function within(handles: readonly [Database, Database], run: (cluster: Ide
   await migrate(handles[0])
   const world: IdentityWorld = { ahead: 0, options: {}, flood: () => ({ allowed: true, retryAfter: 0 }) }
   const now = (): number => Date.now() + world.ahead
-  const ground: Ground = { world, now, sealer: sealer([{ id: 'k1', key: randomBytes(32) }]), feeds: [], clients: [] }
+  const keys = [{ id: 'k1', key: randomBytes(32) }]
+  const ground: Ground = { world, now, sealer: sealer(keys), state: stateSealer(keys), feeds: [], clients: [] }
   const [idp, other] = await Promise.all([openIdProvider(now), openIdProvider(now)])
   try {
     const settings = [settingsOf(idp)]
@@ -159,7 +161,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
   const providers = identityProviders(settings, { outbound: deadlineMs === undefined ? client : impatient(client, deadlineMs), now })
   const jar = cookies(ISSUER)
   const current = sessions({ cookies: jar, store, providers, idleMs: IDLE_MS, now })
-  const deps = { issuer: ISSUER, providers, store, sealer: ground.sealer, flows: flows(jar), sessions: current, cookies: jar, audit, sessionMs: SESSION_MS, flood: (key: string) => ground.world.flood(key), now }
+  const deps = { issuer: ISSUER, providers, store, sealer: ground.sealer, state: ground.state, flows: flows(jar), sessions: current, cookies: jar, audit, sessionMs: SESSION_MS, flood: (key: string) => ground.world.flood(key), now }
   const signIn = login(deps)
   const whoami: Route = {
     method: 'GET',
@@ -168,7 +170,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
     errors: 'page',
     async respond(request, context) {
       const signedIn = await current.current(request)
-      if (signedIn === undefined) return signIn.start(request, context, { returnTo: '/whoami', reference: context.reference, ...ground.world.options })
+      if (signedIn === undefined) return signIn.start(request, { returnTo: '/whoami', reference: context.reference, ...ground.world.options })
       const { user, session, secret } = signedIn
       return Response.json({ user, session, csrf: csrfToken(secret, 'logout') })
     },
