@@ -62,6 +62,8 @@ export async function mintCodes({ store, resource }: Lanyard, { userId, clientId
   const codes = authorizeStore({ db, audit, changed: (tx, change) => recordChange(tx, change, () => undefined) })
   const [canonical, redirectUri] = [canonicalResource(resource), matchRedirectUri(REDIRECT_URI, [REDIRECT_URI])]
   if (canonical === undefined || redirectUri === undefined) throw new Error('no resource, or no redirect URI')
+  const [session] = await db.query<{ id: string }>('SELECT id FROM sessions WHERE user_id = $1', [userId])
+  if (session === undefined) throw new Error('nobody is signed in')
   const minted: Secret[] = []
   for (let index = 0; index < count; index += 1) {
     const { verifier, challenge } = proofKey()
@@ -69,7 +71,7 @@ export async function mintCodes({ store, resource }: Lanyard, { userId, clientId
     const request = { clientId, redirectUri, codeChallenge: challenge, resource: canonical, scope: SCOPE, prompt: [] }
     await codes.addRequest({ id, flowHash: hash(id), request, progress: {}, reference: 'bench', createdAt: now, expiresAt: now + 600_000 }, 1)
     const authorization = { id: newId('grant'), userId, clientId, resource: canonical, scope: SCOPE, authTime: Math.floor(now / 1000) }
-    await codes.grantAuthorization(id, { hash: hash(value), authorization, redirectUri, codeChallenge: challenge, expiresAt: Math.floor(now / 1000) + 600 }, now)
+    await codes.grantAuthorization(id, session.id, { hash: hash(value), authorization, redirectUri, codeChallenge: challenge, expiresAt: Math.floor(now / 1000) + 600 }, now)
     minted.push({ value, verifier })
   }
   await db.close()

@@ -59,7 +59,6 @@ export interface GrantSummary {
   readonly resource: Resource
   readonly scope: readonly string[]
   /** Seconds since the epoch. */
-  readonly createdAt: number
   readonly lastUsedAt: number
 }
 
@@ -73,9 +72,13 @@ export interface AuthorizeStore {
   findConsent(key: Pick<Consent, 'userId' | 'clientId' | 'redirectHost' | 'resource'>): Promise<Consent | undefined>
   /** Remembers a consent and the progress of its request, in one transaction. */
   addConsent(consent: Consent, requestId: string, progress: Progress, now: number, ...events: readonly AuditEvent[]): Promise<void>
-  /** Ends the request and writes its grant and code, once: false when the request was gone. */
-  grantAuthorization(requestId: string, code: CodeRecord, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
-  grantsOf(userId: string): Promise<readonly GrantSummary[]>
+  /**
+   * Ends the request and writes its grant and code, once, while the session lives in which the person approved: false
+   * when the request or the session was gone.
+   */
+  grantAuthorization(requestId: string, sessionId: string, code: CodeRecord, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /** The user's grants of which a token may still be valid, those used last first. */
+  grantsOf(userId: string, now: number): Promise<readonly GrantSummary[]>
   /**
    * Ends what the user granted: this grant and every other one of its client and resource, with all their tokens on all
    * nodes, and forgets the consents that they came from. False when it is no live grant of this user.

@@ -43,7 +43,7 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
         <div class="actions"><a class="button-primary" href="/login?return_to=/">Sign in</a></div>`,
     })
   }
-  const [grants, connections] = await Promise.all([deps.store.grantsOf(signedIn.user.id), deps.connections.list(signedIn.user.id)])
+  const [grants, connections] = await Promise.all([deps.store.grantsOf(signedIn.user.id, deps.now()), deps.connections.list(signedIn.user.id)])
   const [rows, offered] = await Promise.all([Promise.all(accessOf(grants).map((grant) => grantRow(deps, grant, signedIn))), profileRows(deps, signedIn)])
   return page({
     title: 'Your access',

@@ -2,6 +2,7 @@ import type { AuthorizationRequest, AuthorizeStore, GrantSummary, PendingRequest
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import { formatScope } from '../oauth/scope.ts'
+import { LONGEST_TOKEN_MS } from './changes.ts'
 import type { StoreParts } from './parts.ts'
 
 interface RequestRow {
@@ -19,11 +20,10 @@ interface GrantRow {
   readonly client_id: string
   readonly resource: Resource
   readonly scope: string
-  readonly created_at: number
   readonly last_used_at: number
 }
 
-const SUMMARY = 'id, client_id, resource, scope, created_at, last_used_at'
+const SUMMARY = 'id, client_id, resource, scope, last_used_at'
 
 export function authorizeStore(parts: StoreParts): AuthorizeStore {
   return { ...requestVerbs(parts), ...consentVerbs(parts), ...grantVerbs(parts) }
@@ -98,8 +98,12 @@ function consentVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'findCons
 
 function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf' | 'endAccess'> {
   return {
-    grantAuthorization: (requestId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
+    grantAuthorization: (requestId, sessionId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
       db.transaction(async (tx) => {
+        // The session's row is locked: whoever ends the person's access meanwhile waits, and then finds this grant; or was
+        // first, and then there is no session any more.
+        const sessions = await tx.query('UPDATE sessions SET last_used_at = last_used_at WHERE id = $1 AND user_id = $2 RETURNING id', [sessionId, granted.userId])
+        if (sessions.length === 0) return false
         // The request's row is the permission to issue: of parallel answers, one deletes it.
         const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
         if (ended.length === 0) return false
@@ -128,8 +132,13 @@ function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'g
         await audit.append(tx, events)
         return true
       }),
-    async grantsOf(userId) {
-      const rows = await db.query<GrantRow>(`SELECT ${SUMMARY} FROM grants WHERE user_id = $1 AND revoked_at IS NULL ORDER BY last_used_at DESC, id`, [userId])
+    async grantsOf(userId, now) {
+      const rows = await db.query<GrantRow>(
+        `SELECT ${SUMMARY} FROM grants WHERE user_id = $1 AND revoked_at IS NULL AND (last_used_at > $2
+           OR EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id AND used_at IS NULL AND refresh_tokens.expires_at > $3))
+         ORDER BY last_used_at DESC, id`,
+        [userId, Math.floor((now - LONGEST_TOKEN_MS) / 1000), Math.floor(now / 1000)],
+      )
       return rows.map(toSummary)
     },
     endAccess: (grantId, userId, at, event) =>
@@ -158,7 +167,6 @@ function toSummary(row: GrantRow): GrantSummary {
     clientId: row.client_id,
     resource: row.resource,
     scope: row.scope.split(' '),
-    createdAt: row.created_at,
     lastUsedAt: row.last_used_at,
   }
 }

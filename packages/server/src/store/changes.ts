@@ -11,8 +11,8 @@ const OVERLAP_MS = 30_000
 /** An answer that takes longer is lost: a connection can die without a word. */
 const ANSWER_MS = 5_000
 const KEEP_MS = 24 * 3600 * 1000
-/** The configuration allows an hour at most, and may have allowed more before the last start than now. */
-const LONGEST_TOKEN_MS = 3600_000
+/** What an access token lives at most: the configuration allows no more, and may have allowed more before the last start than now. */
+export const LONGEST_TOKEN_MS = 3600_000
 /** How far the clocks of two nodes may be apart, and a token outlive its cutoff by that. */
 const SKEW_MS = 120_000
 

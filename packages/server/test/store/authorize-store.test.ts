@@ -7,11 +7,26 @@ import type { RedirectUri } from '../../src/oauth/redirect-uri.ts'
 import type { Resource } from '../../src/oauth/resource.ts'
 import { authorizeStore } from '../../src/store/authorize.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
-import { eachPair, EVENT, hashed, race, rollsBack, type StorePair } from '../support/store-pair.ts'
+import { identityStore } from '../../src/store/users.ts'
+import { eachPair as eachEmptyPair, EVENT, hashed, race, rollsBack, type StorePair } from '../support/store-pair.ts'
 
 const NOW = 1_795_000_000_000
 const RESOURCE = 'https://lanyard.example/mcp/notes' as Resource
 const CALLBACK = 'https://app.example/cb' as RedirectUri
+
+const SESSION = 'session of usr_1'
+
+async function signIn(pair: StorePair, userId: string): Promise<void> {
+  await pair.db.query(`INSERT INTO sessions (hash, id, user_id, provider, last_used_at, expires_at) VALUES ($1, $1, $2, 'corp', $3, $3)`, [`session of ${userId}`, userId, NOW])
+}
+
+/** Two people are signed in. */
+function eachPair(name: string, run: (pair: StorePair) => Promise<void>): void {
+  eachEmptyPair(name, async (pair) => {
+    for (const userId of ['usr_1', 'usr_2']) await signIn(pair, userId)
+    await run(pair)
+  })
+}
 
 function pending(id: string, more: Partial<PendingRequest> = {}): PendingRequest {
   return {
@@ -42,7 +57,7 @@ const ended = (grant: GrantSummary): AuditEvent => ({ action: 'consent.revoked',
 async function granted(pair: StorePair, grantId: string, more: Partial<CodeRecord['authorization']> = {}): Promise<void> {
   const store = authorizeStore(pair.one)
   await store.addRequest(pending(`request of ${grantId}`), 100)
-  assert.equal(await store.grantAuthorization(`request of ${grantId}`, code(grantId, more), NOW, EVENT), true)
+  assert.equal(await store.grantAuthorization(`request of ${grantId}`, `session of ${more.userId ?? 'usr_1'}`, code(grantId, more), NOW, EVENT), true)
 }
 
 eachPair('a request is read back as it was, with its progress, until it expires', async (pair) => {
@@ -69,13 +84,13 @@ eachPair('a request ends without a code once, and is recorded once', async (pair
   const done = await race(pair, (parts) => authorizeStore(parts).endRequest('one', EVENT))
   assert.equal(done.filter(Boolean).length, 1)
   assert.equal((await pair.actions()).length, 1)
-  assert.equal(await authorizeStore(pair.two).grantAuthorization('one', code('g'), NOW, EVENT), false)
+  assert.equal(await authorizeStore(pair.two).grantAuthorization('one', SESSION, code('g'), NOW, EVENT), false)
   assert.equal(await pair.count('grants'), 0)
 })
 
 eachPair('RFC 6749 §4.1.2: of 20 answers to one request one makes a grant with its code', async (pair) => {
   await authorizeStore(pair.one).addRequest(pending('one'), 5)
-  const made = await race(pair, (parts, index) => authorizeStore(parts).grantAuthorization('one', code(`g${index}`), NOW + 1999, EVENT))
+  const made = await race(pair, (parts, index) => authorizeStore(parts).grantAuthorization('one', SESSION, code(`g${index}`), NOW + 1999, EVENT))
   assert.equal(made.filter(Boolean).length, 1)
   assert.deepEqual([await pair.count('grants'), await pair.count('codes'), await pair.count('authorization_requests'), (await pair.actions()).length], [1, 1, 0, 1])
   const id = `g${made.indexOf(true)}`
@@ -85,10 +100,28 @@ eachPair('RFC 6749 §4.1.2: of 20 answers to one request one makes a grant with 
 eachPair('denying and approving at once: one of them', async (pair) => {
   for (let round = 0; round < 6; round += 1) {
     await authorizeStore(pair.one).addRequest(pending(`r${round}`), 50)
-    const answers = await Promise.all([authorizeStore(pair.one).endRequest(`r${round}`, EVENT), authorizeStore(pair.two).grantAuthorization(`r${round}`, code(`g${round}`), NOW, EVENT)])
+    const answers = await Promise.all([authorizeStore(pair.one).endRequest(`r${round}`, EVENT), authorizeStore(pair.two).grantAuthorization(`r${round}`, SESSION, code(`g${round}`), NOW, EVENT)])
     assert.equal(answers.filter(Boolean).length, 1)
     assert.equal(await tokenStore(pair.one).findGrant(`g${round}`) !== undefined, answers[1])
   }
+})
+
+eachPair('a person’s access is ended and a code issued at once: whichever is first, nothing of it is left', async (pair) => {
+  const answers = new Set<boolean>()
+  for (let round = 0; round < 12; round += 1) {
+    await authorizeStore(pair.one).addRequest(pending(`r${round}`), 50)
+    const issue = () => authorizeStore(pair.one).grantAuthorization(`r${round}`, SESSION, code(`g${round}`), NOW, EVENT)
+    const end = () => identityStore(pair.two).revokeSubject('usr_1', NOW - 5000, EVENT)
+    const [made] = await Promise.all(round % 2 === 0 ? [issue(), end()] : [end().then(() => issue()), undefined])
+    answers.add(made)
+    assert.equal(await pair.count('grants WHERE revoked_at IS NULL'), 0)
+    assert.equal(await tokenStore(pair.one).consumeCode({ hash: hashed(`code of g${round}`), grantId: `g${round}`, at: 1 }, []), 'ended')
+    await signIn(pair, 'usr_1')
+  }
+  assert.ok(answers.has(false), 'without a session there is no code')
+  // The request is still there for whoever signs in again; another person's session is not theirs.
+  assert.equal(await authorizeStore(pair.two).grantAuthorization('r1', 'session of usr_2', code('g1'), NOW, EVENT), false)
+  assert.equal(await authorizeStore(pair.two).grantAuthorization('r1', SESSION, code('g1'), NOW, EVENT), true)
 })
 
 eachPair('a consent is of one person, client, host and resource; the newest counts, with the progress of its request', async (pair) => {
@@ -110,13 +143,27 @@ eachPair('a person sees their own live grants, those used last first', async (pa
   await granted(pair, 'g2', { clientId: 'other', scope: ['mcp.read'] })
   await granted(pair, 'g3', { userId: 'usr_2' })
   await pair.db.query(`UPDATE grants SET last_used_at = last_used_at + 10 WHERE id = 'g2'`)
-  const summary = { resource: RESOURCE, createdAt: NOW / 1000 }
+  const summary = { resource: RESOURCE }
   const expected = [
     { id: 'g2', clientId: 'other', scope: ['mcp.read'], lastUsedAt: NOW / 1000 + 10, ...summary },
     { id: 'g1', clientId: 'app', scope: ['mcp.read', 'mcp.write'], lastUsedAt: NOW / 1000, ...summary },
   ]
-  assert.deepEqual(await authorizeStore(pair.two).grantsOf('usr_1'), expected)
-  assert.deepEqual(await authorizeStore(pair.two).grantsOf('nobody'), [])
+  assert.deepEqual(await authorizeStore(pair.two).grantsOf('usr_1', NOW), expected)
+  assert.deepEqual(await authorizeStore(pair.two).grantsOf('nobody', NOW), [])
+})
+
+eachPair('a grant is seen while one of its tokens may be valid, and no longer', async (pair) => {
+  const HOUR = 3600_000
+  await granted(pair, 'access token alone')
+  await granted(pair, 'refreshed')
+  const refreshToken = { hash: hashed('rt'), family: hashed('family'), grantId: 'refreshed', generation: 0, issuedAt: NOW / 1000, expiresAt: (NOW + 48 * HOUR) / 1000 }
+  await tokenStore(pair.one).consumeCode({ hash: hashed('code of refreshed'), grantId: 'refreshed', at: NOW / 1000, refreshToken }, [])
+  const seen = async (at: number) => (await authorizeStore(pair.two).grantsOf('usr_1', at)).map(({ id }) => id)
+  assert.deepEqual(await seen(NOW + HOUR - 1000), ['access token alone', 'refreshed'])
+  assert.deepEqual(await seen(NOW + HOUR), ['refreshed'])
+  assert.deepEqual(await seen(NOW + 48 * HOUR - 1000), ['refreshed'])
+  assert.deepEqual(await seen(NOW + 48 * HOUR), [])
+  assert.equal(await pair.count('grants WHERE revoked_at IS NULL'), 2)
 })
 
 eachPair('ending access ends every grant of that person, client and resource and its consents; and nothing of anybody else', async (pair) => {
@@ -146,8 +193,8 @@ eachPair('authorization: no change stays whose event cannot be written', async (
   await rollsBack(pair, (parts) => authorizeStore(parts).addRequest(pending('two', { createdAt: NOW + 1 }), 1, EVENT))
   await rollsBack(pair, (parts) => authorizeStore(parts).endRequest('one', EVENT))
   await rollsBack(pair, (parts) => authorizeStore(parts).addConsent(consent, 'one', { consentedBy: 's' }, NOW, EVENT))
-  await rollsBack(pair, (parts) => authorizeStore(parts).grantAuthorization('one', code('g'), NOW, EVENT))
-  assert.equal(await authorizeStore(pair.two).grantAuthorization('one', code('g'), NOW, EVENT), true)
+  await rollsBack(pair, (parts) => authorizeStore(parts).grantAuthorization('one', SESSION, code('g'), NOW, EVENT))
+  assert.equal(await authorizeStore(pair.two).grantAuthorization('one', SESSION, code('g'), NOW, EVENT), true)
   await rollsBack(pair, (parts) => authorizeStore(parts).endAccess('g', 'usr_1', NOW, ended))
 })
 
