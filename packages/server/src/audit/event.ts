@@ -44,6 +44,15 @@ export function ownFields(event: AuditEvent): AuditEvent {
   return fields as AuditEvent
 }
 
+/** An event as it was written. */
+export interface RecordedEvent {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly event: AuditEvent
+  /** The event, printed. */
+  readonly json: string
+}
+
 /** Records events that stand alone: the promise resolves when the store has them. State changes carry their events into the store instead. */
 export interface Recorder {
   record(...events: readonly AuditEvent[]): Promise<void>

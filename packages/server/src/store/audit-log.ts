@@ -1,8 +1,8 @@
-import { ownFields, type AuditEvent, type Recorder } from '../audit/event.ts'
+import { ownFields, type AuditEvent, type RecordedEvent, type Recorder } from '../audit/event.ts'
 import type { Database, Transaction, Value } from './database.ts'
 
 /** Where recorded events go besides the database, once they are in it: JSON lines on standard output. */
-export type AuditSink = (events: readonly (AuditEvent & { readonly at: number })[]) => void
+export type AuditSink = (events: readonly RecordedEvent[]) => void
 
 /** Appends events to the audit trail: with `append`, in the transaction of what they tell of. */
 export interface AuditLog extends Recorder {
@@ -25,26 +25,28 @@ const MAX_ROWS = 500
 
 export function auditLog(db: Database, sink: AuditSink, now: () => number = Date.now): AuditLog {
   const write = async (given: readonly AuditEvent[], insert: (sql: string, params: readonly Value[]) => Promise<unknown>): Promise<() => void> => {
-    const at = now()
-    const events = given.map(ownFields)
+    const events = printed(given, now())
     for (let start = 0; start < events.length; start += MAX_ROWS) {
       const rows = events.slice(start, start + MAX_ROWS)
-      await insert(insertion(rows.length), rows.flatMap((event) => columns(event, at)))
+      await insert(insertion(rows.length), rows.flatMap(columns))
     }
-    return () => sink(events.map((event) => ({ at, ...event })))
+    return () => sink(events)
   }
   return {
     append: async (tx, events) => tx.onCommit(await write(events, (sql, params) => tx.query(sql, params))),
     within(given) {
-      const at = now()
-      const events = given.map(ownFields)
-      return {
-        values: (first) => ({ sql: typedRows(events.length, first), params: events.flatMap((event) => columns(event, at)) }),
-        written: () => sink(events.map((event) => ({ at, ...event }))),
-      }
+      const events = printed(given, now())
+      return { values: (first) => ({ sql: typedRows(events.length, first), params: events.flatMap(columns) }), written: () => sink(events) }
     },
     record: grouped(async (events) => (await write(events, (sql, params) => db.append(sql, params)))()),
   }
+}
+
+function printed(given: readonly AuditEvent[], at: number): readonly RecordedEvent[] {
+  return given.map((each) => {
+    const event = ownFields(each)
+    return { at, event, json: JSON.stringify(event) }
+  })
 }
 
 const insertions: string[] = []
@@ -61,8 +63,8 @@ function typedRows(rows: number, first: number): string {
   return Array.from({ length: rows }, (_, index) => row(index)).join(', ')
 }
 
-function columns(event: AuditEvent, at: number): Value[] {
-  return [at, event.action, event.outcome, column(event.subject), column(event.clientId), column(event.grantId), column(event.reference), JSON.stringify(event)]
+function columns({ at, event, json }: RecordedEvent): Value[] {
+  return [at, event.action, event.outcome, column(event.subject), column(event.clientId), column(event.grantId), column(event.reference), json]
 }
 
 /** No column of PostgreSQL holds a NUL; the event itself says it as it came. A refusal is recorded, whatever was sent. */

@@ -41,7 +41,7 @@ async function references(db: Database): Promise<(string | null)[]> {
 test('a write that fails rejects everybody who waits for it, and the next one works', async () => {
   const { db, faults } = await faulty()
   const shown: AuditEvent[] = []
-  const audit = auditLog(db, (recorded) => shown.push(...recorded))
+  const audit = auditLog(db, (recorded) => shown.push(...recorded.map((each) => each.event)))
   faults.fail = true
   const first = Array.from({ length: 20 }, (_, index) => audit.record(event(`lost ${index}`)))
   const outcomes = await Promise.allSettled(first)
@@ -88,7 +88,7 @@ test('a thousand events at once are few commits, in order, and nobody goes on be
 
 eachPair('events in a transaction are rolled back with it, and shown after its commit alone', async ({ db }) => {
   const shown: AuditEvent[] = []
-  const audit = auditLog(db, (recorded) => shown.push(...recorded))
+  const audit = auditLog(db, (recorded) => shown.push(...recorded.map((each) => each.event)))
   const append = async (tx: Transaction, fail: boolean): Promise<void> => {
     await audit.append(tx, [event('one'), event('two')])
     await tx.query(`INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at) VALUES ('u', 'c', 'h', 'r', 's', 'd', 1)`)

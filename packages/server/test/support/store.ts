@@ -46,6 +46,6 @@ async function prepare(db: Database): Promise<TestStore> {
   await migrate(db)
   const events: AuditEvent[] = []
   const changes: Change[] = []
-  const audit = auditLog(db, (recorded) => events.push(...recorded))
+  const audit = auditLog(db, (recorded) => events.push(...recorded.map(({ event }) => event)))
   return { db, audit, events, changes, changed: (tx, change) => recordChange(tx, change, (c) => changes.push(c)) }
 }

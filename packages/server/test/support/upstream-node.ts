@@ -39,7 +39,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
   const failures: string[] = []
   const now = Date.now
   const sink: AuditSink = (events) => {
-    for (const { action, reason } of events) if (reason !== undefined) failures.push(`${action}: ${reason}`)
+    for (const { event: { action, reason } } of events) if (reason !== undefined) failures.push(`${action}: ${reason}`)
   }
   const store = await openStore('sqlite::memory:', { sink, now, maxTokenLifetimeMs: DAY_MS })
   // Upstreams listen on this machine, some by its name and on either family.
