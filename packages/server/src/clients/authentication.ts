@@ -2,14 +2,15 @@ import type { Recorder } from '../audit/event.ts'
 import type { Outbound } from '../http/outbound.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { equalHashes, hash } from '../oauth/secret.ts'
-import { verifyClientAssertion, type AssertionDeps } from './assertion.ts'
+import { verifyClientAssertion, type AssertionDeps, type AssertionFailure } from './assertion.ts'
 import type { Client, ClientAuthentication, ClientRequest, Clients } from './client.ts'
+import type { ClientAuthMethod } from './metadata.ts'
 import { remoteKeys } from './remote-keys.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 /** Why a client was not authenticated: for the audit trail; the client learns only that it was not. */
-type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${string}`
+type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${AssertionFailure}`
 
 export interface AuthenticationDeps extends Omit<AssertionDeps, 'keys'> {
   readonly outbound: Outbound
@@ -62,7 +63,7 @@ async function findClient(clients: Clients, clientId: string): Promise<Client | 
 
 interface Credentials {
   readonly clientId: string | undefined
-  readonly method: Client['tokenEndpointAuthMethods'][number]
+  readonly method: ClientAuthMethod
   readonly secret?: string
   readonly assertion?: string
   readonly malformed: boolean

@@ -1,25 +1,13 @@
 // Owns who the applications are: pre-registered, client ID metadata documents, dynamic registration, and how they
 // authenticate. It does not know users, consent or tokens.
-import type { JSONWebKeySet } from 'jose'
 import type { Hashed } from '../oauth/secret.ts'
+import type { ClientMetadata } from './metadata.ts'
 
-export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
-
-export interface Client {
+/** A client, and of what it says of itself that which decides something. */
+export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri'> {
   readonly id: string
   readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
-  readonly name: string
-  readonly applicationType: 'web' | 'native'
-  readonly redirectUris: readonly string[]
-  readonly grantTypes: readonly string[]
-  readonly responseTypes: readonly string[]
-  /** Any one of these: a metadata document may list several (RP Metadata Choices). */
-  readonly tokenEndpointAuthMethods: readonly ClientAuthMethod[]
-  readonly jwks?: JSONWebKeySet
-  readonly jwksUri?: string
   readonly secretHashes: readonly Hashed[]
-  readonly scope?: readonly string[]
-  readonly clientUri?: string
   /** The host of the `client_id` URL: proven by having been fetched from there, or pinned in the built-in directory. */
   readonly verifiedHost?: string
   /** Changes when name, redirect URIs or keys change: a remembered consent holds for one digest only (CIMD §6.3). */

@@ -4,7 +4,8 @@ import * as z from 'zod'
 import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
-import type { ClientAuthMethod } from './client.ts'
+
+export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
 
 /** What a client says of itself, by registration (RFC 7591 §2) or in its metadata document, after our own rules. */
 export interface ClientMetadata {
@@ -13,6 +14,7 @@ export interface ClientMetadata {
   readonly redirectUris: readonly string[]
   readonly grantTypes: readonly string[]
   readonly responseTypes: readonly string[]
+  /** Any one of these: a metadata document may list several (RP Metadata Choices). */
   readonly tokenEndpointAuthMethods: readonly ClientAuthMethod[]
   readonly jwks?: JSONWebKeySet
   readonly jwksUri?: string

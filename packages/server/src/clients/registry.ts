@@ -2,9 +2,9 @@ import type { JSONWebKeySet } from 'jose'
 import type { ChangeFeed } from '../audit/change.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, isId } from '../oauth/secret.ts'
-import type { Client, ClientAuthMethod, Clients } from './client.ts'
+import type { Client, Clients } from './client.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
-import { metadataDigest } from './metadata.ts'
+import { metadataDigest, type ClientAuthMethod } from './metadata.ts'
 import type { MetadataDocuments } from './metadata-document.ts'
 
 /** A client that an operator configured. */
@@ -87,10 +87,8 @@ function fromConfiguration(client: PreRegisteredClient): Client {
     id: client.id,
     kind: 'pre-registered',
     name: client.name,
-    applicationType: client.redirectUris.every((uri) => uri.startsWith('https:')) ? 'web' : 'native',
     redirectUris: client.redirectUris,
     grantTypes: client.grantTypes,
-    responseTypes: ['code'],
     tokenEndpointAuthMethods: [client.tokenEndpointAuthMethod],
     secretHashes: client.clientSecret === undefined ? [] : [hash(client.clientSecret)],
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
