@@ -88,6 +88,10 @@ export function errorPage(error: ErrorContent): Promise<Response> {
     ...(error.headers === undefined ? {} : { headers: error.headers }),
     body: html`<h1>${error.title}</h1>
       <p>${error.message}</p>
-      <p class="muted">If you ask your administrator, give them this reference: <code>${error.reference}</code></p>`,
+      ${referenceLine(error.reference)}`,
   })
+}
+
+export function referenceLine(reference: string): Html {
+  return html`<p class="muted">If you ask your administrator, give them this reference: <code>${reference}</code></p>`
 }

@@ -2,7 +2,7 @@ import { html } from 'hono/html'
 import type { AuditEvent, Recorder } from '../audit/event.ts'
 import type { Cookies } from '../http/cookies.ts'
 import { PageError } from '../http/errors.ts'
-import { errorPage, page, plain } from '../http/page.ts'
+import { errorPage, page, plain, referenceLine } from '../http/page.ts'
 import { Params } from '../http/params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext } from '../http/route.ts'
@@ -149,6 +149,6 @@ export async function unavailable(deps: LoginDeps, provider: IdentityProvider, f
     body: html`<h1>${title}</h1>
       <p>Nobody can sign in there at the moment. Whoever is signed in already keeps working. Please try again in a minute.</p>
       <p><a class="button-quiet" href="${flow.returnTo}">Try again</a></p>
-      <p class="muted">If you ask your administrator, give them this reference: <code>${flow.reference}</code></p>`,
+      ${referenceLine(flow.reference)}`,
   })
 }

@@ -14,13 +14,7 @@ export interface User {
 }
 
 /** What an identity provider proved at a sign-in. */
-export interface Identity {
-  readonly provider: string
-  readonly issuer: string
-  readonly subject: string
-  readonly name?: string
-  readonly email?: string
-  readonly groups: readonly string[]
+export interface Identity extends Omit<User, 'id' | 'disabled'> {
   readonly authTime?: number
   readonly acr?: string
   readonly amr?: readonly string[]
@@ -47,6 +41,7 @@ export interface Session {
   readonly authTime?: number
   readonly acr?: string
   readonly amr?: readonly string[]
+  /** Milliseconds since the epoch. */
   readonly expiresAt: number
 }
 

@@ -104,7 +104,7 @@ async function finish(party: RelyingParty, callback: URL, secrets: LoginSecrets,
   const claims = await validated(party, server, result)
   if (claims === undefined) throw new LoginRefused('no ID token')
   checkFreshness(claims, options, party.now())
-  const profile = { ...(needsUserinfo(party, server, claims) ? await userinfo(party, server, claims.sub, result.access_token) : {}), ...claims }
+  const profile = await profileOf(party, server, claims, result.access_token)
   return identityOf(party.settings.id, party.settings.groupsClaim, claims, profile, tokensOf(result, undefined, party.now()))
 }
 
@@ -128,7 +128,7 @@ async function refresh(party: RelyingParty, tokens: IdentityTokens, known: Known
   const { settings, now } = party
   const again = tokensOf(result, tokens, now())
   if (claims !== undefined) {
-    const profile = { ...(needsUserinfo(party, server, claims) ? await userinfo(party, server, claims.sub, result.access_token) : {}), ...claims }
+    const profile = await profileOf(party, server, claims, result.access_token)
     return identityOf(settings.id, settings.groupsClaim, claims, profile, again)
   }
   // Without a new ID token, what the old one said stands where the userinfo endpoint says nothing newer.
@@ -148,9 +148,11 @@ async function validated(party: RelyingParty, server: oauth.AuthorizationServer,
   return claims
 }
 
-/** Whether the ID token lacks groups or e-mail address, and there is somebody to ask. */
-function needsUserinfo(party: RelyingParty, server: oauth.AuthorizationServer, claims: Claims): boolean {
-  return server.userinfo_endpoint !== undefined && (claims[party.settings.groupsClaim] === undefined || claims['email'] === undefined)
+/** What the ID token says of the person; where it lacks groups or e-mail address, the userinfo endpoint is asked for them. */
+async function profileOf(party: RelyingParty, server: oauth.AuthorizationServer, claims: Claims, accessToken: string): Promise<Claims> {
+  const complete = claims[party.settings.groupsClaim] !== undefined && claims['email'] !== undefined
+  if (complete || server.userinfo_endpoint === undefined) return claims
+  return { ...(await userinfo(party, server, claims.sub, accessToken)), ...claims }
 }
 
 async function userinfo(party: RelyingParty, server: oauth.AuthorizationServer, subject: string, accessToken: string): Promise<Readonly<Record<string, unknown>>> {
