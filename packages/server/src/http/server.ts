@@ -14,6 +14,17 @@ export interface ServerOptions {
 /** The data plane is `/mcp` and one segment below it; metadata and whatever else lies deeper are ordinary routes. */
 const MCP_PATH = /^\/mcp(?:\/[^/?#]+)?(?:\?|$)/
 
+const LIMITS = {
+  headersTimeout: 15_000,
+  requestTimeout: 60_000,
+  // How often the two above are looked at: by default every half minute, so that a slow sender would have thrice its time.
+  connectionsCheckingInterval: 5000,
+  keepAliveTimeout: 65_000,
+  maxHeaderSize: 32 * 1024,
+  // Of a header that may stand once Node would take the first: a proxy in front may have judged by another one.
+  joinDuplicateHeaders: true,
+}
+
 export interface RunningServer {
   readonly address: string
   /** Stops accepting, lets requests end for a while, then closes what is left. */
@@ -23,7 +34,12 @@ export interface RunningServer {
 /** @throws Error when the address cannot be listened on. */
 export async function listen(options: ServerOptions): Promise<RunningServer> {
   const answer = getRequestListener((request, env) => options.fetch(request, env), { overrideGlobalObjects: false })
-  const server = createServer({ headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 65_000, maxHeaderSize: 32 * 1024 }, (request, response) => {
+  const server = createServer(LIMITS, (request, response) => {
+    // RFC 9112 §3.2: of two names neither is believed.
+    if (request.headers.host?.includes(',') === true) {
+      response.writeHead(400, { connection: 'close' }).end()
+      return
+    }
     const work = MCP_PATH.test(request.url ?? '/') ? options.mcp(request, response) : answer(request, response)
     Promise.resolve(work).catch(() => response.destroy())
   })
