@@ -105,12 +105,12 @@ async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn)
 
 function connectionRow({ upstream, state, connectedAt }: ConnectionSummary, signedIn: SignedIn): Html {
   return html`<li>
-    <span><strong>${plain(upstream.name, 60)}</strong> ${state === 'active' ? '' : html`<span class="badge unverified">must be connected again</span>`}<br><span class="muted">since ${day(connectedAt)}</span></span>
-    ${state === 'active' ? '' : connectionForm(upstream, 'connect', 'Connect again', signedIn.secret)} ${connectionForm(upstream, 'disconnect', 'Disconnect', signedIn.secret)}
+    <span><strong>${plain(upstream.name, 60)}</strong> ${state === 'active' ? '' : html`<span class="badge unverified">${state === 'unused' ? 'not used any more' : 'must be connected again'}</span>`}<br><span class="muted">since ${day(connectedAt)}</span></span>
+    ${state === 'reconnect_needed' ? connectionForm(upstream, 'connect', 'Connect again', signedIn.secret) : ''} ${connectionForm(upstream, 'disconnect', 'Disconnect', signedIn.secret)}
   </li>`
 }
 
-function connectionForm({ id: upstreamId, name }: Upstream, purpose: 'connect' | 'disconnect', label: string, secret: string): Html {
+function connectionForm({ id: upstreamId, name }: Pick<Upstream, 'id' | 'name'>, purpose: 'connect' | 'disconnect', label: string, secret: string): Html {
   return html`<form method="post" action="/connections/${upstreamId}${purpose === 'disconnect' ? '/disconnect' : ''}">
     <input type="hidden" name="csrf" value="${csrfToken(secret, `${purpose}:${upstreamId}`)}">
     <input type="hidden" name="continue" value="/">

@@ -54,9 +54,10 @@ export function connections(deps: ConnectionDeps): Connections {
     },
     async list(userId) {
       const records = await deps.store.list(userId)
-      return records.flatMap((record) => {
-        const upstream = deps.upstreams.find((candidate) => candidate.id === record.upstream)
-        return upstream === undefined ? [] : [{ upstream, connectedAt: record.connectedAt, state: record.state }]
+      return records.map(({ upstream: id, connectedAt, state }) => {
+        const upstream = deps.upstreams.find((candidate) => candidate.id === id)
+        const used = upstream !== undefined && deps.connector(upstream).perUser
+        return { upstream: { id, name: upstream?.name ?? id }, connectedAt, state: used ? state : 'unused' }
       })
     },
     connectUrl(userId, upstream, lacking) {
@@ -159,9 +160,10 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
 }
 
 async function disconnect(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
-  const { upstream } = connectable(deps, context)
-  const { signedIn, params } = await postedForm(deps, request, `disconnect:${upstream.id}`)
-  const key = { userId: signedIn.user.id, upstream: upstream.id }
+  // Whatever became of the upstream in the configuration, a person can end what they connected.
+  const upstream = context.params['upstream'] ?? ''
+  const { signedIn, params } = await postedForm(deps, request, `disconnect:${upstream}`)
+  const key = { userId: signedIn.user.id, upstream }
   const event = { action: 'connection.deleted', outcome: 'success', subject: key.userId, upstream: key.upstream, reference: context.reference } as const
   const done = await deps.store.disconnect(key, (record) => revocationOf(deps, record), deps.now(), event)
   if (done) deps.revocationDue()

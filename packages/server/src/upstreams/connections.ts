@@ -14,7 +14,8 @@ export interface Connections {
 }
 
 export interface ConnectionSummary {
-  readonly upstream: Upstream
+  readonly upstream: Pick<Upstream, 'id' | 'name'>
   readonly connectedAt: number
-  readonly state: 'active' | 'reconnect_needed'
+  /** `unused`: the upstream is gone, or needs no account of a user's own any more. */
+  readonly state: 'active' | 'reconnect_needed' | 'unused'
 }

@@ -276,7 +276,7 @@ each('there is nothing to connect at upstreams without accounts, or that do not 
   cluster.upstreams = [upstream('open', 'https://open.example/mcp', { type: 'none' }), upstream('weather', 'https://weather.example/mcp', { type: 'api-key', header: 'X-Api-Key', value: 'the-key' })]
   for (const name of ['open', 'weather', 'missing', '..%2f']) {
     for (const path of ['', '/callback?state=x', '/client.json']) assert.equal((await node.get(`/connections/${name}${path}`)).status, 404, name + path)
-    for (const path of ['', '/disconnect']) assert.equal((await node.post(`/connections/${name}${path}`, { csrf: 'x' })).status, 404)
+    assert.equal((await node.post(`/connections/${name}`, { csrf: 'x' })).status, 404)
   }
   const [open, weather] = cluster.upstreams as [typeof cluster.upstreams[0], typeof cluster.upstreams[0]]
   assert.deepEqual(await node.connector(open).credential('usr_alice', open), { headers: {}, version: '0' })

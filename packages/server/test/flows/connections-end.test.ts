@@ -47,6 +47,35 @@ each('disconnecting removes the credential here and revokes both tokens there (R
   assert.equal(cluster.revocationsDue, 1)
 })
 
+each('what was connected is shown and can be ended also when its upstream needs no account any more, or is gone', async (cluster, tickets) => {
+  const [node] = cluster.nodes
+  const [before] = cluster.upstreams
+  assert.ok(before !== undefined)
+  await cluster.connected('tickets')
+  const shown = async () => (await node.connections.list('usr_alice')).map(({ upstream: { id, name }, state }) => [id, name, state])
+  assert.deepEqual(await shown(), [['tickets', before.name, 'active']])
+  cluster.upstreams = [{ ...before, connector: { type: 'none' } }]
+  // Connectors are made once for a configuration: a node that starts with this one has another.
+  const [, restarted] = cluster.nodes
+  const listed = await restarted.connections.list('usr_alice')
+  assert.deepEqual(listed.map(({ state }) => state), ['unused'])
+  assert.equal((await restarted.disconnect('tickets')).status, 303)
+  await restarted.revoke()
+  assert.equal(tickets.at('/revoke').length, 2)
+
+  cluster.upstreams = [before]
+  await cluster.connected('tickets')
+  cluster.upstreams = []
+  assert.deepEqual(await shown(), [['tickets', 'tickets', 'unused']])
+  // Nobody else ends it.
+  await node.disconnect('tickets', 'bob')
+  assert.equal((await cluster.db.query('SELECT 1 AS one FROM connections')).length, 1)
+  await node.disconnect('tickets')
+  assert.deepEqual(await shown(), [])
+  await node.revoke()
+  assert.equal((await cluster.events('connection.revoked')).at(-1)?.reason, 'the upstream is not configured any more')
+})
+
 each('a provider that is down is asked again, after longer and longer, until it answers', async (cluster, tickets) => {
   const [node, other] = cluster.nodes
   await cluster.connected('tickets')
