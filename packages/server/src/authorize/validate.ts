@@ -1,5 +1,6 @@
 import type { Client, Clients } from '../clients/client.ts'
 import { PageError } from '../http/errors.ts'
+import { sentence } from '../http/page.ts'
 import type { Params } from '../http/params.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { isCodeChallenge } from '../oauth/pkce.ts'
@@ -143,8 +144,4 @@ function checkPrompt(params: Params): readonly string[] {
 
 function cannotAnswer(message: string, reason: string): PageError {
   return new PageError(400, 'This request cannot be completed', `${message} Go back to your application and start again; if it happens again, its developers must mend it.`, { reason })
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }

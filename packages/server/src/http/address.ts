@@ -3,15 +3,15 @@ import ipaddr from 'ipaddr.js'
 /** Finds the network address of a caller behind trusted proxies. */
 export type ClientAddress = (socketAddress: string | undefined, forwardedFor: string | undefined) => string
 
+/** A network as `parseCIDR` reads it. */
+export type Network = ReturnType<typeof ipaddr.parseCIDR>
+
 const MAX_KNOWN = 10_000
 
 /** `X-Forwarded-For` is believed from right to left, as far as trusted proxies wrote it. */
 export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
   const trusted = trustedProxies.map((network) => ipaddr.parseCIDR(network))
-  const isTrusted = (address: string): boolean => {
-    const parsed = ipaddr.process(address)
-    return trusted.some(([network, bits]) => parsed.kind() === network.kind() && parsed.match(network, bits))
-  }
+  const isTrusted = (address: string): boolean => isInside(ipaddr.process(address), trusted)
   // Who connects is nearly always somebody who did before: a proxy, or an address of the last minutes.
   const sockets = new Map<string, { readonly address: string; readonly trusted: boolean }>()
   const socket = (given: string): { readonly address: string; readonly trusted: boolean } => {
@@ -43,6 +43,11 @@ export function addressBucket(address: string): string {
   if (!ipaddr.isValid(address)) return address
   const parsed = ipaddr.process(address)
   return parsed instanceof ipaddr.IPv6 ? parsed.parts.slice(0, 4).map((part) => part.toString(16)).join(':') : parsed.toString()
+}
+
+/** Whether an address, with `process` made of its text, is in one of the networks; those of the other family hold none. */
+export function isInside(address: ipaddr.IPv4 | ipaddr.IPv6, networks: readonly Network[]): boolean {
+  return networks.some(([network, bits]) => address.kind() === network.kind() && address.match(network, bits))
 }
 
 function normal(address: string): string | undefined {

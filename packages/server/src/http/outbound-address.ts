@@ -1,4 +1,5 @@
 import ipaddr from 'ipaddr.js'
+import { isInside } from './address.ts'
 
 /** Where a URL came from: an operator wrote it, so private networks that `outbound.allow` names are reachable; or it was discovered. */
 export type Provenance = 'configured' | 'discovered'
@@ -24,7 +25,7 @@ const NEVER_PUBLIC = [
   // A public address in form, inside every Azure network the host's own agent, which hands out secrets.
   '168.63.129.16/32',
 ].map((network) => ipaddr.parseCIDR(network))
-const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3')
+const GLOBAL_UNICAST = [ipaddr.parseCIDR('2000::/3')]
 
 /** @throws Error when `allow` holds something that is no network: a typo must not open, nor silently close. */
 export function addressCheck(rules: AddressRules): AddressCheck {
@@ -34,7 +35,7 @@ export function addressCheck(rules: AddressRules): AddressCheck {
     if (!ipaddr.isValid(text) || /^::\d+\./.test(text)) return false
     // `process` turns an IPv4-mapped IPv6 address into the IPv4 address that it reaches.
     const address = ipaddr.process(text)
-    if (provenance === 'configured' && allowed.some((network) => inNetwork(address, network))) return true
+    if (provenance === 'configured' && isInside(address, allowed)) return true
     if (provenance === 'discovered' && rules.discoveredLoopback && address.range() === 'loopback') return true
     return secure && isPublic(address)
   }
@@ -43,9 +44,5 @@ export function addressCheck(rules: AddressRules): AddressCheck {
 /** Whether the address is a public unicast one: RFC 6890 and the IANA registries know no special use for it. */
 function isPublic(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   if (address.range() !== 'unicast') return false
-  return (address.kind() === 'ipv4' || inNetwork(address, GLOBAL_UNICAST)) && !NEVER_PUBLIC.some((network) => inNetwork(address, network))
-}
-
-function inNetwork(address: ipaddr.IPv4 | ipaddr.IPv6, [network, bits]: [ipaddr.IPv4 | ipaddr.IPv6, number]): boolean {
-  return address.kind() === network.kind() && address.match(network, bits)
+  return (address.kind() === 'ipv4' || isInside(address, GLOBAL_UNICAST)) && !isInside(address, NEVER_PUBLIC)
 }

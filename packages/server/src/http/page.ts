@@ -72,6 +72,11 @@ export function plain(text: string, max = 120): string {
   return characters.length <= max ? clean : `${characters.slice(0, max - 1).join('')}…`
 }
 
+/** Makes a sentence of the description of an OAuth error. */
+export function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
+}
+
 export interface ErrorContent {
   readonly status: number
   readonly title: string

@@ -4,7 +4,7 @@ import { Hono } from 'hono'
 import { OAuthError } from '../oauth/error.ts'
 import type { ClientAddress } from './address.ts'
 import { PageError } from './errors.ts'
-import { errorPage } from './page.ts'
+import { errorPage, sentence } from './page.ts'
 import type { RequestContext, Route } from './route.ts'
 
 export interface RouterSettings {
@@ -126,8 +126,4 @@ function withCors(response: Response): Response {
   response.headers.set('access-control-expose-headers', 'WWW-Authenticate, Retry-After')
   response.headers.set('access-control-max-age', '600')
   return response
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
 }

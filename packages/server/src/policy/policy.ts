@@ -1,5 +1,6 @@
 // Owns decisions: who may reach which tool of which upstream from which client. It reads no request and no store.
 import ipaddr from 'ipaddr.js'
+import { isInside } from '../http/address.ts'
 
 export interface PolicyInput {
   readonly subject: string
@@ -173,7 +174,7 @@ function compile(rule: Rule, order: number): CompiledRule {
     everyClient: isEverything(rule.clients),
     conditional: networks !== undefined,
     // Of an address that is not known, the worst is assumed: a denial holds, and an allow does not.
-    suspended: networks === undefined ? () => false : (address) => (address === undefined || !ipaddr.isValid(address) ? rule.effect === 'allow' : isInside(address, networks)),
+    suspended: networks === undefined ? () => false : (address) => (address === undefined || !ipaddr.isValid(address) ? rule.effect === 'allow' : isInside(ipaddr.process(address), networks)),
     lists: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [{ kind, keys: [...new Set(list)].map((name) => `${kind} ${name}`) }])),
   }
 }
@@ -240,9 +241,4 @@ function starred(pattern: string): Match {
     }
     return true
   }
-}
-
-function isInside(address: string, networks: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][]): boolean {
-  const parsed = ipaddr.process(address)
-  return networks.some(([network, bits]) => network.kind() === parsed.kind() && parsed.match(network, bits))
 }
