@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
+import { request } from 'undici'
 import { outbound, OutboundError, type Lookup, type Outbound, type OutboundReason, type OutboundSettings } from './outbound.ts'
 
 interface Target {
@@ -248,7 +249,17 @@ test('as fetch it sends forms and headers, and takes its provenance from the URL
 test('streams go through the same check', async (t) => {
   const target = await serve(t, (_request, response) => response.end('hello'))
   const made = client(t, { a: ['127.0.0.1'], lan: ['10.0.0.1'] })
-  const { request } = await import('undici')
   assert.equal(await (await request(`http://a:${target.port}/`, { dispatcher: made.streams })).body.text(), 'hello')
   await assert.rejects(request(`http://lan:${target.port}/`, { dispatcher: made.streams }))
+})
+
+test('thousands of streams to one origin leave connections for calls', async (t) => {
+  const STREAMS = 1500
+  const target = await serve(t, ({ url }, response) => void (url === '/call' ? response.end('hello') : response.writeHead(200).write('open')))
+  const made = client(t)
+  const base = `http://127.0.0.1:${target.port}`
+  const open = await Promise.all(Array.from({ length: STREAMS }, () => request(`${base}/stream`, { dispatcher: made.streams })))
+  assert.equal(target.connections(), STREAMS)
+  assert.equal(await (await request(`${base}/call`, { dispatcher: made.streams, signal: AbortSignal.timeout(10_000) })).body.text(), 'hello')
+  for (const { body } of open) body.on('error', () => undefined).destroy()
 })

@@ -71,7 +71,8 @@ const TIMEOUT_MS = 10_000
 const CONNECT_TIMEOUT_MS = 5000
 const MAX_HEADER_BYTES = 16 * 1024
 const CONNECTIONS = 32
-const STREAM_CONNECTIONS = 1024
+/** To one origin: each stream that is open takes one, and calls must find another. */
+const STREAM_CONNECTIONS = 8192
 
 export function outbound(settings: OutboundSettings): Outbound {
   const check = addressCheck(settings)
@@ -82,7 +83,9 @@ export function outbound(settings: OutboundSettings): Outbound {
     configured: agent('configured', { connections: CONNECTIONS }),
     discovered: agent('discovered', { connections: CONNECTIONS, keepAliveTimeout: 1000 }),
   }
-  const streams = agent('configured', { connections: STREAM_CONNECTIONS, headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 10_000 })
+  // Idle connections are given up after undici's 4 s: many servers close theirs after 5 s, and a call that meets that end
+  // may have been carried out, so it is not made again.
+  const streams = agent('configured', { connections: STREAM_CONNECTIONS, headersTimeout: 0, bodyTimeout: 0 })
   const request: Outbound['request'] = async (url, options) => {
     if (!URL.canParse(String(url))) throw new OutboundError('refused_scheme')
     return exchange(agents[options.provenance], new URL(url), options)
