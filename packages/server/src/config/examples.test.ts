@@ -23,6 +23,12 @@ test('the examples of docs/configuration.md are one configuration together', () 
   assert.deepEqual(config.notes, [])
 })
 
+test('the example of README.md is a configuration, and nothing of it goes unserved', () => {
+  const [, text = ''] = /```yaml\n(.*?)```/s.exec(readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8')) ?? []
+  const config = parseConfig(text, { file: 'lanyard.yaml', directory: '/etc/lanyard', environment })
+  assert.deepEqual([config.upstreams.length, config.notes], [2, []])
+})
+
 test('each of their secrets is missed when the environment lacks it', () => {
   const text = `issuer: https://lanyard.example.com\n${examples().join('\n')}`
   assert.throws(
