@@ -103,7 +103,7 @@ Paste one of these into a client, and it opens the browser:
   Claude Code    claude mcp add --transport http notes ${issuer}/mcp/notes
   VS Code        code --add-mcp '{"name":"notes","type":"http","url":"${issuer}/mcp/notes"}'
   Codex          codex mcp add notes --url ${issuer}/mcp/notes
-  MCP Inspector  npx mcp-inspector --cli --transport http --server-url ${issuer}/mcp/tickets --method tools/list
+  MCP Inspector  npx @modelcontextprotocol/inspector --cli --transport http --server-url ${issuer}/mcp/tickets --method tools/list
   curl           curl -i -X POST ${issuer}/mcp/notes        (the challenge that a client starts from)
 
 Everything lives in a temporary folder and ends with Ctrl-C.`
