@@ -1,4 +1,3 @@
-// Owns the authorization endpoint: from request over sign-in, consent and connections to the code. It mints no token.
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'

@@ -1,8 +1,8 @@
 import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
-import { formTarget, page, plain } from '../http/page.ts'
+import { formTarget, outside, page, plain } from '../http/page.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import { answerPurpose, outside } from './consent-page.ts'
+import { answerPurpose } from './consent-page.ts'
 import type { Step } from './step.ts'
 
 /** Offers to connect the accounts that the profile's upstreams need, in the same sitting; each can wait. */

@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
-import { formTarget, page, plain, type Html } from '../http/page.ts'
+import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import type { Step } from './step.ts'
@@ -21,17 +21,8 @@ export function answerPurpose({ pending, client }: Pick<Step, 'pending' | 'clien
   return `consent:${pending.id}:${client.digest}`
 }
 
-/**
- * Where a form may lead besides its own target: browsers apply `form-action` to every redirect that follows it, to an
- * identity or upstream provider, and from the client on to wherever its own page lives. All of them are https, and on
- * loopback while the gateway itself is there.
- */
-export function outside(issuer: string): readonly string[] {
-  return issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:']
-}
-
 /** Shows who asks for what, and where the answer goes (P-3, AS-20, AS-21). */
-export function consentPage(step: Step, { issuer, grantSeconds }: { readonly issuer: string; readonly grantSeconds?: number }): Promise<Response> {
+export function consentPage(step: Step, { issuer, grantSeconds }: { readonly issuer: string; readonly grantSeconds: number }): Promise<Response> {
   const { pending, client, profile, signedIn } = step
   const name = clientName(step)
   return page({
@@ -50,7 +41,7 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
         <dt>May</dt>
         <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, profile.upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
-        <dd>${grantSeconds === undefined ? 'Until' : `${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or until`} you or your administrator end it</dd>
+        <dd>${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or until you or your administrator end it</dd>
       </dl>
       ${warning(step)}
       <form method="post" action="/authorize/${pending.id}">

@@ -30,7 +30,7 @@ export interface DispatchDeps {
   readonly store: AuthorizeStore
   readonly audit: Recorder
   /** How long a grant lasts at most, for the page that asks for it. */
-  readonly grantSeconds?: number
+  readonly grantSeconds: number
   readonly now: () => number
 }
 

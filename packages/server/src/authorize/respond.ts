@@ -1,4 +1,5 @@
 import { PageError } from '../http/errors.ts'
+import { seeOther } from '../http/see-other.ts'
 import type { OAuthError } from '../oauth/error.ts'
 import type { AuthorizationRequest, PendingRequest } from './authorize-store.ts'
 
@@ -20,10 +21,6 @@ export function errorResponse(issuer: string, target: Target, error: OAuthError)
 /** Sends the browser to a step of a pending request: 303, so that no form is posted again (RFC 9700 §4.12). */
 export function stepResponse({ id }: Pick<PendingRequest, 'id'>): Response {
   return seeOther(`/authorize/${id}`)
-}
-
-export function seeOther(location: string): Response {
-  return new Response(null, { status: 303, headers: { location, 'cache-control': 'no-store' } })
 }
 
 /** Told to a browser that comes too late: the client has its one answer, and gets no second one. */

@@ -61,6 +61,15 @@ export function formTarget(uri: string): string {
   return url.protocol
 }
 
+/**
+ * Where a form may lead besides its own target: browsers apply `form-action` to every redirect that follows it, to an
+ * identity or upstream provider, and from the client on to wherever its own page lives. All of them are https, and on
+ * loopback while the gateway itself is there.
+ */
+export function outside(issuer: string): readonly string[] {
+  return issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:']
+}
+
 /** Makes text from elsewhere fit to be shown: no control, direction or invisible characters, no more than `max` characters. */
 export function plain(text: string, max = 120): string {
   const clean = text

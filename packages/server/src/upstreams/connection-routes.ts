@@ -2,10 +2,11 @@ import { html } from 'hono/html'
 import type { Recorder } from '../audit/event.ts'
 import { checkCsrf, csrfToken } from '../http/csrf.ts'
 import { PageError } from '../http/errors.ts'
-import { page, plain } from '../http/page.ts'
+import { outside, page, plain } from '../http/page.ts'
 import { Params } from '../http/params.ts'
-import { requireSameOrigin } from '../http/same-origin.ts'
 import type { RequestContext, Route } from '../http/route.ts'
+import { requireSameOrigin } from '../http/same-origin.ts'
+import { seeOther } from '../http/see-other.ts'
 import { localPath } from '../identity/login.ts'
 import type { Sessions, SignedIn, SignIn } from '../identity/sign-in.ts'
 import type { User } from '../identity/user.ts'
@@ -92,7 +93,7 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
   const name = plain(upstream.name, 60)
   return page({
     title: `Connect ${name}`,
-    formTargets: deps.issuer.startsWith('http:') ? ['https:', 'http://127.0.0.1:*', 'http://localhost:*'] : ['https:'],
+    formTargets: outside(deps.issuer),
     body: html`<h1>Connect your ${name} account</h1>
       <p>A tool that you use needs an account of your own at ${name}. You sign in there; applications never see that account's password or token.</p>
       <dl class="facts">
@@ -128,7 +129,7 @@ async function connect(deps: ConnectionDeps, request: Request, context: RequestC
   const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
   const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, lacking }
   const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, upstream, start))
-  return new Response(null, { status: 303, headers: { location: url.href, 'cache-control': 'no-store' } })
+  return seeOther(url.href)
 }
 
 async function callback(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
@@ -150,7 +151,7 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
   await connector.finish(answer, { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference }).catch((error: unknown) => failed(deps, error, upstream, attempt))
-  if (attempt.returnTo !== `/connections/${upstream.id}`) return new Response(null, { status: 303, headers: { location: attempt.returnTo, 'cache-control': 'no-store' } })
+  if (attempt.returnTo !== `/connections/${upstream.id}`) return seeOther(attempt.returnTo)
   return page({
     title: 'Connected',
     body: html`<h1>${plain(upstream.name, 60)} is connected</h1>
@@ -167,7 +168,7 @@ async function disconnect(deps: ConnectionDeps, request: Request, context: Reque
   const event = { action: 'connection.deleted', outcome: 'success', subject: key.userId, upstream: key.upstream, reference: context.reference } as const
   const done = await deps.store.disconnect(key, (record) => revocationOf(deps, record), deps.now(), event)
   if (done) deps.revocationDue()
-  return new Response(null, { status: 303, headers: { location: localPath(params.get('continue')) } })
+  return seeOther(localPath(params.get('continue')))
 }
 
 /** The credential moves, sealed anew, from its connection to the queue of what must be revoked. */
