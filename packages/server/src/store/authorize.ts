@@ -26,7 +26,7 @@ interface GrantRow {
 const SUMMARY = 'id, client_id, resource, scope, last_used_at'
 
 export function authorizeStore(parts: StoreParts): AuthorizeStore {
-  return { ...requestVerbs(parts), ...consentVerbs(parts), ...grantVerbs(parts) }
+  return { ...requestVerbs(parts), ...consentVerbs(parts), ...grantVerbs(parts), ...endingVerbs(parts) }
 }
 
 function requestVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'addRequest' | 'findRequest' | 'updateProgress' | 'endRequest' | 'reap'> {
@@ -96,7 +96,7 @@ function consentVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'findCons
   }
 }
 
-function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf' | 'endAccess'> {
+function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAuthorization' | 'grantsOf'> {
   return {
     grantAuthorization: (requestId, sessionId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
       db.transaction(async (tx) => {
@@ -141,6 +141,11 @@ function grantVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'g
       )
       return rows.map(toSummary)
     },
+  }
+}
+
+function endingVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'endAccess'> {
+  return {
     endAccess: (grantId, userId, at, event) =>
       db.transaction(async (tx) => {
         // The user stands in the statement: another person's grant is not there for them.
