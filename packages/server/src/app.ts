@@ -201,7 +201,6 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
 
 function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }: People): Tokens {
   const { config, issuer, tokenStore: store, keys, sealer, identityStore, policy: rules, limits, audit, now } = ground
-  const mayIntrospect = introspectors(config)
   return tokens({
     issuer,
     store,
@@ -216,8 +215,7 @@ function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }
     recorder: audit,
     lifetimes: tokenLifetimes(config),
     limits,
-    refreshTokens: true,
-    mayIntrospect: (client, resource) => mayIntrospect(client.id, resource),
+    mayIntrospect: introspectors(config),
     metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, registration: config.registration },
     now,
   })

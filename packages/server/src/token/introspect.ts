@@ -23,7 +23,7 @@ export interface IntrospectionOptions {
   readonly users: Users
   readonly cutoffs: Cutoffs
   /** Whether the client stands for the resource, as an administrator configured: it sees access tokens for it. */
-  readonly mayIntrospect: (client: Client, resource: string) => boolean
+  readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly recorder: Recorder
   readonly limits: TokenLimits
   readonly now: () => number
@@ -84,7 +84,7 @@ async function findRefreshToken({ issuer, store, cutoffs, now }: IntrospectionOp
 
 async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, now }: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
   const claims = read(token, { issuer, keys, now: now() })
-  if (claims === undefined || (claims.clientId !== client.id && !mayIntrospect(client, claims.audience))) return undefined
+  if (claims === undefined || (claims.clientId !== client.id && !mayIntrospect(client.id, claims.audience))) return undefined
   // The grant is read from the store: it knows of a revocation before this node has heard of it.
   if (cutoffs.isCut(claims) || (await store.findGrant(claims.grantId)) === undefined) return undefined
   const { userId, grantId, authTime, acr, amr } = claims

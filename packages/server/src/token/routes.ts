@@ -1,6 +1,6 @@
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
-import type { Client, ClientAuthentication } from '../clients/client.ts'
+import type { ClientAuthentication } from '../clients/client.ts'
 import type { Route } from '../http/route.ts'
 import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
@@ -33,10 +33,8 @@ export interface TokenOptions {
   readonly recorder: Recorder
   readonly lifetimes: TokenLifetimes
   readonly limits: TokenLimits
-  /** Whether clients that are registered for it get refresh tokens. */
-  readonly refreshTokens: boolean
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
-  readonly mayIntrospect: (client: Client, resource: string) => boolean
+  readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'registration'>
   readonly now: () => number
 }

@@ -2,7 +2,7 @@ import type { Cutoffs } from '../audit/change.ts'
 import type { User, Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import type { Resource } from '../oauth/resource.ts'
-import { AccessTokenError, readAccessToken, type AccessTokenClaims } from './access-token.ts'
+import { AccessTokenError, readAccessToken } from './access-token.ts'
 
 /** The verified bearer of an access token; times in seconds since the epoch. */
 export interface Caller {
@@ -14,9 +14,6 @@ export interface Caller {
   readonly expiresAt: number
   readonly issuedAt: number
   readonly kid: string
-  readonly authTime?: number
-  readonly acr?: string
-  readonly amr?: readonly string[]
 }
 
 export interface AccessTokenVerifier {
@@ -46,7 +43,8 @@ export function accessTokenVerifier({ issuer, keys, cutoffs, users, now }: Verif
       const user = await liveUser(users, claims.userId)
       // Last, as it is in memory: what was revoked while the store was asked counts.
       if (cutoffs.isCut(claims)) throw new AccessTokenError('cut')
-      return caller(claims, user, resource)
+      const { clientId, grantId, scope, expiresAt, issuedAt, kid } = claims
+      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid }
     },
   }
 }
@@ -56,21 +54,4 @@ async function liveUser(users: Users, userId: string): Promise<User> {
   if (user === undefined) throw new AccessTokenError('unknown_user')
   if (user.disabled) throw new AccessTokenError('disabled')
   return user
-}
-
-function caller(claims: AccessTokenClaims, user: User, resource: Resource): Caller {
-  const { clientId, grantId, scope, expiresAt, issuedAt, kid, authTime, acr, amr } = claims
-  return {
-    user,
-    clientId,
-    grantId,
-    scope,
-    resource,
-    expiresAt,
-    issuedAt,
-    kid,
-    ...(authTime === undefined ? {} : { authTime }),
-    ...(acr === undefined ? {} : { acr }),
-    ...(amr === undefined ? {} : { amr }),
-  }
 }

@@ -232,8 +232,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     recorder: parts.audit,
     lifetimes: LIFETIMES,
     limits: { requests: (key) => world.limits.requests(key), floods: (key) => world.limits.floods(key) },
-    refreshTokens: true,
-    mayIntrospect: ({ id }, value) => world.introspectors.get(id)?.includes(value) ?? false,
+    mayIntrospect: (id, value) => world.introspectors.get(id)?.includes(value) ?? false,
     metadata: { authMethods: ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'], assertionAlgorithms: ['ES256'], registration: { dynamic: true, clientIdMetadataDocuments: true } },
     now,
   })

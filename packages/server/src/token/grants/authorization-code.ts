@@ -1,5 +1,4 @@
 import type { AuditEvent } from '../../audit/event.ts'
-import type { Client } from '../../clients/client.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { verifyCodeVerifier } from '../../oauth/pkce.ts'
 import { formatScope } from '../../oauth/scope.ts'
@@ -12,12 +11,10 @@ import { trace, type GrantRequest, type GrantType, type Issued } from './grant.t
 export interface CodeGrantOptions {
   readonly store: TokenStore
   readonly now: () => number
-  /** Server policy: whether clients registered for it get refresh tokens; `offline_access` has no say. */
-  readonly refreshTokens: boolean
 }
 
 /** The authorization code grant with PKCE (RFC 6749 §4.1.3, RFC 7636 §4.5). */
-export function authorizationCode({ store, now, refreshTokens }: CodeGrantOptions): GrantType {
+export function authorizationCode({ store, now }: CodeGrantOptions): GrantType {
   const seconds = (): number => Math.floor(now() / 1000)
   return {
     type: 'authorization_code',
@@ -40,7 +37,7 @@ export function authorizationCode({ store, now, refreshTokens }: CodeGrantOption
         grantedAt: code.grantedAt,
         recheck: false,
         async issue(issuer) {
-          const { issued, events, record } = mint(issuer, request, code, refreshTokens && mayRefresh(client))
+          const { issued, events, record } = mint(issuer, request, code)
           const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }) }, events)
           if (result === 'spent') throw await replayed(store, request, code, seconds())
           if (result === 'ended') throw refused('grant revoked')
@@ -61,7 +58,9 @@ function checkCode(code: StoredCode, request: { readonly redirectUri: string | u
   if (!verifyCodeVerifier(request.verifier, code.codeChallenge)) throw refused('code_verifier does not match')
 }
 
-function mint(issuer: Issuer, request: GrantRequest, code: StoredCode, withRefreshToken: boolean) {
+function mint(issuer: Issuer, request: GrantRequest, code: StoredCode) {
+  // Whoever is registered for it gets a refresh token; `offline_access` has no say.
+  const withRefreshToken = request.client.grantTypes.includes('refresh_token')
   const { authorization, grantedAt } = code
   const access = issuer.accessToken({ authorization, scope: authorization.scope, grantedAt })
   const refresh = withRefreshToken ? issuer.refreshToken({ grantId: authorization.id, grantedAt }) : undefined
@@ -81,10 +80,6 @@ async function replayed(store: TokenStore, request: GrantRequest, code: StoredCo
   const event: AuditEvent = { action: 'token.reuse_detected', outcome: 'failure', reason: 'authorization code used again', ...trace(request, code.authorization) }
   await store.revokeGrant(code.authorization.id, at, [event])
   return refused('code used again')
-}
-
-function mayRefresh(client: Client): boolean {
-  return client.grantTypes.includes('refresh_token')
 }
 
 /** RFC 6749 §5.2: one answer for all that can be wrong with a code. */

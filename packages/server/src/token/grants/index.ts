@@ -4,5 +4,5 @@ import { refreshToken, type RefreshGrantOptions } from './refresh-token.ts'
 
 /** All grant types of the token endpoint: one file and one line each. */
 export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions): readonly GrantType[] {
-  return [authorizationCode(options), ...(options.refreshTokens ? [refreshToken(options)] : [])]
+  return [authorizationCode(options), refreshToken(options)]
 }
