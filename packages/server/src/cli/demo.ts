@@ -34,6 +34,7 @@ export async function demo(options: { readonly port?: number }): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'lanyard-demo-'))
   const running = await start(demoConfig({ issuer, port, clientSecret, company, directory }), { sink: () => undefined }).catch((error: unknown) => {
     company.close()
+    rmSync(directory, { recursive: true, force: true })
     throw error
   })
   console.log(welcome(issuer))

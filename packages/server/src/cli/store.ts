@@ -10,7 +10,7 @@ import { openSqlite } from '../store/sqlite.ts'
 import { CommandFailed } from './command.ts'
 
 /** The file of an embedded database, or undefined for a database of its own. */
-export function sqliteFile(config: Pick<Config, 'store'>): string | undefined {
+function sqliteFile(config: Pick<Config, 'store'>): string | undefined {
   return config.store.startsWith('sqlite:') ? config.store.slice('sqlite:'.length) : undefined
 }
 

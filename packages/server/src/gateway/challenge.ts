@@ -22,7 +22,7 @@ export class Challenge extends Error {
 }
 
 /** The address of a protected resource's metadata (RFC 9728 §3.1): inserted before the path of the resource. */
-export function resourceMetadataUrl(issuer: string, profile: Profile): string {
+function resourceMetadataUrl(issuer: string, profile: Profile): string {
   return `${issuer}/.well-known/oauth-protected-resource/mcp/${profile.id}`
 }
 

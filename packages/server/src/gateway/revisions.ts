@@ -16,7 +16,7 @@ export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '
 const UNNAMED_VERSION = '2025-03-26'
 
 const META = 'io.modelcontextprotocol/'
-export const VERSION_KEY = `${META}protocolVersion`
+const VERSION_KEY = `${META}protocolVersion`
 const CAPABILITIES_KEY = `${META}clientCapabilities`
 
 /** What 2026-07-28 removed. */

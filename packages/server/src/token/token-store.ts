@@ -41,7 +41,7 @@ export interface NewRefreshToken {
   readonly expiresAt: number
 }
 
-/** `spent`: another request was faster. `ended`: the grant was revoked meanwhile. Then nothing was written. */
+/** `spent`: another request was faster. `ended`: the grant was revoked meanwhile. Then there is no token and no event. */
 export type Consumption = 'consumed' | 'spent' | 'ended'
 
 export interface TokenStore {

@@ -169,6 +169,10 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
   return url
 }
 
+/**
+ * What it replaces is not revoked at its server: many servers end with one token all that the person granted to the
+ * client, the new credential too.
+ */
 async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attempt: ConnectionAttempt, credential: OAuthCredential): Promise<void> {
   const key = { userId: attempt.userId, upstream: attempt.upstream.id }
   await store.connect(key, vault.seal(key.userId, key.upstream, credential), now(), {

@@ -35,7 +35,7 @@ export function connectionRedirectUri(issuer: string, upstreamId: string): strin
   return `${issuer}/connections/${upstreamId}/callback`
 }
 
-export function clientDocumentUrl(issuer: string, upstreamId: string): string {
+function clientDocumentUrl(issuer: string, upstreamId: string): string {
   return `${issuer}/connections/${upstreamId}/client.json`
 }
 
