@@ -40,7 +40,9 @@ async function verifySignature(assertion: string, client: Client, deps: Assertio
   } catch {
     return 'malformed'
   }
-  const keys = client.jwks ?? (client.jwksUri === undefined ? undefined : await deps.keys.find(client.jwksUri, kid))
+  // The address of a configured client's keys is the operator's; that of any other is its own claim.
+  const provenance = client.kind === 'pre-registered' ? 'configured' : 'discovered'
+  const keys = client.jwks ?? (client.jwksUri === undefined ? undefined : await deps.keys.find(client.jwksUri, kid, provenance))
   if (keys === undefined) return client.jwksUri === undefined ? 'no keys' : 'keys cannot be fetched'
   try {
     const options = { algorithms: [...ASSERTION_ALGORITHMS], currentDate: new Date(deps.now()), clockTolerance: SKEW_S }

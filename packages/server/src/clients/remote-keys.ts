@@ -1,8 +1,8 @@
 import type { JSONWebKeySet } from 'jose'
-import type { Outbound } from '../http/outbound.ts'
+import type { Outbound, Provenance } from '../http/outbound.ts'
 
 const FRESH_MS = 5 * 60_000
-/** An unknown key identifier may fetch the keys again, this often at most; so may a host that did not answer be asked. */
+/** An unknown key identifier may fetch the keys again, this often at most; so may a host that stopped answering be asked. */
 const COOL_DOWN_MS = 30_000
 /** How long keys are believed while their host does not answer: a withdrawn key must not outlive that. */
 const STALE_MS = 6 * 3600_000
@@ -13,7 +13,7 @@ const MAX_CACHED = 500
 /** The keys that clients publish at their `jwks_uri`. */
 export interface RemoteKeys {
   /** @returns undefined when the keys cannot be fetched. */
-  find(uri: string, kid: string | undefined): Promise<JSONWebKeySet | undefined>
+  find(uri: string, kid: string | undefined, provenance: Provenance): Promise<JSONWebKeySet | undefined>
 }
 
 interface Cached {
@@ -27,24 +27,26 @@ export function remoteKeys(outbound: Outbound, now: () => number): RemoteKeys {
   const known = new Map<string, Cached>()
   const underWay = new Map<string, Promise<JSONWebKeySet | undefined>>()
 
-  const refresh = async (uri: string): Promise<JSONWebKeySet | undefined> => {
-    const keys = await fetchKeys(outbound, uri)
-    const cached = known.get(uri)
+  const refresh = async (name: string, uri: string, provenance: Provenance): Promise<JSONWebKeySet | undefined> => {
+    const keys = await fetchKeys(outbound, uri, provenance)
+    const cached = known.get(name)
     const at = now()
-    if (keys !== undefined) remember(known, uri, { keys, fetchedAt: at, triedAt: at })
-    else if (cached !== undefined) remember(known, uri, { ...cached, triedAt: at })
+    if (keys !== undefined) remember(known, name, { keys, fetchedAt: at, triedAt: at })
+    else if (cached !== undefined) remember(known, name, { ...cached, triedAt: at })
     return keys ?? usable(cached, at)
   }
 
   return {
-    async find(uri, kid) {
-      const cached = known.get(uri)
+    async find(uri, kid, provenance) {
+      // What an operator's address may reach is no answer for one that a client names.
+      const name = `${provenance} ${uri}`
+      const cached = known.get(name)
       if (cached !== undefined) {
         const hasKey = kid === undefined || cached.keys.keys.some((key) => key.kid === kid)
         if (now() - cached.triedAt < COOL_DOWN_MS || (hasKey && now() - cached.fetchedAt < FRESH_MS)) return usable(cached, now())
       }
-      const search = underWay.get(uri) ?? refresh(uri).finally(() => underWay.delete(uri))
-      underWay.set(uri, search)
+      const search = underWay.get(name) ?? refresh(name, uri, provenance).finally(() => underWay.delete(name))
+      underWay.set(name, search)
       return search
     },
   }
@@ -54,9 +56,9 @@ function usable(cached: Cached | undefined, at: number): JSONWebKeySet | undefin
   return cached !== undefined && at - cached.fetchedAt < STALE_MS ? cached.keys : undefined
 }
 
-async function fetchKeys(outbound: Outbound, uri: string): Promise<JSONWebKeySet | undefined> {
+async function fetchKeys(outbound: Outbound, uri: string, provenance: Provenance): Promise<JSONWebKeySet | undefined> {
   try {
-    const answer = await outbound.request(uri, { provenance: 'discovered', maxBytes: MAX_BYTES, timeoutMs: TIMEOUT_MS })
+    const answer = await outbound.request(uri, { provenance, maxBytes: MAX_BYTES, timeoutMs: TIMEOUT_MS })
     const keys: unknown = answer.status === 200 ? JSON.parse(answer.body) : undefined
     return isKeySet(keys) ? keys : undefined
   } catch {
@@ -69,9 +71,9 @@ function isKeySet(value: unknown): value is JSONWebKeySet {
   return Array.isArray(keys) && keys.every((key) => typeof key === 'object' && key !== null)
 }
 
-function remember(known: Map<string, Cached>, uri: string, entry: Cached): void {
-  known.delete(uri)
-  known.set(uri, entry)
+function remember(known: Map<string, Cached>, name: string, entry: Cached): void {
+  known.delete(name)
+  known.set(name, entry)
   const [oldest] = known.keys()
   if (known.size > MAX_CACHED && oldest !== undefined) known.delete(oldest)
 }

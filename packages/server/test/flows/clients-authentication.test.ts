@@ -214,7 +214,7 @@ eachClientWorld('keys of a jwks_uri are fetched once, and again for a new key, n
   publish(world, KEY.jwk)
   for (let call = 0; call < 3; call += 1) assert.equal((await present(node, await hosted(world, KEY))).status, 200)
   assert.deepEqual(world.web.requests, ['https://app.example/jwks'])
-  assert.equal(world.web.options[0]?.provenance, 'discovered')
+  assert.equal(world.web.options[0]?.provenance, 'configured')
   // A flood of unknown keys fetches nothing more for a while, and then once.
   for (let call = 0; call < 5; call += 1) await refused(world, await present(node, await hosted(world, SECOND, { kid: `new ${call}` })), 'assertion: signature', 'hosted')
   assert.equal(world.web.requests.length, 1)
@@ -283,7 +283,10 @@ eachClientWorld('a client of a metadata document signs with the keys that the do
   world.web.pages.set(id, () => ({ body: { ...document, token_endpoint_auth_method: 'private_key_jwt' } }))
   publish(world, KEY.jwk)
   const sign = (key: Signer): Promise<string> => key.sign(claims(world, { iss: id, sub: id }))
+  // An operator named the same address for another client: this one's keys are fetched as its own claim all the same.
+  assert.equal((await present(node, await hosted(world, KEY))).status, 200)
   assert.equal((await present(node, await sign(KEY))).status, 200)
+  assert.deepEqual(world.web.options.map(({ provenance }) => provenance), ['configured', 'discovered', 'discovered'])
   await refused(world, await present(node, await sign(OTHER)), 'assertion: signature', id)
   // AS-18: what declares private_key_jwt alone is not let in without.
   await refused(world, await node.prove({ client_id: id }), 'method not registered', id)
