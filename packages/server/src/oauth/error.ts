@@ -1,6 +1,6 @@
 // The vocabulary of OAuth: pure values and checks, no clock, no input or output.
 
-/** The error codes of RFC 6749, 6750, 7009, 7591, 8707, 9126 and OpenID Connect that Lanyard answers with, and their HTTP status. */
+/** The error codes of RFC 6749, 6750, 7591, 8707 and OpenID Connect that Lanyard answers with, and their HTTP status. */
 const STATUS = {
   invalid_request: 400,
   invalid_client: 401,
@@ -8,7 +8,6 @@ const STATUS = {
   unauthorized_client: 400,
   unsupported_grant_type: 400,
   unsupported_response_type: 400,
-  unsupported_token_type: 400,
   invalid_scope: 400,
   invalid_target: 400,
   access_denied: 400,
@@ -16,7 +15,6 @@ const STATUS = {
   temporarily_unavailable: 503,
   too_many_requests: 429,
   invalid_token: 401,
-  insufficient_scope: 403,
   invalid_redirect_uri: 400,
   invalid_client_metadata: 400,
   login_required: 400,
@@ -39,6 +37,7 @@ export interface OAuthErrorDetail {
 
 /** An error in OAuth's own form; `message` is the `error_description` that the client may read. */
 export class OAuthError extends Error {
+  override readonly name = 'OAuthError'
   readonly code: OAuthErrorCode
   readonly reason: string
   readonly retryAfter: number | undefined
@@ -46,7 +45,6 @@ export class OAuthError extends Error {
 
   constructor(code: OAuthErrorCode, description: string, detail: OAuthErrorDetail = {}) {
     super(description, detail.cause === undefined ? undefined : { cause: detail.cause })
-    this.name = 'OAuthError'
     this.code = code
     this.reason = detail.reason ?? description
     this.retryAfter = detail.retryAfter
