@@ -53,7 +53,7 @@ test('names that run together are not one owner', () => {
   assertUnknown(() => node.open(id, caller('a', 'b\nc'), profile('notes')))
 })
 
-test('a session that was changed in any place is unknown (RS-15)', () => {
+test('a session that was changed in any place is unknown (RS-15, Z09)', () => {
   const node = sessions(stateSealer([key]), () => 1000)
   const id = node.seal(caller('alice'), profile('notes'), { urlElicitation: false, upstream: 'up' })
   for (let at = 0; at < id.length; at += 1) {
