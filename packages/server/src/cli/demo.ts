@@ -27,22 +27,23 @@ interface DemoCompany {
 /** Runs the gateway in front of the demo company, on SQLite in a temporary folder that goes with it. */
 export async function demo(options: { readonly port?: number }): Promise<void> {
   const port = options.port ?? ((await isFree(PREFERRED_PORT)) ? PREFERRED_PORT : await freePort())
-  const issuer = `http://127.0.0.1:${port}`
+  const issuer = new URL(`http://127.0.0.1:${port}`).origin
   const clientSecret = randomBytes(32).toString('base64url')
   const demoCompany = await demoPackage()
   const company = await demoCompany.startCompany({ callback: `${issuer}/login/corp/callback`, clientSecret })
   const directory = mkdtempSync(join(tmpdir(), 'lanyard-demo-'))
-  const running = await start(demoConfig({ issuer, port, clientSecret, company, directory }), { sink: () => undefined }).catch((error: unknown) => {
+  const end = (): void => {
     company.close()
     rmSync(directory, { recursive: true, force: true })
+  }
+  try {
+    const running = await start(demoConfig({ issuer, port, clientSecret, company, directory }), { sink: () => undefined })
+    console.log(welcome(issuer))
+    stopOnSignal(() => running.close().finally(end))
+  } catch (error) {
+    end()
     throw error
-  })
-  console.log(welcome(issuer))
-  stopOnSignal(async () => {
-    await running.close()
-    company.close()
-    rmSync(directory, { recursive: true, force: true })
-  })
+  }
 }
 
 async function demoPackage(): Promise<DemoPackage> {

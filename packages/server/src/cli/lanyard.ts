@@ -1,5 +1,5 @@
 // Owns the command line: arguments in, exit code out. What a command does lives in the rooms it calls.
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { ConfigError } from '../config/load.ts'
 import { StartError } from '../main.ts'
 import { check } from './check.ts'
@@ -41,7 +41,7 @@ function program(): Command {
 
 function parsePort(value: string): number {
   const port = Number(value)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new CommanderError(2, 'lanyard.port', `${value} is not a port`)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new InvalidArgumentError('It must be a number from 1 to 65535.')
   return port
 }
 

@@ -69,9 +69,9 @@ export async function openStore(url: string, options: StoreOptions): Promise<Sto
   }
 }
 
-/** The URL of a store without its credentials. */
+/** The URL of a store without its credentials: the host stands behind the last @ before the path. */
 export function storeName(url: string): string {
-  return url.startsWith('sqlite:') ? url : `postgres://${/@([^/?#@]*)/.exec(url)?.[1] ?? ''}`
+  return url.startsWith('sqlite:') ? url : `postgres://${/@([^/?#@]*)(?:[/?#]|$)/.exec(url)?.[1] ?? ''}`
 }
 
 /** A URL that no parser reads stands in the parser's error, with its password: then that error is not kept as the cause. */

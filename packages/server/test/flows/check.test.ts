@@ -137,6 +137,24 @@ test('a file with mistakes ends every command with 2 and all of them, and no sta
     }
   }))
 
+test('a demo that cannot start says why, ends by itself, and leaves nothing behind', () =>
+  inFolder(async (directory) => {
+    const taken = createServer()
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    const demo = async (port: number): Promise<Ran> =>
+      new Promise((resolve) => {
+        const env = { ...process.env, TMPDIR: directory }
+        execFile(process.execPath, [BIN, 'demo', '--port', String(port)], { env, timeout: 30_000 }, (error, out, err) => resolve({ code: Number(error?.code), out, err }))
+      })
+    const { port } = taken.address() as AddressInfo
+    const [busy, none, beyond] = await Promise.all([demo(port), demo(0), demo(65_536)])
+    taken.close()
+    assert.deepEqual([busy.code, none.code, beyond.code], [1, 2, 2])
+    assert.match(busy.err, /cannot listen on 127\.0\.0\.1:\d+: another process listens there/)
+    for (const { err } of [none, beyond]) assert.match(err, /from 1 to 65535/)
+    assert.deepEqual(readdirSync(directory).filter((name) => name.startsWith('lanyard-demo')), [])
+  }))
+
 test('every command explains itself', async () => {
   const commands = [[], ['keys'], ['check'], ['serve'], ['demo'], ['migrate'], ['keys', 'list'], ['keys', 'rotate'], ['keys', 'revoke']]
   const ran = await Promise.all(commands.map(async (command) => ({ command, ...(await lanyard(...command, '--help')) })))

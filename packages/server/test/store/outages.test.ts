@@ -36,6 +36,7 @@ test('PostgreSQL that is not there, or not known: which one and why, without its
   await new Promise((resolve) => closed.close(resolve))
   await refused(`postgres://lanyard:hunter2@127.0.0.1:${port}/db`, /ECONNREFUSED/)
   await refused('postgres://lanyard:hunter2@no-such-host.invalid/db', /store postgres:\/\/no-such-host\.invalid: .+/)
+  await refused('postgres://lanyard:h@hunter2@no-such-host.invalid', /store postgres:\/\/no-such-host\.invalid: .+/)
   await refused('postgres://lanyard:hunter2#x@127.0.0.1/db', /cannot be read/)
 })
 
