@@ -38,6 +38,7 @@ CREATE TABLE logins (
   secrets TEXT NOT NULL,
   options TEXT NOT NULL,
   return_to TEXT NOT NULL,
+  start_again_at TEXT NOT NULL,
   reference TEXT NOT NULL,
   expires_at BIGINT NOT NULL
 );

@@ -73,6 +73,7 @@ async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRe
   const hint = pending.progress.anotherAccount === true ? undefined : loginHint
   return deps.signIn.start(request, {
     returnTo: signInReturn(pending, proof),
+    startAgainAt: `/authorize/${pending.id}`,
     reference: pending.reference,
     ...(wantsNewSignIn(pending) ? { prompt: 'login' } : {}),
     ...(maxAge === undefined ? {} : { maxAge }),

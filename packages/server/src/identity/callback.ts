@@ -139,7 +139,7 @@ export function redirectUri(deps: Pick<LoginDeps, 'issuer'>, providerId: string)
 }
 
 /** The page of a provider that does not answer, with a link that starts again where the person came from. */
-export async function unavailable(deps: LoginDeps, provider: IdentityProvider, flow: { returnTo: string; reference: string }, cause: ProviderUnavailable): Promise<Response> {
+export async function unavailable(deps: LoginDeps, provider: IdentityProvider, flow: Pick<LoginRecord, 'startAgainAt' | 'reference'>, cause: ProviderUnavailable): Promise<Response> {
   await deps.audit.record({ action: 'provider.degraded', outcome: 'failure', reference: flow.reference, reason: cause.message, detail: { provider: provider.id } })
   const title = `${plain(provider.name)} does not answer`
   return page({
@@ -148,7 +148,7 @@ export async function unavailable(deps: LoginDeps, provider: IdentityProvider, f
     headers: { 'retry-after': '30' },
     body: html`<h1>${title}</h1>
       <p>Nobody can sign in there at the moment. Whoever is signed in already keeps working. Please try again in a minute.</p>
-      <p><a class="button-quiet" href="${flow.returnTo}">Try again</a></p>
+      <p><a class="button-quiet" href="${flow.startAgainAt}">Try again</a></p>
       ${referenceLine(flow.reference)}`,
   })
 }

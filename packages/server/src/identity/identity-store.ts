@@ -13,6 +13,7 @@ export interface LoginRecord {
   readonly maxAge?: number
   readonly acrValues?: string
   readonly returnTo: string
+  readonly startAgainAt: string
   readonly reference: string
   /** Milliseconds since the epoch. */
   readonly expiresAt: number

@@ -33,7 +33,8 @@ export function login(deps: LoginDeps): SignIn & { readonly routes: readonly Rou
 async function startPage(deps: LoginDeps, request: Request, context: RequestContext): Promise<Response> {
   const params = Params.from(new URL(request.url).searchParams)
   const choice = params.get('choice')
-  const fresh: SignInOptions = { returnTo: localPath(params.get('return_to')), reference: context.reference }
+  const returnTo = localPath(params.get('return_to'))
+  const fresh: SignInOptions = { returnTo, startAgainAt: returnTo, reference: context.reference }
   const options = choice === undefined ? fresh : openChoice(deps, deps.flows.current(request).hash, choice)
   if (options === undefined) throw new PageError(400, 'This page is out of date', 'Go back to your application and start again from there.')
   const provider = deps.providers.get(params.get('provider') ?? '')
@@ -44,7 +45,7 @@ async function chooseProvider(deps: LoginDeps, request: Request, options: SignIn
   const [only, ...others] = deps.providers.values()
   if (only === undefined) throw new PageError(503, 'Nobody can sign in', 'No identity provider is configured. Ask your administrator.')
   if (others.length === 0) return begin(deps, request, only, options)
-  return choicePage(deps, deps.flows.current(request), { ...options, returnTo: localPath(options.returnTo) })
+  return choicePage(deps, deps.flows.current(request), options)
 }
 
 async function begin(deps: LoginDeps, request: Request, provider: IdentityProvider, options: SignInOptions): Promise<Response> {
@@ -52,7 +53,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   const secrets: LoginSecrets = { state: newSecret('lyd_st'), nonce: newSecret('lyd_st'), codeVerifier: newSecret('lyd_st') }
   const now = deps.now()
   const { reference, loginHint, prompt, maxAge, acrValues } = options
-  const returnTo = localPath(options.returnTo)
+  const [returnTo, startAgainAt] = [localPath(options.returnTo), localPath(options.startAgainAt)]
   const asked = {
     ...(prompt === undefined ? {} : { prompt }),
     ...(maxAge === undefined ? {} : { maxAge }),
@@ -62,7 +63,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   try {
     url = await provider.authorizationUrl(secrets, { ...asked, ...(loginHint === undefined ? {} : { loginHint }), redirectUri: redirectUri(deps, provider.id) })
   } catch (error) {
-    if (error instanceof ProviderUnavailable) return unavailable(deps, provider, { returnTo, reference }, error)
+    if (error instanceof ProviderUnavailable) return unavailable(deps, provider, { startAgainAt, reference }, error)
     throw error
   }
   const stateHash = hash(secrets.state)
@@ -73,6 +74,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
     provider: provider.id,
     secrets: deps.sealer.seal(JSON.stringify({ nonce: secrets.nonce, codeVerifier: secrets.codeVerifier, startedAt: now }), ['logins', stateHash, 'secrets']),
     returnTo,
+    startAgainAt,
     reference,
     expiresAt: now + LOGIN_MS,
   })

@@ -29,8 +29,10 @@ export interface Flow {
 }
 
 export interface SignInOptions {
-  /** A path of this gateway to come back to, signed in. */
+  /** A path of this gateway to come back to, signed in. It may prove that: whoever is not signed in never learns it. */
   readonly returnTo: string
+  /** The path that a person starts again from when the provider does not answer. */
+  readonly startAgainAt: string
   readonly reference: string
   readonly prompt?: 'login'
   readonly maxAge?: number

@@ -23,6 +23,7 @@ interface LoginRow {
   readonly secrets: Sealed
   readonly options: string
   readonly return_to: string
+  readonly start_again_at: string
   readonly reference: string
   readonly expires_at: number
 }
@@ -91,13 +92,14 @@ function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeL
   return {
     async addLogin(login) {
       const { prompt, maxAge, acrValues } = login
-      await db.query('INSERT INTO logins (state_hash, flow_hash, provider, secrets, options, return_to, reference, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)', [
+      await db.query('INSERT INTO logins (state_hash, flow_hash, provider, secrets, options, return_to, start_again_at, reference, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)', [
         login.stateHash,
         login.flowHash,
         login.provider,
         login.secrets,
         JSON.stringify({ prompt, maxAge, acrValues }),
         login.returnTo,
+        login.startAgainAt,
         login.reference,
         login.expiresAt,
       ])
@@ -113,6 +115,7 @@ function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeL
         provider: row.provider,
         secrets: row.secrets,
         returnTo: row.return_to,
+        startAgainAt: row.start_again_at,
         reference: row.reference,
         expiresAt: row.expires_at,
       }

@@ -87,7 +87,10 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
   const url = new URL(request.url)
   const link = Params.from(url.searchParams).get('for')
   const signedIn = await deps.sessions.current(request)
-  if (signedIn === undefined) return deps.signIn.start(request, { returnTo: localPath(`${url.pathname}${url.search}`), reference: context.reference })
+  if (signedIn === undefined) {
+    const here = localPath(`${url.pathname}${url.search}`)
+    return deps.signIn.start(request, { returnTo: here, startAgainAt: here, reference: context.reference })
+  }
   const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
   requireAllowed(deps, signedIn, upstream)
   const name = plain(upstream.name, 60)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { startProvider, type RunningProvider } from '../../../demo/src/provider.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { identityProviders } from '../../src/identity/providers/index.ts'
+import { ProviderUnavailable, type IdentityProvider } from '../../src/identity/providers/provider.ts'
 import type { Browser, Page } from '../support/browser.ts'
 import { answerOf, callbackOf, client, eachHouse, press, PROVIDER, type House, type HouseOptions } from '../support/authorize-house.ts'
 import { browser } from '../support/browser.ts'
@@ -184,4 +185,42 @@ eachHouse(
     }
   },
   withRealProvider,
+)
+
+const outage: { from?: 'start' | 'finish' } = {}
+
+/** A provider that never says when the user signed in, and does not answer at times. */
+const fallible: IdentityProvider = {
+  id: 'corp',
+  name: 'Corp',
+  async authorizationUrl({ state }, { redirectUri }) {
+    if (outage.from === 'start') throw new ProviderUnavailable('it is down')
+    return new URL(`${PROVIDER}/authorize?${new URLSearchParams({ state, redirect_uri: redirectUri }).toString()}`)
+  },
+  async finish() {
+    if (outage.from === 'finish') throw new ProviderUnavailable('it is down')
+    return { provider: 'corp', issuer: PROVIDER, subject: 'alice', groups: ['staff'], tokens: { idToken: 'id-token' } }
+  },
+}
+
+eachHouse(
+  'A15: a provider that does not answer vouches for no new sign-in, whatever its page leads to',
+  async (house) => {
+    const person = await signedIn(house)
+    for (const from of ['start', 'finish'] as const) {
+      const codes = (await house.rows('codes')).length
+      outage.from = from
+      const asked = await person.open(house.request({ prompt: 'login' }))
+      const down = from === 'start' ? asked : await person.open(callbackOf(asked.url, 'code'))
+      assert.equal(down.status, 503)
+      const again = /href="(\/authorize\/[^"]*)">Try again/.exec(down.text)?.[1]?.replaceAll('&amp;', '&')
+      assert.ok(again, down.text)
+      delete outage.from
+      const away = await person.open(`${house.issuer}${again}`)
+      assert.ok(away.url.startsWith(PROVIDER), away.url)
+      assert.equal((await house.rows('codes')).length, codes)
+      assertCode(await person.open(callbackOf(away.url, 'code')))
+    }
+  },
+  { providers: async () => [fallible] },
 )

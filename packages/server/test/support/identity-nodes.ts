@@ -170,7 +170,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
     errors: 'page',
     async respond(request, context) {
       const signedIn = await current.current(request)
-      if (signedIn === undefined) return signIn.start(request, { returnTo: '/whoami', reference: context.reference, ...ground.world.options })
+      if (signedIn === undefined) return signIn.start(request, { returnTo: '/whoami', startAgainAt: '/whoami', reference: context.reference, ...ground.world.options })
       const { user, session, secret } = signedIn
       return Response.json({ user, session, csrf: csrfToken(secret, 'logout') })
     },
