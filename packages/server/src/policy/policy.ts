@@ -1,6 +1,7 @@
 // Owns decisions: who may reach which tool of which upstream from which client. It reads no request and no store.
 import ipaddr from 'ipaddr.js'
 import { isInside } from '../http/address.ts'
+import { isEverything, matcher, type Match } from './pattern.ts'
 
 export interface PolicyInput {
   readonly subject: string
@@ -38,8 +39,6 @@ export interface Rule {
   readonly tools?: readonly string[] | undefined
   readonly unless?: { readonly networks: readonly string[] } | undefined
 }
-
-type Match = (value: string) => boolean
 
 interface CompiledRule {
   readonly id: string
@@ -82,7 +81,6 @@ interface Indexes {
   readonly allowAny: Index
 }
 
-const HTTPS = 'https://'
 const DENIED: Decision = { allow: false, rule: 'default' }
 
 /**
@@ -196,49 +194,4 @@ function index(rules: readonly CompiledRule[], listsOf: (rule: CompiledRule) => 
     }
   }
   return { all: rules, always, byKey }
-}
-
-/** A list that is absent, or has an entry of stars alone. */
-function isEverything(patterns: readonly string[] | undefined): boolean {
-  return patterns === undefined || patterns.some((pattern) => /^\*+$/.test(pattern))
-}
-
-function matcher(patterns: readonly string[] | undefined): Match {
-  if (patterns === undefined || isEverything(patterns)) return () => true
-  const exact = new Set(patterns.filter((pattern) => !pattern.includes('*')))
-  const wild = patterns.filter((pattern) => pattern.includes('*')).map(wildcard)
-  return (value) => exact.has(value) || wild.some((matches) => matches(value))
-}
-
-/**
- * Matches a pattern with stars. In the host of an https address a star stands for no `/`: whoever may choose a path must
- * not be taken for another host.
- */
-function wildcard(pattern: string): Match {
-  const [, host, path] = /^https:\/\/([^/]*\*[^/]*)(\/.*)$/s.exec(pattern) ?? []
-  if (host === undefined || path === undefined) return starred(pattern)
-  const [isHost, isPath] = [starred(host), starred(path)]
-  return (value) => {
-    const end = value.indexOf('/', HTTPS.length)
-    return value.startsWith(HTTPS) && end !== -1 && isHost(value.slice(HTTPS.length, end)) && isPath(value.slice(end))
-  }
-}
-
-/** Looks for the parts between stars one after the other: no backtracking, whatever the name. */
-function starred(pattern: string): Match {
-  const parts = pattern.split('*')
-  if (parts.length === 1) return (value) => value === pattern
-  const [head = '', tail = ''] = [parts[0], parts.at(-1)]
-  const middle = parts.slice(1, -1).filter((part) => part !== '')
-  return (value) => {
-    if (value.length < head.length + tail.length || !value.startsWith(head) || !value.endsWith(tail)) return false
-    let at = head.length
-    const end = value.length - tail.length
-    for (const part of middle) {
-      const found = value.indexOf(part, at)
-      if (found === -1 || found + part.length > end) return false
-      at = found + part.length
-    }
-    return true
-  }
 }

@@ -1,0 +1,49 @@
+export type Match = (value: string) => boolean
+
+const HTTPS = 'https://'
+
+/** A list that is absent, or has an entry of stars alone. */
+export function isEverything(patterns: readonly string[] | undefined): boolean {
+  return patterns === undefined || patterns.some((pattern) => /^\*+$/.test(pattern))
+}
+
+/** Matches what one of the patterns of a rule's list stands for. */
+export function matcher(patterns: readonly string[] | undefined): Match {
+  if (patterns === undefined || isEverything(patterns)) return () => true
+  const exact = new Set(patterns.filter((pattern) => !pattern.includes('*')))
+  const wild = patterns.filter((pattern) => pattern.includes('*')).map(wildcard)
+  return (value) => exact.has(value) || wild.some((matches) => matches(value))
+}
+
+/**
+ * Matches a pattern with stars. In the host of an https address a star stands for no `/`: whoever may choose a path must
+ * not be taken for another host.
+ */
+function wildcard(pattern: string): Match {
+  const [, host, path] = /^https:\/\/([^/]*\*[^/]*)(\/.*)$/s.exec(pattern) ?? []
+  if (host === undefined || path === undefined) return starred(pattern)
+  const [isHost, isPath] = [starred(host), starred(path)]
+  return (value) => {
+    const end = value.indexOf('/', HTTPS.length)
+    return value.startsWith(HTTPS) && end !== -1 && isHost(value.slice(HTTPS.length, end)) && isPath(value.slice(end))
+  }
+}
+
+/** Looks for the parts between stars one after the other: no backtracking, whatever the name. */
+function starred(pattern: string): Match {
+  const parts = pattern.split('*')
+  if (parts.length === 1) return (value) => value === pattern
+  const [head = '', tail = ''] = [parts[0], parts.at(-1)]
+  const middle = parts.slice(1, -1).filter((part) => part !== '')
+  return (value) => {
+    if (value.length < head.length + tail.length || !value.startsWith(head) || !value.endsWith(tail)) return false
+    let at = head.length
+    const end = value.length - tail.length
+    for (const part of middle) {
+      const found = value.indexOf(part, at)
+      if (found === -1 || found + part.length > end) return false
+      at = found + part.length
+    }
+    return true
+  }
+}
