@@ -20,8 +20,8 @@ export interface AssertionDeps {
 }
 
 /** Verifies a client assertion (RFC 7523 §3); each is good once, on all nodes. @returns what is wrong with it. */
-export async function verifyClientAssertion(assertion: string, client: Client, deps: AssertionDeps): Promise<AssertionFailure | undefined> {
-  const verified = await verifySignature(assertion, client, deps)
+export async function verifyClientAssertion(deps: AssertionDeps, client: Client, assertion: string): Promise<AssertionFailure | undefined> {
+  const verified = await verifySignature(deps, client, assertion)
   if (typeof verified === 'string') return verified
   const { sub, iss, aud, exp, jti } = verified
   // RFC 7523 §3: issuer and subject are the client.
@@ -33,7 +33,7 @@ export async function verifyClientAssertion(assertion: string, client: Client, d
   return (await deps.store.useAssertion(client.id, hash(jti), Math.ceil((exp + SKEW_S) * 1000))) ? undefined : 'replayed'
 }
 
-async function verifySignature(assertion: string, client: Client, deps: AssertionDeps): Promise<JWTPayload | AssertionFailure> {
+async function verifySignature(deps: AssertionDeps, client: Client, assertion: string): Promise<JWTPayload | AssertionFailure> {
   let kid: string | undefined
   try {
     ;({ kid } = decodeProtectedHeader(assertion))

@@ -43,7 +43,7 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       if (client === undefined) return refuse('unknown client')
       if (!client.tokenEndpointAuthMethods.includes(credentials.method)) return refuse('method not registered')
       if (credentials.method === 'private_key_jwt') {
-        const failure = await verifyClientAssertion(credentials.assertion ?? '', client, { ...deps, keys })
+        const failure = await verifyClientAssertion({ ...deps, keys }, client, credentials.assertion ?? '')
         return failure === undefined ? client : refuse(`assertion: ${failure}`)
       }
       if (credentials.method === 'none') return client
