@@ -9,13 +9,14 @@ import { requireSameOrigin } from '../http/same-origin.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { Flow, Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
+import { redirectClass } from '../oauth/redirect-uri.ts'
 import { newId } from '../oauth/secret.ts'
 import type { PendingRequest, Progress } from './authorize-store.ts'
 import { answerPurpose } from './consent-page.ts'
 import { consentFor, dispatch, refuse, type DispatchDeps } from './dispatch.ts'
-import { errorResponse, requestEnded, stepResponse } from './respond.ts'
+import { errorResponse, leavingPage, requestEnded, stepResponse } from './respond.ts'
 import type { Step } from './step.ts'
-import { checkRequest, proveAgain, proveClient } from './validate.ts'
+import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
 
 const PENDING_MS = 30 * 60_000
 /** Tabs of one browser that may be on their way at once. */
@@ -51,7 +52,7 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
     throw new PageError(429, 'Too many requests', 'Wait a minute, then start again from your application.', { headers: { 'retry-after': '60' } })
   }
   const flow = deps.flows.current(request)
-  const pending = await check(deps, new URL(request.url).searchParams, flow.hash, context)
+  const pending = await check(deps, request, flow.hash, context)
   if (pending instanceof Response) return pending
   await deps.store.addRequest(pending, MAX_PENDING, {
     action: 'authorization.requested',
@@ -68,7 +69,8 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
 }
 
 /** Makes a pending request of the parameters, or the answer to the client that refuses it. @throws before the client is proven */
-async function check(deps: AuthorizeDeps, search: URLSearchParams, flowHash: PendingRequest['flowHash'], context: RequestContext): Promise<PendingRequest | Response> {
+async function check(deps: AuthorizeDeps, request: Request, flowHash: PendingRequest['flowHash'], context: RequestContext): Promise<PendingRequest | Response> {
+  const search = new URL(request.url).searchParams
   const refused = { action: 'authorization.refused', outcome: 'failure', reference: context.reference, address: context.address } as const
   const proven = await prove(deps, search).catch(async (error: unknown) => {
     const clientId = search.get('client_id')?.slice(0, 512)
@@ -85,8 +87,18 @@ async function check(deps: AuthorizeDeps, search: URLSearchParams, flowHash: Pen
     if (!(error instanceof OAuthError)) throw error
     await deps.audit.record({ ...refused, clientId: client.id, reason: `${error.code}: ${error.reason}` })
     const state = params.get('state')
-    return errorResponse(deps.issuer, { redirectUri, ...(state === undefined ? {} : { state }) }, error)
+    const told = errorResponse(deps.issuer, { redirectUri, ...(state === undefined ? {} : { state }) }, error)
+    return (await mayLeave(deps, request, proven)) ? told : leavingPage(told, error, context.reference)
   }
+}
+
+/**
+ * RFC 9700 §4.11.2: anybody can register an application, and lead people to a site of their own by a request that is
+ * wrong on purpose. Whoever is not signed in here is not sent to such a site without a word.
+ */
+async function mayLeave({ sessions }: AuthorizeDeps, request: Request, { client, redirectUri }: ProvenClient): Promise<boolean> {
+  if (client.kind === 'pre-registered' || redirectClass(redirectUri) !== 'https') return true
+  return (await sessions.current(request)) !== undefined
 }
 
 /** RFC 6749 §3.1: a repeated parameter is refused before anything is believed, so it is a page whichever it is. */
@@ -100,7 +112,10 @@ function withFlow(request: Request, { isNew, setCookie }: Flow): Request {
   if (!isNew) return request
   const headers = new Headers(request.headers)
   const pair = setCookie.slice(0, setCookie.indexOf(';'))
-  headers.set('cookie', [headers.get('cookie'), pair].filter((value) => value !== null).join('; '))
+  const name = pair.slice(0, pair.indexOf('=') + 1)
+  // One that is no flow's would be a second cookie of the name, of which neither is believed.
+  const others = (headers.get('cookie') ?? '').split(/\s*;\s*/).filter((other) => other !== '' && !other.startsWith(name))
+  headers.set('cookie', [...others, pair].join('; '))
   return new Request(request.url, { headers })
 }
 

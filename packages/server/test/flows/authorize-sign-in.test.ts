@@ -187,6 +187,18 @@ eachHouse(
   withRealProvider,
 )
 
+eachHouse('a cookie that is no flow makes no second one: the sign-in that it starts comes back (D09)', async (house) => {
+  const jar = (answer: Response): string[] => answer.headers.getSetCookie().flatMap((cookie) => /^lanyard_(?:flow|session)=[^;]+/.exec(cookie)?.[0] ?? [])
+  for (const cookie of ['lanyard_flow=garbage', 'x=lanyard_flow=c;lanyard_flow=a; lanyard_flow=b', '']) {
+    const away = await fetch(house.request(), { headers: { cookie }, redirect: 'manual' })
+    const flows = new Set(jar(away))
+    assert.equal(flows.size, 1, cookie)
+    const back = await fetch(callbackOf(away.headers.get('location') ?? '', 'code'), { headers: { cookie: [...flows].join() }, redirect: 'manual' })
+    assert.equal(back.status, 303, await back.text())
+    assert.match(jar(back).join(), /^lanyard_session=lyd_ses_/)
+  }
+})
+
 const outage: { from?: 'start' | 'finish' } = {}
 
 /** A provider that never says when the user signed in, and does not answer at times. */
