@@ -1,4 +1,6 @@
+import { html } from 'hono/html'
 import { PageError } from '../http/errors.ts'
+import { page, sentence } from '../http/page.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { OAuthError } from '../oauth/error.ts'
 import type { AuthorizationRequest, PendingRequest } from './authorize-store.ts'
@@ -16,6 +18,21 @@ export function codeResponse(issuer: string, target: Target, code: string): Resp
 /** Sends an error to the client (RFC 6749 §4.1.2.1), `iss` included (AS-7). */
 export function errorResponse(issuer: string, target: Target, error: OAuthError): Response {
   return redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.message })
+}
+
+/** Shows what is wrong with a request, and where the answer to it leads: the person decides whether to go there. */
+export function leavingPage(answer: Response, error: OAuthError, reference: string): Promise<Response> {
+  const location = answer.headers.get('location') ?? ''
+  const { host } = new URL(location)
+  return page({
+    title: 'This request cannot be completed',
+    status: 400,
+    body: html`<h1>This request cannot be completed</h1>
+      <p>${sentence(error.message)}</p>
+      <p>You came here from an application that nobody here has verified. It takes its answer at <strong>${host}</strong>: go there only if you know it.</p>
+      <div class="actions"><a class="button-quiet" href="${location}" rel="noreferrer">Go to ${host}</a></div>
+      <p class="muted">If you ask your administrator, give them this reference: <code>${reference}</code></p>`,
+  })
 }
 
 /** Sends the browser to a step of a pending request: 303, so that no form is posted again (RFC 9700 §4.12). */

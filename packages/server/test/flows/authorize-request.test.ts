@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Page } from '../support/browser.ts'
+import type { Browser, Page } from '../support/browser.ts'
 import { matchRedirectUri, redirectClass } from '../../src/oauth/redirect-uri.ts'
 import { rateLimit } from '../../src/http/rate-limit.ts'
 import { answerOf, CALLBACK, client, eachHouse, press, PROVIDER, type Changes, type House } from '../support/authorize-house.ts'
@@ -31,6 +31,13 @@ async function assertTold(house: House, page: Page, error: string): Promise<void
   assert.match(answer['error_description'] ?? '', /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/)
   assert.deepEqual(await house.rows('authorization_requests'), [])
   assert.match(house.events('authorization.refused').at(-1)?.reason ?? '', new RegExp(`^${error}: `))
+}
+
+/** A browser whose person has signed in before. */
+async function signedIn(house: House): Promise<Browser> {
+  const person = house.browser()
+  await house.open(person, `${house.issuer}/login?return_to=/`)
+  return person
 }
 
 async function assertAsks(house: House, changes: Changes): Promise<Page> {
@@ -153,7 +160,7 @@ eachHouse('B02, OAuth 2.1 §4.1.1, AS-4: PKCE with S256 is required', async (hou
     { code_challenge: `${'a'.repeat(42)}=` },
     { code_challenge: 'a'.repeat(44) },
   ]
-  for (const changes of wrong) await assertTold(house, await house.ask(house.browser(), changes), 'invalid_request')
+  for (const changes of wrong) await assertTold(house, await house.ask(await signedIn(house), changes), 'invalid_request')
   await assertAsks(house, {})
 })
 
@@ -173,24 +180,46 @@ eachHouse('A08, A16: request objects, other response types and modes are refused
     [{ prompt: 'create' }, 'invalid_request'],
   ]
   for (const [changes, error] of cases) {
-    const page = await house.ask(house.browser(), changes)
+    const page = await house.ask(await signedIn(house), changes)
     await assertTold(house, page, error)
     assert.doesNotMatch(page.url, /#/)
   }
   house.clients.set('machine', client('machine', { grantTypes: ['client_credentials'] }))
-  await assertTold(house, await house.ask(house.browser(), { client_id: 'machine' }), 'unauthorized_client')
-  const long = await house.ask(house.browser(), { state: 's'.repeat(4097) })
+  await assertTold(house, await house.ask(await signedIn(house), { client_id: 'machine' }), 'unauthorized_client')
+  const long = await house.ask(await signedIn(house), { state: 's'.repeat(4097) })
   assert.equal(answerOf(long)['error'], 'invalid_request')
   await assertAsks(house, { response_mode: 'query', state: 's'.repeat(4096), max_age: '0' })
+})
+
+eachHouse('RFC 9700 §4.11.2: a wrong request sends nobody to a site that nobody has verified, who has not signed in', async (house) => {
+  const wrong: Changes = { scope: 'mcp.admin' }
+  for (const kind of ['dynamic', 'metadata-document'] as const) {
+    house.clients.set('editor', client('editor', { kind }))
+    const page = await house.ask(house.browser(), wrong)
+    await assertPage(house, page, /^invalid_scope: /)
+    assert.match(page.text, /go there only if you know it/)
+    // The person may go on: the link is the answer that the client would have had.
+    const link = /href="([^"]+)" rel="noreferrer">Go to app\.example</.exec(page.text)?.[1]?.replaceAll('&amp;', '&')
+    assert.ok(link?.startsWith(`${CALLBACK}?error=invalid_scope&`), page.text)
+    assert.deepEqual([new URL(link).searchParams.get('state'), new URL(link).searchParams.get('iss')], ['client-state', house.issuer])
+    await assertTold(house, await house.ask(await signedIn(house), wrong), 'invalid_scope')
+    // A program on the person's own machine waits for its answer, and is no site.
+    for (const uri of ['http://127.0.0.1:4711/callback', 'editor://callback']) {
+      const told = await house.ask(house.browser(), { ...wrong, redirect_uri: uri })
+      assert.ok(told.url.startsWith(`${uri}?error=invalid_scope&`), told.url)
+    }
+  }
+  house.clients.set('editor', client('editor', { kind: 'pre-registered' }))
+  await assertTold(house, await house.ask(house.browser(), wrong), 'invalid_scope')
 })
 
 eachHouse('RFC 8707 §2, AS-29: one resource, in any spelling of its one name', async (house) => {
   const notes = house.resource('notes')
   for (const resource of [`${house.issuer}/mcp/nothing`, 'https://elsewhere.example/mcp/notes', `${notes}#x`, `${notes}?x=1`, `${house.issuer}/MCP/notes`, 'notes', 'urn:x:notes', [notes, house.resource('tickets')], [notes, 'junk']]) {
-    await assertTold(house, await house.ask(house.browser(), { resource }), 'invalid_target')
+    await assertTold(house, await house.ask(await signedIn(house), { resource }), 'invalid_target')
   }
   // Old clients name none: with several resources here that says nothing.
-  await assertTold(house, await house.ask(house.browser(), { resource: undefined }), 'invalid_target')
+  await assertTold(house, await house.ask(await signedIn(house), { resource: undefined }), 'invalid_target')
   for (const resource of [notes, `${notes}/`, notes.replace('http://', 'HTTP://'), [notes, notes], [notes, `${notes}/`]]) {
     const page = await assertAsks(house, { resource })
     assert.match(page.text, /use Notes as you/)
@@ -200,7 +229,7 @@ eachHouse('RFC 8707 §2, AS-29: one resource, in any spelling of its one name', 
 })
 
 eachHouse('RFC 6749 §3.3, AS-30: scopes that do not exist here are refused, habitual ones change nothing', async (house) => {
-  for (const scope of ['mcp.admin', 'mcp.read mcp.tickets.read', 'mcp.read "', 'mcp.*', 'MCP.READ']) await assertTold(house, await house.ask(house.browser(), { scope }), 'invalid_scope')
+  for (const scope of ['mcp.admin', 'mcp.read mcp.tickets.read', 'mcp.read "', 'mcp.*', 'MCP.READ']) await assertTold(house, await house.ask(await signedIn(house), { scope }), 'invalid_scope')
   const granted = async (scope: string | undefined): Promise<string> => {
     const person = house.browser()
     await press(person, await house.ask(person, { scope, prompt: 'consent' }), 'decision', 'approve')
