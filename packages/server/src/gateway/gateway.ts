@@ -6,6 +6,7 @@ import type { ChangeFeed, Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAddress } from '../http/address.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
+import { StoreUnavailable } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
 import { hostCheck, newReference } from '../http/router.ts'
 import type { StateSealer } from '../keys/seal.ts'
@@ -168,6 +169,10 @@ function tell(plane: Plane, response: ServerResponse, error: unknown, progress: 
     sendError(response, error, id)
   } else if (error instanceof Stopped) {
     sendError(response, stopping(), id)
+  } else if (error instanceof StoreUnavailable) {
+    plane.log({ level: 'error', route: '/mcp', error: `the store: ${error.code}` })
+    // A call runs while it is being recorded.
+    sendError(response, new McpError('unavailable', 'the gateway cannot record this at the moment; what was asked for may have been done', { status: 503, headers: { 'retry-after': '5' } }), id)
   } else {
     const reference = newReference()
     plane.log({ level: 'error', reference, route: '/mcp', error: error instanceof Error ? error.stack : 'not an error' })

@@ -25,3 +25,15 @@ export class PageError extends Error {
     this.headers = detail.headers ?? {}
   }
 }
+
+/** The store does not answer, or takes nothing for now: nobody's fault, and another try may help. The message names no address. */
+export class StoreUnavailable extends Error {
+  override readonly name = 'StoreUnavailable'
+  /** What the database or the system called it. */
+  readonly code: string
+
+  constructor(message: string, code: string, cause: unknown) {
+    super(message, { cause })
+    this.code = code
+  }
+}

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto'
 import { Hono } from 'hono'
 import { OAuthError } from '../oauth/error.ts'
 import type { ClientAddress } from './address.ts'
-import { PageError } from './errors.ts'
+import { PageError, StoreUnavailable } from './errors.ts'
 import { errorPage, sentence } from './page.ts'
 import type { RequestContext, Route } from './route.ts'
 
@@ -83,10 +83,24 @@ async function answer(route: Route, request: Request, context: RequestContext, l
     if (error instanceof PageError) {
       return errorPage({ status: error.status, title: error.title, message: error.message, headers: error.headers, reference: error.reference ?? context.reference })
     }
-    log({ level: 'error', reference: context.reference, route: `${route.method} ${route.path}`, error: error instanceof Error ? error.stack : 'not an error' })
+    const place = { level: 'error', reference: context.reference, route: `${route.method} ${route.path}` }
+    if (error instanceof StoreUnavailable) {
+      log({ ...place, error: `the store: ${error.code}` })
+      return tryLater(route, context)
+    }
+    log({ ...place, error: error instanceof Error ? error.stack : 'not an error' })
     if (route.errors === 'oauth') return new OAuthError('server_error', `something went wrong here; the reference is ${context.reference}`).toResponse()
     return errorPage({ status: 500, title: 'Something went wrong', message: 'This is a fault of the gateway, not yours. Please try again.', reference: context.reference })
   }
+}
+
+const RETRY_S = 5
+
+/** RFC 9110 §10.2.3: nothing was changed, and it is known when to come back. */
+function tryLater(route: Route, context: RequestContext): Response | Promise<Response> {
+  if (route.errors === 'oauth') return new OAuthError('temporarily_unavailable', 'please try again in a moment', { retryAfter: RETRY_S }).toResponse()
+  const message = 'The gateway cannot reach its database at the moment. Nothing was changed; please try again in a moment.'
+  return errorPage({ status: 503, title: 'Please try again in a moment', message, headers: { 'retry-after': String(RETRY_S) }, reference: context.reference })
 }
 
 /** A short reference for people: no vowels and no look-alikes, read over the telephone without trouble. */

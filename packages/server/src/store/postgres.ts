@@ -1,4 +1,5 @@
 import postgres from 'postgres'
+import { StoreUnavailable } from '../http/errors.ts'
 import type { Database, Transaction, Value } from './database.ts'
 
 const POOL_SIZE = 10
@@ -38,8 +39,8 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
   return {
     dialect: 'postgres',
     connection: sql,
-    query: (text, params = []) => deadline(answerMs).race(run(sql, text, params)),
-    append: async (text, params) => void (await deadline(answerMs).race(run(sql, text, params))),
+    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(run<Row>(sql, text, params)).catch(rethrow),
+    append: async (text, params) => void (await deadline(answerMs).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
         let started = false
@@ -49,7 +50,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
             return work(tx)
           })
         } catch (error) {
-          if (attempt >= (started ? MAX_ATTEMPTS : MAX_ATTEMPTS + POOL_SIZE) || !mayRetry(error, started)) throw error
+          if (attempt >= (started ? MAX_ATTEMPTS : MAX_ATTEMPTS + POOL_SIZE) || !mayRetry(error, started)) rethrow(error)
         }
       }
     },
@@ -60,6 +61,20 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
 /** The driver keeps what a server said as it went down, and says it again to whoever comes first after that: then nothing was done yet. */
 function mayRetry(error: unknown, started: boolean): boolean {
   return error instanceof postgres.PostgresError && (RETRYABLE.has(error.code) || (!started && error.code.startsWith('57P')))
+}
+
+/**
+ * The classes of what passes by itself: connection, resources, intervention of an operator, input and output; a server that
+ * may only be read, a lock that was not to be had, and conflicts that came again and again.
+ */
+const PASSING = /^(?:08|53|57|58)|^(?:25006|55P03|40001|40P01)$/
+
+/** Tells an outage from a mistake: whoever asked is to come back later. */
+function rethrow(error: unknown): never {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const passes = error instanceof postgres.PostgresError ? PASSING.test(code) : /^(?:CONNECT|E[A-Z]+)/.test(code)
+  if (error instanceof Error && passes) throw new StoreUnavailable(error.message, code, error)
+  throw error
 }
 
 type Run = <Row extends object>(on: postgres.TransactionSql, text: string, params: readonly Value[]) => Promise<Row[]>
