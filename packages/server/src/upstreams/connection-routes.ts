@@ -15,7 +15,7 @@ import { hash } from '../oauth/secret.ts'
 import type { Vault } from '../vault/credential.ts'
 import type { ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
 import type { Connections } from './connections.ts'
-import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type Connector } from './connectors/connector.ts'
+import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type ConnectionAttempt, type Connector } from './connectors/connector.ts'
 import type { Connectors } from './connectors/index.ts'
 import { clientDocument, connectionRedirectUri } from './connectors/oauth/registration.ts'
 import { pendingRevocation } from './revocation.ts'
@@ -120,7 +120,7 @@ async function openLink(deps: ConnectionDeps, link: string, upstream: Upstream, 
   const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as { readonly userId?: string; readonly lacking?: readonly string[] } | undefined
   if (opened === undefined) throw new PageError(400, 'This link has expired', 'Call the tool again in your application; it brings a new link.')
   if (opened.userId === signedIn.user.id) return opened.lacking ?? []
-  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, reason: 'the link is for another person' })
+  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, address: context.address, reason: 'the link is for another person' })
   throw new PageError(403, 'This link is for somebody else', 'It was made for another person than the one who is signed in here. Never open such links for others; if it is yours, sign out and sign in as yourself.')
 }
 
@@ -130,8 +130,8 @@ async function connect(deps: ConnectionDeps, request: Request, context: RequestC
   requireAllowed(deps, signedIn, upstream)
   const link = params.get('for')
   const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
-  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, lacking }
-  const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, upstream, start))
+  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, address: context.address, lacking }
+  const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, start))
   return seeOther(url.href)
 }
 
@@ -146,14 +146,15 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
   // for another upstream's callback, ends here and its code goes nowhere.
   const same = signedIn !== undefined && signedIn.session.id === attempt.sessionId && signedIn.user.id === attempt.userId && attempt.upstream === upstream.id
   if (!same) {
-    await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: attempt.userId, upstream: upstream.id, reference: attempt.reference, reason: 'finished in another session, or at another upstream' })
+    await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: attempt.userId, upstream: upstream.id, reference: attempt.reference, address: context.address, reason: 'finished in another session, or at another upstream' })
     throw new PageError(403, 'This connection was started elsewhere', 'Start again from your application or from your own page, in this browser.')
   }
   requireAllowed(deps, signedIn, upstream)
   const secrets = deps.sealer.open(attempt.secrets, ['connection_attempts', attempt.stateHash, 'secrets'])
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
-  await connector.finish(answer, { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference }).catch((error: unknown) => failed(deps, error, upstream, attempt))
+  const finishing = { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference, address: context.address }
+  await connector.finish(answer, finishing).catch((error: unknown) => failed(deps, error, finishing))
   if (attempt.returnTo !== `/connections/${upstream.id}`) return seeOther(attempt.returnTo)
   return page({
     title: 'Connected',
@@ -168,7 +169,7 @@ async function disconnect(deps: ConnectionDeps, request: Request, context: Reque
   const upstream = context.params['upstream'] ?? ''
   const { signedIn, params } = await postedForm(deps, request, `disconnect:${upstream}`)
   const key = { userId: signedIn.user.id, upstream }
-  const event = { action: 'connection.deleted', outcome: 'success', subject: key.userId, upstream: key.upstream, reference: context.reference } as const
+  const event = { action: 'connection.deleted', outcome: 'success', subject: key.userId, upstream: key.upstream, reference: context.reference, address: context.address } as const
   const done = await deps.store.disconnect(key, (record) => revocationOf(deps, record), deps.now(), event)
   if (done) deps.revocationDue()
   return seeOther(localPath(params.get('continue')))
@@ -207,10 +208,10 @@ function requireAllowed(deps: ConnectionDeps, { user }: SignedIn, upstream: Upst
   if (!deps.mayConnect(user, upstream)) throw new PageError(403, 'You may not use this', 'No rule of your administrator lets you use this service. Ask them if that is a mistake.')
 }
 
-async function failed(deps: ConnectionDeps, error: unknown, upstream: Upstream, flow: { userId: string; reference: string }): Promise<never> {
+async function failed(deps: ConnectionDeps, error: unknown, { userId, upstream, reference, address }: Pick<ConnectionAttempt, 'userId' | 'upstream' | 'reference' | 'address'>): Promise<never> {
   if (!(error instanceof ConnectionRefused || error instanceof UpstreamUnavailable)) throw error
   const reason = error instanceof ConnectionRefused ? error.reason : error.message
-  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: flow.userId, upstream: upstream.id, reference: flow.reference, reason })
+  await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: userId, upstream: upstream.id, reference, address, reason })
   const name = plain(upstream.name, 60)
   if (reason === ACCESS_DENIED) throw new PageError(403, `${name} was not connected`, 'The service says that it was refused there. Start again whenever you like.', { cause: error, reason })
   if (error instanceof UpstreamUnavailable) throw new PageError(503, `${name} does not answer`, 'Please try again in a minute.', { cause: error, reason })

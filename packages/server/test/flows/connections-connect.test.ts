@@ -54,6 +54,7 @@ each('an account is connected: code, PKCE and resource at both endpoints, one re
   ])
   const [started, created] = await cluster.events()
   assert.equal(started?.reference, created?.reference)
+  assert.deepEqual([started?.address, created?.address], ['192.0.2.1', '192.0.2.1'])
 })
 
 each('nothing that is secret stands anywhere in clear (C-15, E08)', async (cluster, { tickets }) => {
@@ -190,7 +191,9 @@ each('what the token endpoint answers must be a bearer token that fits a header;
     assert.doesNotMatch(page.text, /script>/)
   }
   assert.equal(await connectionCount(cluster), 0)
-  assert.equal((await cluster.events('connection.failed')).length, bad.length)
+  const failures = await cluster.events('connection.failed')
+  assert.equal(failures.length, bad.length)
+  assert.ok(failures.every(({ address }) => address === '192.0.2.1'))
   tickets.on.set('/token', () => json(good))
   await cluster.connected('tickets')
 })

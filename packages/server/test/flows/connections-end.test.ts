@@ -40,6 +40,7 @@ each('disconnecting removes the credential here and revokes both tokens there (R
     ['connection.deleted', 'success', 'usr_alice', 'tickets'],
     ['connection.revoked', 'success', 'usr_alice', 'tickets'],
   ])
+  assert.equal((await cluster.events('connection.deleted')).at(-1)?.address, '192.0.2.1')
   // There is nothing to end any more, and nothing is recorded of it.
   const count = (await cluster.events()).length
   assert.equal((await node.disconnect('tickets')).status, 303)

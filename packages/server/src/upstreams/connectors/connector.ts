@@ -35,6 +35,8 @@ export interface ConnectionStart {
   /** Where the browser goes afterwards: a path of this gateway. */
   readonly returnTo: string
   readonly reference: string
+  /** The browser's, for the audit trail. */
+  readonly address: string
   /** What a call lacked, and what was asked for before it. */
   readonly lacking?: readonly string[]
 }
@@ -46,6 +48,7 @@ export interface ConnectionAttempt {
   /** What `connect` kept for this attempt. */
   readonly secrets: string
   readonly reference: string
+  readonly address: string
 }
 
 /** An upstream or its authorization server cannot be reached; trying again later may help. */

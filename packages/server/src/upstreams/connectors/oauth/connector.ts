@@ -152,7 +152,7 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
     reference: start.reference,
     expiresAt: deps.now() + ATTEMPT_MS,
   })
-  await deps.audit.record({ action: 'connection.started', outcome: 'success', subject: start.userId, upstream: upstream.id, reference: start.reference })
+  await deps.audit.record({ action: 'connection.started', outcome: 'success', subject: start.userId, upstream: upstream.id, reference: start.reference, address: start.address })
   const url = new URL(discovered.server.authorization_endpoint)
   const parameters = {
     response_type: 'code',
@@ -181,6 +181,7 @@ async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attemp
     subject: key.userId,
     upstream: key.upstream,
     reference: attempt.reference,
+    address: attempt.address,
     detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined },
   })
 }
