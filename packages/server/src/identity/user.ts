@@ -20,16 +20,13 @@ export interface Identity extends Omit<User, 'id' | 'disabled'> {
   readonly amr?: readonly string[]
   /** The identity provider's session, for single sign-out. */
   readonly sid?: string
-  /** Kept sealed for later exchange. */
   readonly tokens: IdentityTokens
 }
 
+/** What is kept, sealed, to ask the provider again, and to know what it said before. Its access token is not. */
 export interface IdentityTokens {
   readonly idToken: string
-  readonly accessToken?: string
   readonly refreshToken?: string
-  /** Seconds since the epoch. */
-  readonly expiresAt?: number
 }
 
 /** The user's browser session. */

@@ -496,7 +496,9 @@ eachIdentity('nothing secret of a sign-in stands anywhere in clear', async (clus
   // Sealed for its row alone: in another row it does not open.
   const [row] = await cluster.rows('users')
   const sealed = String(row?.['tokens']) as Parameters<typeof cluster.sealer.open>[0]
-  assert.match(cluster.sealer.open(sealed, ['users', user.id, 'tokens']), /idp-rt-/)
+  const kept = cluster.sealer.open(sealed, ['users', user.id, 'tokens'])
+  assert.match(kept, /idp-rt-/)
+  assert.doesNotMatch(kept, /idp-at-/, 'what nobody uses again is not kept')
   assert.throws(() => cluster.sealer.open(sealed, ['users', 'usr_other', 'tokens']))
 })
 

@@ -105,7 +105,7 @@ async function finish(party: RelyingParty, callback: URL, secrets: LoginSecrets,
   if (claims === undefined) throw new LoginRefused('no ID token')
   checkFreshness(claims, options, party.now())
   const profile = await profileOf(party, server, claims, result.access_token)
-  return identityOf(party.settings.id, party.settings.groupsClaim, claims, profile, tokensOf(result, undefined, party.now()))
+  return identityOf(party.settings.id, party.settings.groupsClaim, claims, profile, tokensOf(result))
 }
 
 async function refresh(party: RelyingParty, tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined> {
@@ -125,8 +125,8 @@ async function refresh(party: RelyingParty, tokens: IdentityTokens, known: Known
   const claims = await validated(party, server, result)
   // OpenID Connect Core §12.2: issuer and subject are those of the original ID token.
   if (claims !== undefined && (claims.iss !== known.issuer || claims.sub !== known.subject)) return undefined
-  const { settings, now } = party
-  const again = tokensOf(result, tokens, now())
+  const { settings } = party
+  const again = tokensOf(result, tokens)
   if (claims !== undefined) {
     const profile = await profileOf(party, server, claims, result.access_token)
     return identityOf(settings.id, settings.groupsClaim, claims, profile, again)
@@ -168,14 +168,9 @@ function claimsOf(idToken: string): Readonly<Record<string, unknown>> {
   return idToken === '' ? {} : (JSON.parse(Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>)
 }
 
-function tokensOf(result: oauth.TokenEndpointResponse, before: IdentityTokens | undefined, now: number): IdentityTokens {
+function tokensOf(result: oauth.TokenEndpointResponse, before?: IdentityTokens): IdentityTokens {
   const refreshToken = result.refresh_token ?? before?.refreshToken
-  return {
-    idToken: result.id_token ?? before?.idToken ?? '',
-    accessToken: result.access_token,
-    ...(refreshToken === undefined ? {} : { refreshToken }),
-    ...(result.expires_in === undefined ? {} : { expiresAt: Math.floor(now / 1000) + result.expires_in }),
-  }
+  return { idToken: result.id_token ?? before?.idToken ?? '', ...(refreshToken === undefined ? {} : { refreshToken }) }
 }
 
 function basic(secret: string): oauth.ClientAuth {
