@@ -35,7 +35,8 @@ export function readDocument(text: string, source: Source): ReadDocument {
     return { line, path: '', message: `${(error.message.split('\n')[0] ?? 'is not YAML').replace(/ at line \d+, column \d+:?$/, '')}${hint}` }
   })
   const nothing = { value: undefined, lineOf: () => undefined, isUnresolved: () => false }
-  if (syntax.length > 0) return { ...nothing, problems: syntax }
+  const refused = syntax.length > 0 ? syntax : oddNames(document, lines)
+  if (refused.length > 0) return { ...nothing, problems: refused }
   const { problems, unresolved } = resolveReferences(document, lines, source)
   const locate = locator(document, lines)
   try {
@@ -49,6 +50,17 @@ export function readDocument(text: string, source: Source): ReadDocument {
     // The parser's own message names the alias, which may be a secret that begins with a star.
     return { ...nothing, problems: [{ line: undefined, path: '', message: 'an alias (*name) has no anchor (&name) before it, or aliases multiply without bounds; a text that begins with * stands in quotes' }] }
   }
+}
+
+/** Names of settings are shown in mistakes: one that is a list, a map or an alias could show a secret that was resolved in it. */
+function oddNames(document: Document, lines: LineCounter): Problem[] {
+  const problems: Problem[] = []
+  visit(document, {
+    Pair(_place, { key }) {
+      if (key !== null && !isScalar(key)) problems.push({ line: lineAt(key, lines), path: '', message: 'the name of a setting must be a plain text' })
+    },
+  })
+  return problems
 }
 
 const REFERENCE = /\$\{(env|file):([^}]+)\}/g

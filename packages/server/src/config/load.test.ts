@@ -155,6 +155,17 @@ test('YAML: doubled keys, unknown tags, alias bombs and aliases without an ancho
   assert.equal(config.identityProviders[0]?.issuer, config.issuer)
 })
 
+test('the name of a setting is a plain text: what was resolved inside of another one would be shown', () => {
+  const secret = 'a-secret-that-nobody-sees'
+  for (const text of ['? { clientSecret: "${env:SECRET}" }\n: x', '? ["${env:SECRET}"]\n: x', 'upstreams:\n  - ? { a: "${env:SECRET}" }\n    : 1', 'issuer: &a "${env:SECRET}"\n? *a\n: 1']) {
+    const found = problems(text, { SECRET: secret })
+    assert.deepEqual(found.map(({ message }) => message), ['the name of a setting must be a plain text'], text)
+    assert.ok(found[0]?.line !== undefined)
+    assert.ok(!JSON.stringify(found).includes(secret))
+  }
+  assert.equal(mistakes({ nonsense: 1 }).length, 1)
+})
+
 test('a reference in { } without quotes is told how to be written', () => {
   const text = (value: string): string => `${stringify(minimal)}upstreams:\n  - { id: weather, url: "https://w.example/mcp", connector: { type: api-key, header: X-Api-Key, value: ${value} } }`
   assert.match(problems(text('${env:WEATHER_KEY}'))[0]?.message ?? '', /stands in quotes/)
