@@ -88,3 +88,24 @@ test('a stream ends with its token, and a user has so many and not more (O05)', 
   calls.becomeStream(more, until(77))
   calls.close()
 })
+
+test('a user has so many calls at once and not more, however they end; another one is not held up by that (O05)', () => {
+  const { world, calls, tell } = ground()
+  const open = (userId: string, grantId = 'grt_1') => calls.open({ issued: issuedTo(userId, grantId), endsAt: 9000 })
+  const many = Array.from({ length: 500 }, (_, index) => open('usr_1', index === 0 ? 'grt_cut' : 'grt_1'))
+  const isTooMany = (error: unknown): boolean => error instanceof McpError && error.status === 429
+  assert.throws(() => open('usr_1'), isTooMany)
+  open('usr_2')
+  // Each makes room once: done, gone and then done, revoked and then done.
+  const [cut, gone, done] = many
+  assert.ok(cut !== undefined && gone !== undefined && done !== undefined)
+  calls.done(done)
+  calls.end(gone, 'gone')
+  calls.done(gone)
+  world.cut.add('grt_cut')
+  tell('grant')
+  calls.done(cut)
+  for (let index = 0; index < 3; index += 1) open('usr_1')
+  assert.throws(() => open('usr_1'), isTooMany)
+  calls.close()
+})

@@ -16,6 +16,7 @@ export interface OpenCall {
 }
 
 export interface OpenCalls {
+  /** @throws McpError 429 for one too many of a user's at once */
   open(call: Pick<OpenCall, 'issued' | 'endsAt'>): OpenCall
   /** Makes a stream of it, which does not outlive the token that it was opened with. @throws McpError 429 for one too many of a user's, 503 after `close` */
   becomeStream(call: OpenCall, caller: Caller): void
@@ -32,7 +33,8 @@ export interface OpenCallsDeps {
 }
 
 const SWEEP_MS = 1000
-/** Each holds a connection to its upstream, which others may wait for. */
+/** What one user may have open at once: each holds a connection to its upstream, which others may wait for. */
+const MAX_CALLS = 500
 const MAX_STREAMS = 100
 const ENDS_CALLS = new Set(['subject', 'client', 'grant', 'key'])
 
@@ -40,8 +42,15 @@ const ENDS_CALLS = new Set(['subject', 'client', 'grant', 'key'])
 export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
   const calls = new Set<OpenCall>()
   let closing = false
+  const perUser = new Map<string, number>()
+  const forget = (call: OpenCall): void => {
+    if (!calls.delete(call)) return
+    const left = (perUser.get(call.issued.userId) ?? 1) - 1
+    if (left === 0) perUser.delete(call.issued.userId)
+    else perUser.set(call.issued.userId, left)
+  }
   const end: OpenCalls['end'] = (call, reason) => {
-    calls.delete(call)
+    forget(call)
     call.ended ??= reason
     call.stop?.()
   }
@@ -61,6 +70,10 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
   const timer = setInterval(sweep, SWEEP_MS).unref()
   return {
     open(given) {
+      const { userId } = given.issued
+      const before = perUser.get(userId) ?? 0
+      if (before >= MAX_CALLS) throw tooMany('calls')
+      perUser.set(userId, before + 1)
       const call: OpenCall = { ...given, stream: false, ended: undefined, stop: undefined }
       calls.add(call)
       return call
@@ -69,18 +82,22 @@ export function openCalls({ cutoffs, feed, now }: OpenCallsDeps): OpenCalls {
       if (closing) throw stopping()
       let streams = 0
       for (const { stream, issued } of calls) if (stream && issued.userId === call.issued.userId) streams += 1
-      if (streams >= MAX_STREAMS) throw new McpError('unavailable', 'you have too many open streams here; close some first', { status: 429, headers: { 'retry-after': '60' } })
+      if (streams >= MAX_STREAMS) throw tooMany('streams')
       call.stream = true
       call.endsAt = expiresAt * 1000
     },
     end,
-    done: (call) => void calls.delete(call),
+    done: forget,
     close() {
       closing = true
       for (const call of calls) if (call.stream) end(call, 'closing')
       sweep()
     },
   }
+}
+
+function tooMany(what: 'calls' | 'streams'): McpError {
+  return new McpError('unavailable', `you have too many open ${what} here; close some first`, { status: 429, headers: { 'retry-after': what === 'streams' ? '60' : '1' } })
 }
 
 /** What a stream is answered that this node has no time for any more. */
