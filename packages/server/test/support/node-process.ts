@@ -85,7 +85,7 @@ async function ready(child: ChildProcess, { url, events, output }: NodeProcessOp
   }
   const deadline = Date.now() + START_MS
   while (Date.now() < deadline) {
-    if (child.exitCode !== null) break
+    if (child.exitCode !== null || child.signalCode !== null) break
     const status = await fetch(`${url}/readyz`).then((response) => response.status, () => 0)
     if (status === 200) return
     await new Promise((resolve) => setTimeout(resolve, 50))

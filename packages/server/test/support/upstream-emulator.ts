@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 export interface Asked {
   readonly method: string
   readonly path: string
+  readonly query: URLSearchParams
   readonly headers: IncomingMessage['headers']
   readonly body: string
   readonly form: URLSearchParams
@@ -70,8 +71,8 @@ export async function upstreamEmulator(): Promise<Emulator> {
       const chunks: Buffer[] = []
       for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
       const body = Buffer.concat(chunks).toString('utf8')
-      const { pathname } = new URL(request.url ?? '/', issuer)
-      const seen: Asked = { method: request.method ?? '', path: pathname, headers: request.headers, body, form: new URLSearchParams(body) }
+      const { pathname, searchParams } = new URL(request.url ?? '/', issuer)
+      const seen: Asked = { method: request.method ?? '', path: pathname, query: searchParams, headers: request.headers, body, form: new URLSearchParams(body) }
       asked.push(seen)
       const reply = (await emulator.on.get(pathname)?.(seen)) ?? answer(seen)
       response.writeHead(reply.status, reply.headers)
