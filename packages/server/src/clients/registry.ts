@@ -1,5 +1,6 @@
 import type { JSONWebKeySet } from 'jose'
 import type { ChangeFeed } from '../audit/change.ts'
+import { remembered } from '../audit/remembered.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, isId } from '../oauth/secret.ts'
 import type { Client, Clients } from './client.ts'
@@ -50,26 +51,16 @@ export function clients(deps: ClientsDeps): Clients {
 
 /** Finds dynamically registered clients, from memory until one changes or is deleted on any node. */
 function registrations({ store, feed, now }: ClientsDeps): Clients['find'] {
-  const known = new Map<string, { readonly client: Client; readonly until: number }>()
-  let changes = 0
-  feed.subscribe((change) => {
-    if (change.kind !== 'registration' && change.kind !== 'client') return
-    changes += 1
-    known.delete(change.key)
-  })
+  const known = remembered<{ readonly client: Client; readonly until: number }>(feed, ['registration', 'client'], MAX_KNOWN)
   return async (clientId) => {
     const found = known.get(clientId)
     if (found !== undefined && found.until > now() && feed.fresh) return found.client
-    const before = changes
+    const keep = known.asking(clientId)
     const registered = isId('dyn', clientId) ? await store.findClient(clientId) : undefined
     if (registered === undefined) throw unknown('there is no such registration')
     if (now() - (registered.lastUsedAt ?? 0) > TOUCH_MS) await store.touchClient(clientId, now())
     const client = fromRegistration(registered)
-    // What changed while it was read may have been read as it was.
-    if (changes === before) {
-      if (known.size >= MAX_KNOWN) known.clear()
-      known.set(clientId, { client, until: now() + KNOWN_MS })
-    }
+    keep({ client, until: now() + KNOWN_MS })
     return client
   }
 }

@@ -1,5 +1,6 @@
 import type { ChangeFeed } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
+import { remembered } from '../audit/remembered.ts'
 import type { Sealer } from '../keys/seal.ts'
 import type { Sealed } from '../oauth/secret.ts'
 import type { IdentityStore } from './identity-store.ts'
@@ -23,37 +24,15 @@ const MAX_RECENT = 50_000
 
 /** Asks the identity provider again, with the refresh token that it gave at sign-in. */
 export function recheck(deps: RecheckDeps): Recheck {
-  const recent = recentlyActive(deps)
+  const { feed, everyMs, now } = deps
+  const activeUntil = remembered<number>(feed, ['user', 'subject'], MAX_RECENT)
   return {
     async recheck(userId) {
-      if (recent.has(userId)) return 'active'
-      const remember = recent.begin(userId)
+      if ((activeUntil.get(userId) ?? 0) > now()) return 'active'
+      const keep = activeUntil.asking(userId)
       const state = await check(deps, userId)
-      if (state === 'active') remember()
+      if (state === 'active') keep(now() + Math.min(everyMs, RECENT_MS))
       return state
-    },
-  }
-}
-
-/** Remembers for a little while who was found active; a change of theirs, on any node, forgets it. */
-function recentlyActive({ feed, everyMs, now }: RecheckDeps): { has(userId: string): boolean; begin(userId: string): () => void } {
-  const until = new Map<string, number>()
-  let changes = 0
-  feed.subscribe((change) => {
-    if (change.kind !== 'user' && change.kind !== 'subject') return
-    changes += 1
-    until.delete(change.key)
-  })
-  return {
-    has: (userId) => (until.get(userId) ?? 0) > now(),
-    begin(userId) {
-      const before = changes
-      return () => {
-        // Who changed while they were looked at may have been seen as they were.
-        if (changes !== before) return
-        if (until.size >= MAX_RECENT) until.clear()
-        until.set(userId, now() + Math.min(everyMs, RECENT_MS))
-      }
     },
   }
 }
