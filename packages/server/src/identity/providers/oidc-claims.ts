@@ -68,10 +68,13 @@ export function identityOf(provider: string, groupsClaim: string, claims: Claims
   }
 }
 
-/** RFC 9470 in the field: 0 means "not known", never "long ago" and never "now". */
+/**
+ * RFC 9470 in the field: 0 means "not known", never "long ago" and never "now". A time after the token itself (one in
+ * milliseconds, say) proves nothing either: it would pass for a fresh sign-in for ever.
+ */
 function authTimeOf(claims: Claims): number | undefined {
   const value = claims['auth_time']
-  return typeof value === 'number' && value > 0 ? Math.floor(value) : undefined
+  return typeof value === 'number' && value > 0 && value <= Number(claims['iat']) + SKEW_S ? Math.floor(value) : undefined
 }
 
 function text(value: unknown): string | undefined {
