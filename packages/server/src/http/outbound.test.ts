@@ -211,7 +211,7 @@ test('endless headers are cut off (I06)', async (t) => {
   await assert.rejects(made.request(`http://a:${(server.address() as AddressInfo).port}/`, { provenance: 'configured' }), failed('protocol'))
 })
 
-test('a host that is not there is unreachable, by name as by address', async (t) => {
+test('a host that is not there is unreachable, by name as by address, and nothing else is told (I08)', async (t) => {
   const target = await serve(t, (_request, response) => response.end())
   const made = client(t, { a: ['127.0.0.1'] })
   await assert.rejects(made.request('http://nowhere.example/', { provenance: 'configured' }), failed('unreachable'))

@@ -189,7 +189,7 @@ for (const variant of variants()) {
       assert.ok(sealed.length > 40)
       const started = count('connection.started')
       const own = cookie(provider.browser.cookies(HOST))
-      const get = async (value: string, cookies = own): Promise<number> => (await fetch(`${gateway.issuer}/connections/tickets?${new URLSearchParams({ for: value })}`, { redirect: 'manual', headers: { cookie: cookies } })).status
+      const get = async (value: string, cookies = own): Promise<number> => (await fetch(`${gateway.issuer}/connections/tickets?for=${encodeURIComponent(value)}`, { redirect: 'manual', headers: { cookie: cookies } })).status
       assert.equal(await get(sealed), 200)
       for (let at = 0; at < sealed.length; at += 1) {
         const changed = `${sealed.slice(0, at)}${sealed[at] === 'A' ? 'B' : 'A'}${sealed.slice(at + 1)}`

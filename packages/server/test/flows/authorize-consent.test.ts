@@ -200,7 +200,7 @@ eachHouse('D02: a request is finished in the browser that started it', async (ho
   assert.equal((await house.rows('codes')).length, 1)
 })
 
-eachHouse('P-3: a form of another site, without its token, or of another request approves nothing', async (house) => {
+eachHouse('P-3, A10: a form of another site, without its token, or of another request approves nothing', async (house) => {
   const person = house.browser()
   const page = await house.ask(person)
   const other = await house.ask(person, { state: 'other' })

@@ -22,7 +22,7 @@ async function sessionIds(house: House): Promise<readonly string[]> {
   return (await house.rows<{ id: string }>('sessions')).map((row) => row.id)
 }
 
-eachHouse('OpenID Connect Core §3.1.2.1: prompt=none asks nobody anything', async (house) => {
+eachHouse('OpenID Connect Core §3.1.2.1: prompt=none asks nobody anything (D08)', async (house) => {
   const stranger = await house.browser().open(house.request({ prompt: 'none' }))
   assert.equal(answerOf(stranger)['error'], 'login_required')
   assert.equal(house.asked.length, 0)

@@ -82,7 +82,7 @@ eachClientWorld('anything but 200 and JSON is an error, redirects included, and 
   }
 })
 
-eachClientWorld('a host that is not reached, too slow, too large or of special use is no client (F06, AS-15)', async (world) => {
+eachClientWorld('a host that is not reached, too slow, too large or of special use is no client (F06, I08, AS-15)', async (world) => {
   for (const reason of ['refused_address', 'timeout', 'too_large', 'unreachable', 'protocol'] as const) {
     fail(world, new OutboundError(reason))
     await refused(world)

@@ -14,7 +14,12 @@ export default async function* lines(source: AsyncIterable<TestEvent>): AsyncGen
   for await (const event of source) {
     if ((event.type !== 'test:pass' && event.type !== 'test:fail') || event.data.details.type === 'suite') continue
     const result = event.type === 'test:fail' ? 'failed' : event.data.skip === undefined ? 'passed' : 'skipped'
-    const line: TestLine = { title: event.data.name, file: relative(ROOT, event.data.file ?? ''), result }
+    const line: TestLine = { title: event.data.name, file: relative(ROOT, entryFile(event.data)), result }
     yield `${JSON.stringify(line)}\n`
   }
+}
+
+/** Where the run began: a test that a support file declares for each store is a test of whoever called that. */
+function entryFile(data: { readonly file?: string | undefined; readonly entryFile?: unknown }): string {
+  return typeof data.entryFile === 'string' ? data.entryFile : (data.file ?? '')
 }

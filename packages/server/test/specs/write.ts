@@ -1,15 +1,15 @@
 // Writes docs/specs.md from what the tests reported: requirement -> test -> result. With --check it writes nothing, and
 // fails when a requirement that concerns this version has no test, or one that failed.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { CHAPTERS, type Requirement } from './requirements.ts'
-import type { TestLine } from './reporter.ts'
+import { group, list, readLines } from './results.ts'
 
 const TARGET = new URL('../../../../docs/specs.md', import.meta.url)
 const SECTION = /\b(RFC \d{4}|OAuth 2\.1|OpenID Connect (?:Core|Discovery)|OIDC Core|ASVS|CIMD)(?: §| )(\d+(?:\.\d+)*)/g
 const IDENTIFIER = /\b(?:AS|RS|C|P)-\d+\b/g
 
 const [results = '', mode] = process.argv.slice(2)
-const lines = readFileSync(results, 'utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as TestLine)
+const lines = readLines(results)
 const byIdentifier = group(lines, (title) => title.match(IDENTIFIER) ?? [])
 const bySection = group(lines, (title) => [...title.matchAll(SECTION)].map(([, name = '', section = '']) => `${name.replace('OIDC Core', 'OpenID Connect Core')} §${section}`))
 const problems = CHAPTERS.flatMap(([, requirements]) => requirements).flatMap(problemOf)
@@ -24,12 +24,6 @@ function problemOf({ id, level, text, beyond }: Requirement): string[] {
   const tests = byIdentifier.get(id)
   if (tests === undefined) return level === 'MUST' && beyond === undefined ? [`${id} has no test: ${text}`] : []
   return tests.some(({ result }) => result === 'failed') ? [`${id} has a test that failed: ${text}`] : []
-}
-
-function group(tests: readonly TestLine[], keys: (title: string) => readonly string[]): ReadonlyMap<string, readonly TestLine[]> {
-  const groups = new Map<string, TestLine[]>()
-  for (const test of tests) for (const key of new Set(keys(test.title))) groups.set(key, [...(groups.get(key) ?? []), test])
-  return groups
 }
 
 function document(): string {
@@ -51,13 +45,4 @@ ${sections.join('\n')}
 function row({ id, level, text, beyond }: Requirement): string {
   const tests = byIdentifier.get(id)
   return `| ${id} | ${level} | ${text} | ${tests === undefined ? (beyond ?? 'no test of its own') : list(tests)} |`
-}
-
-/** Each file once, with how many of its tests there are. */
-function list(tests: readonly TestLine[]): string {
-  const files = Map.groupBy(tests, ({ file }) => file.replace(/^packages\/server\//, ''))
-  return [...files]
-    .toSorted(([a], [b]) => a.localeCompare(b))
-    .map(([file, found]) => `${file}${found.length === 1 ? '' : ` (${found.length})`}${found.some(({ result }) => result === 'failed') ? ' FAILED' : ''}`)
-    .join(', ')
 }
