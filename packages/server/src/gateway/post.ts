@@ -1,6 +1,7 @@
 // The path of one message: read once, decided, given a credential, forwarded as policy saw it, recorded.
 import type { IncomingMessage } from 'node:http'
 import type { Recorder } from '../audit/event.ts'
+import { StoreUnavailable } from '../http/errors.ts'
 import type { Access } from '../oauth/scope.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
@@ -181,6 +182,8 @@ function clientOf({ message, revision }: Call): { version: string; client: strin
 }
 
 async function recordFailure(deps: PostDeps, call: Call, error: unknown): Promise<void> {
+  // What the store does not take it does not take a moment later either, and the caller waits.
+  if (error instanceof StoreUnavailable) return
   const gone = error instanceof Stopped
   if (gone && call.operation.kind !== 'tool') return
   const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : 'fault'

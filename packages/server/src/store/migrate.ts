@@ -48,6 +48,7 @@ async function lock(tx: Transaction): Promise<void> {
   if (tx.dialect !== 'postgres') return
   // A migration, and waiting for another node's, may take longer than a request.
   await tx.query('SET LOCAL statement_timeout = 0')
+  await tx.query('SET LOCAL lock_timeout = 0')
   await tx.query('SET LOCAL idle_in_transaction_session_timeout = 0')
   await tx.query('SELECT pg_advisory_xact_lock(5021834)')
 }

@@ -6,6 +6,10 @@ const POOL_SIZE = 10
 const MAX_ATTEMPTS = 3
 /** Longer than a statement may take: whatever comes later, from a connection that is being made again and again, is too late. */
 const ANSWER_MS = 15_000
+/** Calls wait for what is appended: they are told sooner than whoever changes something. */
+const APPEND_MS = 5_000
+/** A lock that is held for longer than this will be held for longer yet; meanwhile the connection is of use to others. */
+const LOCK_MS = 5_000
 /** `serialization_failure` and `deadlock_detected`: the transaction was rolled back whole and may run again. */
 const RETRYABLE = new Set(['40001', '40P01'])
 
@@ -16,7 +20,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     connect_timeout: 5,
     // Rows hold integers of up to 53 bits: times and sequence numbers.
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
-    connection: { application_name: 'lanyard', statement_timeout: 10_000, idle_in_transaction_session_timeout: 10_000 },
+    connection: { application_name: 'lanyard', statement_timeout: 10_000, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: 10_000 },
     onnotice: () => undefined,
   })
 
@@ -40,7 +44,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     dialect: 'postgres',
     connection: sql,
     query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(run<Row>(sql, text, params)).catch(rethrow),
-    append: async (text, params) => void (await deadline(answerMs).race(run(sql, text, params)).catch(rethrow)),
+    append: async (text, params) => void (await deadline(Math.min(answerMs, APPEND_MS)).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
         let started = false
