@@ -27,6 +27,8 @@ export interface Emulator {
   readonly mcp: string
   /** Answers instead of the default ones, by path; `undefined` falls back to the default. */
   readonly on: Map<string, Answer>
+  /** What it does by default: for whoever answers later, or adds something. */
+  behave: (asked: Asked) => Reply
   /** Everything it was asked, in order. */
   readonly asked: Asked[]
   /** What it was asked at one path. */
@@ -53,6 +55,7 @@ export async function upstreamEmulator(): Promise<Emulator> {
     issuer,
     mcp: `${issuer}/mcp`,
     on: new Map(),
+    behave: () => ({ status: 404 }),
     asked,
     at: (path) => asked.filter((request) => request.path === path),
     secrets: [],
@@ -65,7 +68,7 @@ export async function upstreamEmulator(): Promise<Emulator> {
         server.closeAllConnections()
       }),
   }
-  const answer = behaviour(emulator)
+  emulator.behave = behaviour(emulator)
   server.on('request', (request, response) => {
     void (async () => {
       const chunks: Buffer[] = []
@@ -74,7 +77,7 @@ export async function upstreamEmulator(): Promise<Emulator> {
       const { pathname, searchParams } = new URL(request.url ?? '/', issuer)
       const seen: Asked = { method: request.method ?? '', path: pathname, query: searchParams, headers: request.headers, body, form: new URLSearchParams(body) }
       asked.push(seen)
-      const reply = (await emulator.on.get(pathname)?.(seen)) ?? answer(seen)
+      const reply = (await emulator.on.get(pathname)?.(seen)) ?? emulator.behave(seen)
       response.writeHead(reply.status, reply.headers)
       response.end(reply.body)
     })().catch(() => response.destroy())
