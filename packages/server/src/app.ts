@@ -50,6 +50,8 @@ const DAY_MS = 24 * HOUR_MS
 const FLOOD_FACTOR = 100
 /** Registrations that nobody used for this long, and that hold no grant, are forgotten. */
 const UNUSED_CLIENT_MS = 90 * DAY_MS
+/** A registration costs its maker nothing: one that led to no sign-in must not stay. */
+const NEVER_USED_CLIENT_MS = 7 * DAY_MS
 
 export interface AppDeps {
   readonly config: Config
@@ -269,7 +271,7 @@ async function maintain({ keys, clientStore, identityStore, authorizeStore, conn
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     tokens: () => token.maintain(),
-    clients: () => clientStore.reap(at - UNUSED_CLIENT_MS, at),
+    clients: () => clientStore.reap({ used: at - UNUSED_CLIENT_MS, never: at - NEVER_USED_CLIENT_MS }, at),
     sessions: () => identityStore.reap(at),
     authorizations: () => authorizeStore.reap(at),
     connections: () => connectionStore.reap(at),

@@ -31,8 +31,14 @@ export interface ClientStore {
   touchClient(id: string, at: number): Promise<void>
   /** Remembers an assertion; false when it was used before. */
   useAssertion(clientId: string, jti: Hashed, expiresAt: number): Promise<boolean>
-  /** Removes registrations that were not used since `unusedSince`, and expired assertions. */
-  reap(unusedSince: number, now: number): Promise<void>
+  /** Removes registrations without a grant that are no longer used, and expired assertions. */
+  reap(since: UnusedSince, now: number): Promise<void>
+}
+
+/** Milliseconds since the epoch: what was last used, or made and never used, before that is forgotten. */
+export interface UnusedSince {
+  readonly used: number
+  readonly never: number
 }
 
 export interface RegistrationLimits {

@@ -10,7 +10,7 @@ import { equalHashes, hash, isId, newId, newSecret } from '../oauth/secret.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
 import { parseClientMetadata, type ClientMetadata, type MetadataRules } from './metadata.ts'
 
-const MAX_BODY_BYTES = 64 * 1024
+const MAX_BODY_BYTES = 16 * 1024
 const HOUR_MS = 3600_000
 /** A person may take this long from registration to consent. */
 const ABANDONED_MS = 30 * 60_000

@@ -89,10 +89,10 @@ function useVerbs({ db }: StoreParts): Pick<ClientStore, 'findClient' | 'touchCl
       )
       return added.length > 0
     },
-    async reap(unusedSince, now) {
-      await db.query(`DELETE FROM clients WHERE COALESCE(last_used_at, created_at) < $1 AND ${WITHOUT_GRANT}`, [unusedSince])
+    async reap({ used, never }, now) {
+      await db.query(`DELETE FROM clients WHERE (last_used_at < $1 OR (last_used_at IS NULL AND created_at < $2)) AND ${WITHOUT_GRANT}`, [used, never])
       await db.query('DELETE FROM client_assertions WHERE expires_at < $1', [now])
-      await db.query('DELETE FROM registration_turns WHERE at < $1', [unusedSince])
+      await db.query('DELETE FROM registration_turns WHERE at < $1', [never])
     },
   }
 }

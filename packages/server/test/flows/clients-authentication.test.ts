@@ -121,10 +121,10 @@ eachClientWorld('an assertion is good once, whichever node it is shown to (C10)'
   assert.equal(answers.filter(({ status }) => status === 401).length, 29)
   // What is forgotten has expired: until then a replay is known, also after a clean-up.
   world.now += 80_000
-  await world.nodes[0].store.reap(0, world.now)
+  await world.nodes[0].store.reap({ used: 0, never: 0 }, world.now)
   await refused(world, await present(world.nodes[1], assertion), 'assertion: replayed', 'signed')
   world.now += 11_000
-  await world.nodes[0].store.reap(0, world.now)
+  await world.nodes[0].store.reap({ used: 0, never: 0 }, world.now)
   assert.equal((await world.db.query('SELECT * FROM client_assertions')).length, 0)
   await refused(world, await present(world.nodes[1], assertion), 'assertion: lifetime', 'signed')
   await noSecretRecorded(world, assertion, race)

@@ -340,7 +340,7 @@ eachClientWorld('a client that is used stays known; what nobody used for long is
   world.now += 80 * 86_400_000
   await world.nodes[0].clients.find(String(kept['client_id']))
   world.now += 20 * 86_400_000
-  await world.nodes[1].store.reap(world.now - 90 * 86_400_000, world.now)
+  await world.nodes[1].store.reap({ used: world.now - 90 * 86_400_000, never: world.now - 7 * 86_400_000 }, world.now)
   for (const client of [kept, granted]) assert.equal((await world.nodes[1].clients.find(String(client['client_id']))).kind, 'dynamic')
   await assert.rejects(world.nodes[1].clients.find(String(idle['client_id'])), { code: 'invalid_client' })
 })
