@@ -86,8 +86,21 @@ export function storeError(url: string, error: unknown): StoreError {
 async function listen(db: Database, deliver: (change: Change) => void): Promise<() => Promise<void>> {
   if (!('connection' in db)) return () => Promise.resolve()
   const { connection } = db as ReturnType<typeof openPostgres>
-  const subscription = await connection.listen(CHANNEL, (payload) => deliver(JSON.parse(payload) as Change))
+  const subscription = await connection.listen(CHANNEL, (payload) => {
+    const change = readChange(payload)
+    if (change !== undefined) deliver(change)
+  })
   return () => subscription.unlisten().catch(() => undefined)
+}
+
+/** Whoever may connect to a database may announce whatever they like in it: what is no change is not heard. */
+function readChange(payload: string): Change | undefined {
+  try {
+    const { kind, key, at } = JSON.parse(payload) as Record<keyof Change, unknown>
+    return typeof kind === 'string' && typeof key === 'string' && typeof at === 'number' ? ({ kind, key, at } as Change) : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** The database holds what signs and what opens: its owner alone may read it. */

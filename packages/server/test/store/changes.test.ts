@@ -190,6 +190,23 @@ test('PostgreSQL: without its announcements changes still come, within a poll', 
   await database.close()
 })
 
+test('PostgreSQL: an announcement that is none hurts nobody, and the next one is heard', needsPostgres, async () => {
+  const database = await postgresUrl()
+  const options = { sink: () => undefined, now: Date.now, maxTokenLifetimeMs: LIFETIME }
+  const [one, two] = await Promise.all([openStore(database.url, options), openStore(database.url, options)])
+  const ear = listen(two.feed)
+  // Who may connect to a database may announce whatever they like in it.
+  for (const payload of ['', 'x', '{', 'null', '7', '[]', '{}', '{"kind":"grant"}', '{"kind":7,"key":"forged","at":1}', '{"kind":"grant","key":"forged","at":"1"}']) {
+    await one.db.query('SELECT pg_notify($1, $2)', ['lanyard_changes', payload])
+  }
+  await one.db.transaction((tx) => one.changed(tx, { kind: 'grant', key: 'grt_1', at: Date.now() }))
+  await ear.until('grt_1')
+  assert.deepEqual(ear.heard.map(({ kind, key }) => `${kind} ${key}`), ['grant grt_1'])
+  assert.equal(two.cutoffs.isCut(token), true)
+  await Promise.all([one.close(), two.close()])
+  await database.close()
+})
+
 test('PostgreSQL behind a network that breaks: stale, never wrong, and well again by itself', { ...needsPostgres, timeout: 60_000 }, async () => {
   const database = await postgresUrl()
   const network = await proxy(new URL(database.url))
