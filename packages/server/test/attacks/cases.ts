@@ -141,6 +141,7 @@ const OWN: readonly AttackCase[] = [
   attack('Z08', 'calls and refreshes while their grant is revoked at another node'),
   attack('Z09', 'any bit of a session identifier, or of the link to connect an account, changed'),
   attack('Z10', 'cookies of a sibling host or path beside, or instead of, the gateway\'s own'),
+  attack('Z12', 'odd values in every place of a request, at every route'),
   attack('Z11', 'mutated input for every parser, led by what it reaches'),
 ]
 

@@ -32,7 +32,9 @@ function runTests(): Groups {
   const directory = mkdtempSync(join(tmpdir(), 'lanyard-attacks-'))
   const results = join(directory, 'results.jsonl')
   const flags = ['--test', '--test-concurrency=2', `--test-name-pattern=/${IDENTIFIER.source}/`, '--test-reporter=dot', '--test-reporter-destination=stdout', `--test-reporter=${REPORTER}`, `--test-reporter-destination=${results}`]
-  spawnSync(process.execPath, [...flags, ...named], { cwd: ROOT, stdio: 'inherit', env: { LANYARD_TEST_STORE: 'both', ...process.env } })
+  const { status } = spawnSync(process.execPath, [...flags, ...named], { cwd: ROOT, stdio: 'inherit', env: { LANYARD_TEST_STORE: 'both', ...process.env } })
+  // A file that ends early fails without any test of it.
+  if (status !== 0) process.exitCode = 1
   const lines = readLines(results)
   rmSync(directory, { recursive: true })
   return group(lines, (title) => title.match(IDENTIFIER) ?? [])
