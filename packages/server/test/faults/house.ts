@@ -39,9 +39,11 @@ export interface HouseOptions {
   readonly config?: Readonly<Record<string, unknown>>
   readonly environment?: Readonly<Record<string, string>>
   readonly perNode?: (index: number) => NodeOptions
+  /** A further upstream. */
+  readonly lost?: { readonly id: string; readonly url: string }
 }
 
-/** What W7 promises of a node that hears of revocations, and a stale node stops after. */
+/** When a node that hears of nothing stops, and for how long the answer to a refresh is kept. */
 const BOUNDS = { revocationMs: 10_000, replayMs: 60_000 }
 
 export async function house(options: HouseOptions = {}): Promise<House> {
@@ -58,6 +60,7 @@ export async function house(options: HouseOptions = {}): Promise<House> {
       upstreams: [
         { id: 'notes', name: 'Notes', url: notes.url, connector: { type: 'none' } },
         { id: 'tickets', name: 'Tickets', url: tickets.mcp, connector: { type: 'oauth' } },
+        ...(options.lost === undefined ? [] : [options.lost]),
       ],
       rules: [{ id: 'everything', effect: 'allow', groups: ['engineering', 'sales'] }],
       ...options.config,
