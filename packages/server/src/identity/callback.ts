@@ -6,12 +6,12 @@ import { errorPage, page, plain, referenceLine } from '../http/page.ts'
 import { Params } from '../http/params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext } from '../http/route.ts'
-import { SealError, type Sealer, type StateSealer } from '../keys/seal.ts'
+import type { Sealer, StateSealer } from '../keys/seal.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
 import type { IdentityStore, LoginRecord } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
-import { tokensRow } from './recheck.ts'
+import { openTokens, tokensRow } from './recheck.ts'
 import type { Flows, Sessions } from './sign-in.ts'
 import type { Identity, IdentityTokens } from './user.ts'
 
@@ -124,14 +124,9 @@ async function openSession(deps: LoginDeps, request: Request, identity: Identity
 /** Some providers give a refresh token at the first sign-in only: the one that is known goes on. */
 function withRefreshToken(deps: LoginDeps, tokens: IdentityTokens, userId: string, last: Sealed | undefined): IdentityTokens {
   if (tokens.refreshToken !== undefined || last === undefined) return tokens
-  try {
-    const { refreshToken } = JSON.parse(deps.sealer.open(last, tokensRow(userId))) as IdentityTokens
-    return refreshToken === undefined ? tokens : { ...tokens, refreshToken }
-  } catch (error) {
-    // Sealed under a key that is gone: the sign-in goes on without it.
-    if (error instanceof SealError) return tokens
-    throw error
-  }
+  // What was sealed under a key that is gone cannot be gone on with.
+  const refreshToken = openTokens(deps.sealer, last, userId)?.refreshToken
+  return refreshToken === undefined ? tokens : { ...tokens, refreshToken }
 }
 
 export function redirectUri(deps: Pick<LoginDeps, 'issuer'>, providerId: string): string {

@@ -1,7 +1,7 @@
 import type { ChangeFeed } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import { remembered } from '../audit/remembered.ts'
-import type { Sealer } from '../keys/seal.ts'
+import { SealError, type Sealer } from '../keys/seal.ts'
 import type { Sealed } from '../oauth/secret.ts'
 import type { IdentityStore } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider } from './providers/provider.ts'
@@ -45,7 +45,9 @@ async function check(deps: RecheckDeps, userId: string): Promise<'active' | 'end
   if (user === undefined || user.disabled || provider === undefined) return 'ended'
   const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
   if (claimed === undefined) return 'active'
-  const tokens = JSON.parse(sealer.open(claimed, tokensRow(userId))) as IdentityTokens
+  const tokens = openTokens(sealer, claimed, userId)
+  // Nobody can be asked any more: the person signs in again.
+  if (tokens === undefined) return end(deps, user, claimed, 'the key of the sign-in was removed')
   if (tokens.refreshToken === undefined) return 'active'
   try {
     return await ask(deps, provider, user, { claimed, tokens })
@@ -58,7 +60,8 @@ async function check(deps: RecheckDeps, userId: string): Promise<'active' | 'end
   }
 }
 
-async function ask({ store, sealer, now }: RecheckDeps, provider: IdentityProvider, user: User, { claimed, tokens }: { claimed: Sealed; tokens: IdentityTokens }): Promise<'active' | 'ended'> {
+async function ask(deps: RecheckDeps, provider: IdentityProvider, user: User, { claimed, tokens }: { claimed: Sealed; tokens: IdentityTokens }): Promise<'active' | 'ended'> {
+  const { store, sealer, now } = deps
   let current = claimed
   const seal = (newer: IdentityTokens): Sealed => sealer.seal(JSON.stringify(newer), tokensRow(user.id))
   const identity = await provider.refresh?.(tokens, user, async (newer) => {
@@ -69,10 +72,23 @@ async function ask({ store, sealer, now }: RecheckDeps, provider: IdentityProvid
     await store.updateUser(user.id, current, identity, seal(identity.tokens), now())
     return 'active'
   }
-  const reason = 'the identity provider ended the sign-in'
+  return end(deps, user, current, 'the identity provider ended the sign-in')
+}
+
+async function end({ store, now }: RecheckDeps, user: User, tokens: Sealed, reason: string): Promise<'active' | 'ended'> {
   // A newer sign-in has tokens of its own: what became of the old ones says nothing of it.
-  const ended = await store.endCheck(user.id, current, now(), { action: 'subject.revoked', outcome: 'success', subject: user.id, reason })
+  const ended = await store.endCheck(user.id, tokens, now(), { action: 'subject.revoked', outcome: 'success', subject: user.id, reason })
   return ended ? 'ended' : 'active'
+}
+
+/** The tokens of a user's last sign-in; `undefined` when their key is gone. */
+export function openTokens(sealer: Sealer, tokens: Sealed, userId: string): IdentityTokens | undefined {
+  try {
+    return JSON.parse(sealer.open(tokens, tokensRow(userId))) as IdentityTokens
+  } catch (error) {
+    if (error instanceof SealError) return undefined
+    throw error
+  }
 }
 
 /** Where the identity provider's tokens stand: they open there alone. */

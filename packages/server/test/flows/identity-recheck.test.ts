@@ -1,7 +1,9 @@
 // The provider is asked again, with the refresh token that it gave: what it says counts everywhere, and what keeps it
 // from saying anything changes nothing.
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import { sealer } from '../../src/keys/seal.ts'
 import type { Sealed } from '../../src/oauth/secret.ts'
 import { addGrant, CHECK_MS, eachIdentity, ISSUER, settingsOf, whoami, type IdentityCluster } from '../support/identity-nodes.ts'
 import { signed, signingKey } from '../support/openid-provider.ts'
@@ -270,6 +272,19 @@ eachIdentity('who cannot be asked about stays; who is disabled or unknown does n
   cluster.ahead += 30_001
   assert.equal(await nodes[0].recheck.recheck(userId), 'ended')
   assert.equal(await nodes[0].recheck.recheck('usr_unknown'), 'ended')
+})
+
+eachIdentity('who signed in under a key that is gone signs in again', async (cluster) => {
+  const { idp, nodes } = cluster
+  const { userId, cookie } = await signIn(cluster)
+  const removed = sealer([{ id: 'k-removed', key: randomBytes(32) }])
+  await cluster.db.query('UPDATE users SET tokens = $1 WHERE id = $2', [removed.seal(JSON.stringify(await tokensOf(cluster, userId)), ['users', userId, 'tokens']), userId])
+  cluster.ahead += CHECK_MS + 1000
+  assert.equal(await nodes[0].recheck.recheck(userId), 'ended')
+  assert.equal(idp.count('/token'), 1)
+  assert.deepEqual((await cluster.events('subject.revoked')).map(({ reason }) => reason), ['the key of the sign-in was removed'])
+  assert.equal((await nodes[1].request('/whoami', { headers: { cookie } })).status, 303)
+  assert.equal(await nodes[1].recheck.recheck((await signIn(cluster)).userId), 'active')
 })
 
 eachIdentity('revokeSubject and a sign-in at once leave either a session or none, never half of one', async (cluster) => {
