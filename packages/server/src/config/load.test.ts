@@ -169,6 +169,7 @@ test('the name of a setting is a plain text: what was resolved inside of another
 test('a reference in { } without quotes is told how to be written', () => {
   const text = (value: string): string => `${stringify(minimal)}upstreams:\n  - { id: weather, url: "https://w.example/mcp", connector: { type: api-key, header: X-Api-Key, value: ${value} } }`
   assert.match(problems(text('${env:WEATHER_KEY}'))[0]?.message ?? '', /stands in quotes/)
+  assert.deepEqual(parse(text('Bearer some-key').replace('X-Api-Key', 'Authorization')).upstreams[0]?.connector, { type: 'api-key', header: 'Authorization', value: 'Bearer some-key' })
   assert.deepEqual(parse(text('"${env:WEATHER_KEY}"'), { WEATHER_KEY: 'k' }).upstreams[0]?.connector, { type: 'api-key', header: 'X-Api-Key', value: 'k' })
 })
 
@@ -218,6 +219,9 @@ test('each field refuses what it cannot use', () => {
     [{ upstreams: [{ ...upstream, id: 'a'.repeat(64) }] }, 'upstreams.0.id'],
     [{ upstreams: [{ ...upstream, connector: { type: 'entra-obo' } }] }, 'upstreams.0.connector.type'],
     [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'X Key', value: 'k' } }] }, 'upstreams.0.connector.header'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'Host', value: 'k' } }] }, 'upstreams.0.connector.header'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'Mcp-Session-Id', value: 'k' } }] }, 'upstreams.0.connector.header'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'X-Key', value: 'one\nX-User: admin' } }] }, 'upstreams.0.connector.value'],
     [{ upstreams: [{ ...upstream, connector: { type: 'oauth', clientSecret: 's' } }] }, 'upstreams.0.connector.clientSecret'],
     [{ upstreams: [{ ...upstream, timeoutSeconds: 0 }] }, 'upstreams.0.timeoutSeconds'],
     [{ upstreams: [upstream], profiles: [{ id: 'notes', upstreams: ['notes'] }] }, 'profiles.0.id'],

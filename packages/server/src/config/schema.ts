@@ -63,9 +63,16 @@ const client = z.strictObject({
   resources: z.array(z.string()).default([]),
 })
 
+/** Those that HTTP, MCP or the gateway itself uses: a key in one of them would break or change every call. */
+const apiKeyHeader = z
+  .string()
+  .regex(/^[A-Za-z0-9-]+$/, { error: 'must be a header name', abort: true })
+  .refine((name) => !/^(?:host|connection|keep-alive|upgrade|te|trailer|transfer-encoding|expect|accept|accept-encoding|user-agent|last-event-id|content-.*|proxy-.*|mcp-.*)$/i.test(name), 'is not free for a key')
+const headerValue = z.string().min(1, { error: 'must not be empty', abort: true }).regex(/^[\x21-\x7e]+(?:[\t ]+[\x21-\x7e]+)*$/, 'must be one line of printable ASCII, as headers are')
+
 const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
-  z.strictObject({ type: z.literal('api-key'), header: z.string().regex(/^[A-Za-z0-9-]+$/, 'must be a header name'), value: secret }),
+  z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
   z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional() }),
 ], { error: 'this version knows the connectors none, api-key and oauth' })
 
