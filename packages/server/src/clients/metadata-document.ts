@@ -68,7 +68,11 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
 
   const find = async (clientId: string): Promise<Client> => {
     const cached = cache.get(clientId)
-    if (cached !== undefined && cached.freshUntil > now()) return cached.client
+    // Remembered anew, as what is used is forgotten last.
+    if (cached !== undefined) {
+      remember(cache, clientId, cached)
+      if (cached.freshUntil > now()) return cached.client
+    }
     try {
       return await fetchDocument(clientId)
     } catch (error) {

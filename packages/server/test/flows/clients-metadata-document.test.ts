@@ -255,6 +255,24 @@ eachClientWorld('many at once fetch once; many slow hosts do not pile up, nor ke
   assert.equal(world.web.requests.length, 1 + 16)
 })
 
+eachClientWorld('of many documents those that are used are kept (X21)', async (world) => {
+  const find2000 = async (from: number): Promise<void> => {
+    for (let index = from; index < from + 2000; index += 1) {
+      const id = `https://app.example/${index}`
+      serve(world, { body: { ...DOCUMENT, client_id: id } }, id)
+      await find(world, id)
+      if (index % 1000 === 0) await find(world)
+    }
+  }
+  serve(world, { body: DOCUMENT })
+  await find2000(1)
+  assert.equal(world.web.requests.filter((url) => url === ID).length, 1)
+  await find2000(3001)
+  assert.equal(world.web.requests.filter((url) => url === ID).length, 1)
+  await find(world, 'https://app.example/1')
+  assert.equal(world.web.requests.at(-1), 'https://app.example/1', 'what nobody used is not forgotten')
+})
+
 eachClientWorld(
   'the order of looking is fixed: configured, then documents, then registrations (F11, CIMD §6.9)',
   async (world) => {
