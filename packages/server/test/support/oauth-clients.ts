@@ -1,6 +1,7 @@
 // What an MCP client needs for OAuth, in memory: the official SDKs ask for it by this interface.
 import type { Browser, Choices } from './browser.ts'
 import { browser } from './browser.ts'
+import type { Secrets } from './secrets.ts'
 
 const CALLBACK = 'http://127.0.0.1:53682/callback'
 
@@ -24,6 +25,7 @@ export interface MemoryProvider {
 export interface StoredClient {
   readonly client_id: string
   readonly client_secret?: string
+  readonly registration_access_token?: string
 }
 
 export interface StoredTokens {
@@ -38,11 +40,14 @@ export interface ProviderChoices extends Partial<Choices> {
   readonly browser?: Browser
   readonly clientMetadataUrl?: string
   readonly redirectUrl?: string
+  /** Keeps what this client and its browser are given, for a search for it. */
+  readonly secrets?: Secrets
 }
 
 export function memoryProvider(choices: ProviderChoices = {}): MemoryProvider {
   const redirectUrl = choices.redirectUrl ?? CALLBACK
-  const own = choices.browser ?? browser({ stop: (url) => url.startsWith(`${redirectUrl}?`) })
+  const known = choices.secrets
+  const own = choices.browser ?? browser({ stop: (url) => url.startsWith(`${redirectUrl}?`), ...(known === undefined ? {} : { fetch: known.watch(fetch) }) })
   let client: StoredClient | undefined
   let tokens: StoredTokens | undefined
   let verifier = ''
@@ -59,10 +64,19 @@ export function memoryProvider(choices: ProviderChoices = {}): MemoryProvider {
     },
     ...(choices.clientMetadataUrl === undefined ? {} : { clientMetadataUrl: choices.clientMetadataUrl }),
     clientInformation: () => client,
-    saveClientInformation: (value) => { client = value },
+    saveClientInformation: (value) => {
+      client = value
+      known?.add('client secret', value.client_secret, value.registration_access_token)
+    },
     tokens: () => tokens,
-    saveTokens: (value) => { tokens = value },
-    saveCodeVerifier: (value) => { verifier = value },
+    saveTokens: (value) => {
+      tokens = value
+      known?.add('token', value.access_token, value.refresh_token)
+    },
+    saveCodeVerifier: (value) => {
+      verifier = value
+      known?.add('verifier', value)
+    },
     codeVerifier: () => verifier,
     redirectToAuthorization: async (url) => {
       const page = await own.approve(url.href, choices)

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { clientDocumentHost, type ClientDocumentHost } from '../../support/client-document.ts'
 import { startGateway, type RunningGateway } from '../../support/gateway.ts'
-import { memoryProvider, type MemoryProvider } from '../../support/oauth-clients.ts'
+import { memoryProvider as providerOf, type MemoryProvider, type ProviderChoices } from '../../support/oauth-clients.ts'
 import { connectV1, connectV2, type ToolClient } from '../../support/sdk-clients.ts'
+import { leaks, secrets } from '../../support/secrets.ts'
 import { variants } from '../../support/variants.ts'
 
 /** A well-known client whose document the gateway pins, for when its host refuses to be fetched from. */
@@ -25,6 +26,8 @@ for (const variant of variants()) {
   describe(`official clients on ${variant.name}`, () => {
     let gateway: RunningGateway
     let documents: ClientDocumentHost
+    const known = secrets()
+    const memoryProvider = (choices: ProviderChoices = {}): MemoryProvider => providerOf({ ...choices, secrets: known })
     before(async () => {
       documents = await clientDocumentHost()
       gateway = await startGateway({ ...variant, environment: documents.environment })
@@ -93,6 +96,17 @@ for (const variant of variants()) {
     test('dana, whom no rule allows, gets no token', async () => {
       await assert.rejects(connectV2(`${gateway.issuer}/mcp/notes`, memoryProvider({ person: 'dana' }), 'modern'))
       assert.ok(gateway.events.some((event) => event.action === 'authorization.refused' && event.outcome === 'failure'))
+    })
+
+    test('no token, code, verifier, cookie, key or upstream token of all these stands in the clear: in no output, column or error page', async () => {
+      assert.ok(new Set(known.parts.values()).size >= 4 && known.parts.size > 50)
+      assert.deepEqual(await leaks(known, gateway), [])
+      // The search finds what is there: in the database, in what was printed, on a page.
+      const [subject = ''] = gateway.events.flatMap((event) => event.subject ?? [])
+      known.add('a name that is no secret', subject)
+      known.page(subject)
+      const found = await leaks(known, { ...gateway, output: [...gateway.output, subject] })
+      for (const place of ['the output of a node', 'an error page', 'the column users.id', 'the column audit.subject']) assert.ok(found.includes(`a name that is no secret in ${place}`), found.join())
     })
   })
 }
