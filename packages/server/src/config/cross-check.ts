@@ -44,7 +44,7 @@ function unique(key: string, entries: readonly ({ readonly id: string } | undefi
   const seen = new Set<string>()
   entries.forEach((entry, index) => {
     if (entry === undefined || entry.id === '') return
-    if (seen.has(entry.id)) add([key, index, 'id'], `${entry.id} is taken`)
+    if (seen.has(entry.id)) add([key, index, 'id'], 'is taken: another one has it')
     seen.add(entry.id)
   })
 }
@@ -53,15 +53,15 @@ function checkUpstreamNames(data: Names, add: Add): void {
   const upstreams = new Set(data.upstreams.map((upstream) => upstream?.id))
   data.profiles.forEach((profile, index) => {
     if (profile === undefined) return
-    if (profile.id !== '' && upstreams.has(profile.id)) add(['profiles', index, 'id'], `${profile.id} is the name of an upstream`)
+    if (profile.id !== '' && upstreams.has(profile.id)) add(['profiles', index, 'id'], 'is the name of an upstream')
     profile.upstreams.forEach((name, position) => {
-      if (!upstreams.has(name)) add(['profiles', index, 'upstreams', position], `there is no upstream ${name}`)
+      if (!upstreams.has(name)) add(['profiles', index, 'upstreams', position], 'there is no such upstream')
     })
   })
   // A denial of a misspelt upstream denies nothing.
   data.rules.forEach((rule, index) =>
     rule?.upstreams.forEach((name, position) => {
-      if (!name.includes('*') && !upstreams.has(name)) add(['rules', index, 'upstreams', position], `there is no upstream ${name}`)
+      if (!name.includes('*') && !upstreams.has(name)) add(['rules', index, 'upstreams', position], 'there is no such upstream')
     }),
   )
 }

@@ -16,7 +16,7 @@ const issuer = z.string().superRefine((value, context) => {
 function issuerProblem(value: string): string | undefined {
   const url = URL.canParse(value) ? new URL(value) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol)) return 'must be an absolute https URL'
-  if (value !== url.origin) return `must be an origin without path or trailing slash, such as ${url.origin}`
+  if (value !== url.origin) return 'must be an origin without path or trailing slash, such as https://lanyard.example.com'
   if (url.protocol === 'https:') return undefined
   // Addresses alone: 127.0.0.1.example.com is anybody's.
   const loopback = url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)

@@ -265,7 +265,9 @@ const configuration: Target = {
   seeds: [
     'issuer: https://lanyard.example\nidentityProviders:\n  - { id: corp, type: oidc, issuer: "https://idp.example", clientId: lanyard, clientSecret: "${env:SECRET}" }\n',
     'issuer: https://lanyard.example\nidentityProviders:\n  - id: corp\n    type: oidc\n    issuer: https://idp.example\n    clientId: lanyard\nupstreams:\n  - id: notes\n    url: https://notes.example/mcp\nrules:\n  - { id: all, effect: allow }\n',
-    // Found: what was resolved in the name of a setting was shown.
+    // Found: what was resolved in the name of a setting, and in some values, was shown.
+    'issuer: https://${env:SECRET}.example/\nidentityProviders: []\n',
+    'upstreams:\n  - { id: "${env:SECRET}", url: "https://a.example" }\n  - { id: "${env:SECRET}", url: "https://a.example" }\n',
     'issuer: https://lanyard.example\n? { clientSecret: "${env:SECRET}" }\n: x\n',
   ],
   words: ['issuer: ', 'upstreams:\n', '  - ', '&a ', '*a', '<<: *a', '${env:SECRET}', '${env:', '${file:/x}', '!!js/function', '!!binary ', '? ', '|\n', '{', '[', 'rules:', 'tokens: { accessTokenSeconds: 1 }', 'listen: ${env:SECRET}', 'hosts: ["${env:SECRET}"]', '\t'],
