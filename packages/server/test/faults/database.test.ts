@@ -1,5 +1,8 @@
 // The database is down, crashes, may only be read, is locked, full, or has no connection left.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import postgres from 'postgres'
 import { modern } from '../support/mcp-nodes.ts'
@@ -10,7 +13,12 @@ let all: House
 before(async () => {
   all = await house({ postgres: { max_connections: '60' } })
 })
-after(() => all.close())
+after(async () => {
+  await all.close()
+  // Still there when a test failed in between.
+  if (existsSync('/proc/mounts') && readFileSync('/proc/mounts', 'utf8').includes(` ${smallDisk()} `)) execFileSync('umount', [smallDisk()])
+})
+const smallDisk = (): string => join(all.postgres?.directory ?? '', 'small')
 
 const probe = (node: string, path: string): Promise<number> => ask(node, `${all.gateway.issuer}${path}`).then(({ status }) => status, () => 0)
 const isReady = async (): Promise<boolean> => (await Promise.all(all.nodes.map((node) => probe(node, '/readyz')))).every((status) => status === 200)
@@ -85,10 +93,10 @@ fault({ id: 'X09', injected: 'PostgreSQL crashes (stop -m immediate) under load,
     await each.signIn(all.nodes[index % 2] ?? '')
     return each
   }))
-  let over = false
+  const over = new AbortController()
   const work = async (each: Client): Promise<number> => {
     let done = 0
-    while (!over) {
+    while (!over.signal.aborted) {
       const { outcome, text } = await each.insist(all.nodes, (node) => each.refresh(node))
       assert.equal(outcome, 'done', text)
       done += 1
@@ -103,7 +111,7 @@ fault({ id: 'X09', injected: 'PostgreSQL crashes (stop -m immediate) under load,
     await all.postgres?.start()
   }
   await pause(800)
-  over = true
+  over.abort()
   const done = (await working).reduce((sum, count) => sum + count, 0)
   const [first] = clients
   assert.ok(first)
@@ -114,7 +122,10 @@ fault({ id: 'X09', injected: 'PostgreSQL crashes (stop -m immediate) under load,
 fault({ id: 'X10', injected: 'the database may only be read', expected: 'mutations and calls are refused with 503 and Retry-After; well without a restart' }, async () => {
   const alice = all.client('read-only')
   await alice.signIn(all.one)
-  await admin((sql) => sql.unsafe('ALTER SYSTEM SET default_transaction_read_only = on').then(() => sql.unsafe('SELECT pg_reload_conf()')))
+  await admin(async (sql) => {
+    await sql.unsafe('ALTER SYSTEM SET default_transaction_read_only = on')
+    await sql.unsafe('SELECT pg_reload_conf()')
+  })
   await pause(300)
   assertLater(await alice.refresh(all.one))
   assertLater(await alice.call(all.two))
@@ -144,11 +155,9 @@ fault({ id: 'X10, X11', injected: 'a table is locked while 40 refreshes come to 
     await held.promise
   })
   await locked.promise
-  const observed = await whileLocked(clients).finally(async () => {
-    held.resolve()
-    await holding
-    await sql.end()
-  })
+  const observed = await whileLocked(clients).finally(() => held.resolve())
+  await holding
+  await sql.end()
   const [first] = clients
   assert.ok(first)
   await recovered(first)
@@ -199,31 +208,68 @@ fault({ id: 'X10', injected: 'max_connections: others took every connection, and
   }
 })
 
+const FULL = 'could not extend file: No space left on device'
+
+/** Fills the disk of the audit trail, a tablespace of two megabytes of memory; where nobody may mount one, the database says the same by itself. @returns what undoes it, and how it was done */
+async function fillDisk(): Promise<{ readonly how: string; undo(): Promise<void> }> {
+  const disk = smallDisk()
+  try {
+    mkdirSync(disk)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], { stdio: 'ignore' })
+  } catch {
+    return refuseRows()
+  }
+  const { uid, gid } = statSync(all.postgres?.directory ?? '')
+  chownSync(disk, uid, gid)
+  await admin(async (sql) => {
+    await sql.unsafe(`CREATE TABLESPACE small LOCATION '${disk}'`)
+    await sql.unsafe('ALTER TABLE audit SET (autovacuum_enabled = false)')
+    await sql.unsafe('ALTER TABLE audit SET TABLESPACE small')
+    for (const rows of [2000, 200, 20, 1, 1, 1]) {
+      const fill = (): Promise<boolean> => sql.unsafe(`INSERT INTO audit (at, action, outcome, event) SELECT 0, 'filler', 'success', repeat('{}', 40) FROM generate_series(1, ${rows})`).then(() => true, () => false)
+      while (await fill());
+    }
+    await assert.rejects(sql.unsafe(`INSERT INTO audit (at, action, outcome, event) VALUES (0, 'filler', 'success', '{}' || repeat(' ', 80))`), { code: '53100' })
+  })
+  return {
+    how: 'a tablespace without a free page',
+    undo: () =>
+      admin(async (sql) => {
+        await sql.unsafe(`DELETE FROM audit WHERE action = 'filler'`)
+        await sql.unsafe('ALTER TABLE audit SET TABLESPACE pg_default')
+        await sql.unsafe('DROP TABLESPACE small')
+        execFileSync('umount', [disk], { stdio: 'ignore' })
+      }),
+  }
+}
+
+async function refuseRows(): Promise<{ readonly how: string; undo(): Promise<void> }> {
+  await admin(async (sql) => {
+    await sql.unsafe(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '${FULL}' USING ERRCODE = '53100'; END $$`)
+    await sql.unsafe('CREATE TRIGGER full_disk BEFORE INSERT ON audit EXECUTE FUNCTION full_disk()')
+  })
+  return { how: 'the error of a full disk for every row', undo: () => admin(async (sql) => void (await sql.unsafe('DROP FUNCTION full_disk CASCADE'))) }
+}
+
 fault({ id: 'X22', injected: 'the audit trail takes nothing: its disk is full (53100)', expected: 'issuance, revocation and calls fail closed, and nothing of them is in the database' }, async () => {
   const alice = all.client('x22')
   const bob = all.client('x22-code', { person: 'bob' })
   await alice.signIn(all.one)
   const code = await bob.authorize(all.two)
   const count = async (): Promise<string> => JSON.stringify([await all.query('SELECT count(*) AS n FROM refresh_tokens'), await all.query('SELECT count(*) AS n FROM grants WHERE revoked_at IS NULL'), await all.query('SELECT count(*) AS n FROM audit')])
+  const { how, undo } = await fillDisk()
   const before = await count()
-  await admin(async (sql) => {
-    await sql.unsafe(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$`)
-    await sql.unsafe('CREATE TRIGGER full_disk BEFORE INSERT ON audit EXECUTE FUNCTION full_disk()')
-  })
   assertLater(await alice.refresh(all.one))
   assertLater(await bob.exchange(all.one, code))
   assertLater(await alice.revoke(all.two))
   assertLater(await alice.call(all.two))
   await assert.rejects(alice.authorize(all.one), /503/)
   assert.equal(await count(), before)
-  await admin(async (sql) => {
-    await sql.unsafe('DROP TRIGGER full_disk ON audit')
-    await sql.unsafe('DROP FUNCTION full_disk')
-  })
+  await undo()
   // The code was not burnt, and nobody was logged out.
   assert.equal((await bob.exchange(all.two, code)).outcome, 'done')
   await recovered(alice)
-  return 'refresh, code, revocation, call and consent 503, not one row changed; the same code and refresh token worked afterwards'
+  return `${how}: refresh, code, revocation, call and consent 503, not one row changed; the same code and refresh token worked afterwards`
 })
 
 test('what the clients saw and what the database holds agree (I1 to I4), and no secret stands in the clear', async (t) => t.diagnostic(await all.verify()))

@@ -120,7 +120,7 @@ function behave(tickets: Emulator): void {
     return { status: 302, headers: { location: back.href } }
   })
   tickets.on.set('/mcp', ({ headers, body }) => {
-    if (!/^Bearer access-/.test(headers.authorization ?? '')) return undefined
+    if (headers.authorization?.startsWith('Bearer access-') !== true) return undefined
     const message = JSON.parse(body) as { id: unknown; method: string }
     const tool = { name: 'read_note', description: 'Reads', inputSchema: { type: 'object' }, annotations: { readOnlyHint: true } }
     const content = message.method === 'tools/list' ? { ttlMs: 60_000, cacheScope: 'public', tools: [tool] } : { content: [{ type: 'text', text: 'ticket' }] }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { freezeAfter } from '../support/tcp-proxy.ts'
-import type { Client } from './client.ts'
+import type { Client, Tried } from './client.ts'
 import { fault, house, pause, type House } from './house.ts'
 
 let all: House
@@ -53,7 +53,7 @@ fault({ id: 'X12', injected: 'kill -9 at every point of a code exchange: the nod
   for (let pieces = 0; ; pieces += 1) {
     const code = await alice.authorize(all.two)
     await restarting
-    if (!(await killedDuringExchange(alice, code, pieces))) break
+    if (!(await killedDuring(() => alice.exchange(all.one, code), pieces))) break
     restarting = all.gateway.processes[0]?.start() ?? Promise.resolve()
     restarting.catch(() => undefined)
     const again = await alice.exchange(all.two, code)
@@ -67,20 +67,21 @@ fault({ id: 'X12', injected: 'kill -9 at every point of a code exchange: the nod
   return `${seen.worked + seen.ended} points: at ${seen.worked} the code worked again, at ${seen.ended} it had been used and its grant ended; one sign-in in all`
 })
 
-/** @returns whether the exchange came that far */
-async function killedDuringExchange(alice: Client, code: string, pieces: number): Promise<boolean> {
+/** Lets so many pieces of data through to and from the database of the first node, then kills it. @returns whether the work came that far */
+async function killedDuring(work: () => Promise<Tried>, pieces: number): Promise<boolean> {
   const [link] = all.links
   const [node] = all.gateway.processes
   assert.ok(link && node)
   const freeze = freezeAfter(link, pieces)
-  const exchanged = alice.exchange(node.url, code)
-  const isReached = await Promise.race([freeze.reached.then(() => true), exchanged.then(() => false)])
+  const tried = work()
+  const isReached = await Promise.race([freeze.reached.then(() => true), tried.then(() => false)])
   // The point may have been reached by something else: then the answer came all the same.
-  const isAnswered = await Promise.race([exchanged.then(() => true), pause(isReached ? 30 : 0).then(() => false)])
+  const isAnswered = await Promise.race([tried.then(() => true), pause(isReached ? 30 : 0).then(() => false)])
   if (isReached) await node.kill()
   link.gate = undefined
-  const { outcome } = await exchanged
+  const { outcome } = await tried
   if (!isReached || isAnswered) assert.equal(outcome, 'done')
+  if (isReached && isAnswered) await node.start()
   return isReached && !isAnswered
 }
 
@@ -98,16 +99,38 @@ async function requireConsistent(alice: Client, outcome: string, node: string): 
   }
 }
 
+fault({ id: 'X12', injected: 'kill -9 at every point of a refresh, in the same way', expected: 'the repeated request is answered by the other node, every time' }, async () => {
+  const alice = all.client('refresh')
+  await alice.signIn(all.two)
+  let points = 0
+  let restarting: Promise<void> = Promise.resolve()
+  for (; ; points += 1) {
+    await restarting
+    const before = alice.tokens
+    if (!(await killedDuring(() => alice.refresh(all.one), points))) break
+    restarting = all.gateway.processes[0]?.start() ?? Promise.resolve()
+    restarting.catch(() => undefined)
+    const again = await alice.refresh(all.two)
+    assert.equal(again.outcome, 'done', `${points}: ${again.text}`)
+    assert.notEqual(alice.tokens?.refresh, before?.refresh)
+    assert.equal((await alice.call(all.two)).outcome, 'done')
+    assert.ok(points < 200)
+  }
+  assert.ok(points > 5)
+  await restarting
+  return `${points} points, and ${points} times the other node gave the one successor`
+})
+
 fault({ id: 'X32', injected: 'two nodes, one, two again, eight times over by kill -9, without affinity, while a client works', expected: 'no refresh fails that is repeated; no call fails on a node that is up' }, async () => {
   const alice = all.client('flapping')
   const mallory = all.client('revoked while flapping', { person: 'bob' })
   await alice.signIn(all.one)
   await mallory.signIn(all.two)
-  let over = false
+  const over = new AbortController()
   let tries = 0
   const work = async (): Promise<number> => {
     let done = 0
-    while (!over) {
+    while (!over.signal.aborted) {
       const order = done % 2 === 0 ? all.nodes : all.nodes.toReversed()
       const refreshed = await alice.insist(order, (node) => ((tries += 1), alice.refresh(node)))
       assert.equal(refreshed.outcome, 'done', refreshed.text)
@@ -126,7 +149,7 @@ fault({ id: 'X32', injected: 'two nodes, one, two again, eight times over by kil
     if (turn === 3) assert.equal((await mallory.insist(all.nodes, (at) => mallory.revoke(at))).outcome, 'done')
     await node?.start()
   }
-  over = true
+  over.abort()
   const done = await working
   for (const node of all.nodes) assert.equal((await mallory.call(node)).outcome, 'refused')
   assert.ok(tries > done, 'no request met a node that was down')

@@ -4,6 +4,7 @@ import { glob, readFile, writeFile } from 'node:fs/promises'
 import { basename, relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import type { TestEvent } from 'node:test/reporters'
+import { inspect } from 'node:util'
 import { matrix, type Observed } from './matrix.ts'
 
 const ROOT = resolve(import.meta.dirname, '../../../..')
@@ -29,22 +30,28 @@ async function inProcess(): Promise<string[]> {
   return found
 }
 
+/** Where the run began: a test that a support file declares is a test of whoever called that. */
+function entryFile(data: { readonly file?: string | undefined; readonly entryFile?: unknown }): string {
+  return typeof data.entryFile === 'string' ? data.entryFile : (data.file ?? '')
+}
+
 function tell(event: TestEvent): void {
   if (event.type === 'test:diagnostic' && event.data.message.startsWith('{"id"')) {
     const fault = JSON.parse(event.data.message) as Omit<Observed, 'test'>
-    observed.push({ ...fault, test: relative(ROOT, event.data.file ?? '') })
+    observed.push({ ...fault, test: relative(ROOT, entryFile(event.data)) })
     console.log(`     ${fault.id}: ${fault.observed}`)
     return
   }
   if (event.type !== 'test:pass' && event.type !== 'test:fail') return
-  const { name, file = '', skip, details } = event.data
+  const { name, skip, details } = event.data
+  const file = entryFile(event.data)
   // A file that fails as a whole, and suites, are told by their tests.
   if (details.type === 'suite' || skip !== undefined || (event.type === 'test:pass' && name === file)) return
   const ok = event.type === 'test:pass'
   if (ok) passed += 1
   else failed += 1
   console.log(`${ok ? 'ok  ' : 'FAIL'} ${name} [${basename(file)}, ${(details.duration_ms / 1000).toFixed(1)} s]`)
-  if (event.type === 'test:fail') console.log(`     ${String(event.data.details.error.cause ?? event.data.details.error).replaceAll('\n', '\n     ')}`)
+  if (event.type === 'test:fail') console.log(`     ${inspect(event.data.details.error.cause ?? event.data.details.error).replaceAll('\n', '\n     ')}`)
   else if (ID.test(name) && !file.includes('/faults/')) observed.push({ id: [...name.matchAll(/\bX\d\d\b/g)].join(', '), injected: name.replace(/ \([^()]*\)$/, ''), expected: '', observed: 'as the test says', test: relative(ROOT, file) })
 }
 
