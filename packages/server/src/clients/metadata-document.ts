@@ -42,15 +42,7 @@ export interface MetadataDocumentDeps {
 export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps): MetadataDocuments {
   const cache = new Map<string, Cached>()
   const underWay = new Map<string, Promise<Client>>()
-  const reported = new Map<string, string>()
-
-  /** Tells once of each document that the directory should have and has not. */
-  const reportDrift = async ({ id: clientId, digest }: Client): Promise<void> => {
-    const pinned = pinnedDocument(clientId)
-    if (pinned === undefined || readDocument(clientId, pinned).digest === digest || reported.get(clientId) === digest) return
-    reported.set(clientId, digest)
-    await audit.record({ action: 'client.updated', outcome: 'success', clientId, reason: 'the document differs from the built-in directory' })
-  }
+  const reportDrift = driftReport(audit)
 
   const fetchDocument = async (clientId: string): Promise<Client> => {
     if (underWay.size >= MAX_FETCHES) throw new OAuthError('temporarily_unavailable', 'too many clients are being looked up; try again', { retryAfter: 5 })
@@ -101,6 +93,17 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
       }
       return search
     },
+  }
+}
+
+/** Tells once of each document that the directory should have and has not. */
+function driftReport(audit: Recorder): (client: Client) => Promise<void> {
+  const reported = new Map<string, string>()
+  return async ({ id: clientId, digest }) => {
+    const pinned = pinnedDocument(clientId)
+    if (pinned === undefined || readDocument(clientId, pinned).digest === digest || reported.get(clientId) === digest) return
+    reported.set(clientId, digest)
+    await audit.record({ action: 'client.updated', outcome: 'success', clientId, reason: 'the document differs from the built-in directory' })
   }
 }
 
