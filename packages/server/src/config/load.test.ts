@@ -27,7 +27,7 @@ function mistakes(more: object): string[] {
   return problems({ ...minimal, ...more }).map(({ path, message }) => `${path}: ${message}`)
 }
 
-test('the smallest configuration gets its defaults, paths relative to the file, and cannot be changed', () => {
+test('the smallest configuration gets its defaults, loopback among them (RS-13), paths relative to the file, and cannot be changed', () => {
   const config = parse(minimal)
   assert.equal(config.listen, '127.0.0.1:8080')
   assert.equal(config.store, 'sqlite:/etc/lanyard/data/lanyard.db')

@@ -35,7 +35,7 @@ const manage = (world: ClientWorld, client: Answer['body'], method: string, body
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
 
-eachClientWorld('a registration is answered with everything that was registered (RFC 7591 §3.2.1)', async (world) => {
+eachClientWorld('a registration is answered with everything that was registered (RFC 7591 §3.2.1, AS-6)', async (world) => {
   const answer = await world.nodes[0].register(NATIVE)
   assert.equal(answer.status, 201)
   assert.equal(answer.headers.get('cache-control'), 'no-store')

@@ -75,7 +75,7 @@ eachMcpCluster('nothing of an upstream’s own headers reaches the client: cooki
   assert.equal(cluster.weather.asked.length, 0)
 })
 
-eachMcpCluster('a tool that only reads needs read, every other write; the challenge names all that is needed, once (RS-7, RS-8, RS-9)', async (cluster) => {
+eachMcpCluster('a tool that only reads needs read, every other write; the challenge names all that is needed, once, and is recorded (RS-7, RS-8, RS-9, RS-45)', async (cluster) => {
   const reader = cluster.token({ scope: ['mcp.read'] })
   assert.equal((await cluster.nodes[0].send(call(reader, 'read_note'))).status, 200)
   const refused = await cluster.nodes[0].send(call(reader, 'write_note'))

@@ -21,7 +21,7 @@ async function alive(cluster: Cluster, token: unknown, at = RESOURCE): Promise<b
   return cluster.nodes[1].tokens.verifier.verify(String(token), at).then(() => true, () => false)
 }
 
-eachCluster('a code becomes an access token of RFC 9068 and a refresh token, in one transaction with its record, and neither is stored (RFC 6749 §4.1.3, §5.1, AS-31)', async (cluster) => {
+eachCluster('a code becomes an access token of RFC 9068 and a refresh token, in one transaction with its record, and neither is stored (RFC 6749 §4.1.3, §5.1, AS-25, AS-31)', async (cluster) => {
   const { form, grantId, code } = await cluster.approve({ authTime: 1_700_000_000, acr: 'urn:mfa', amr: ['pwd', 'otp'] })
   const answer = await cluster.nodes[0].post('/token', form)
   assert.equal(answer.status, 200)
