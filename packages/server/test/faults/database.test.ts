@@ -185,17 +185,24 @@ fault({ id: 'X10', injected: 'max_connections: others took every connection, and
   const alice = all.client('connections')
   await alice.signIn(all.one)
   const hogs: postgres.Sql[] = []
+  // While the others come, nothing of the nodes reaches the database: they would be back at once.
+  const { promise: taken, resolve } = Promise.withResolvers<void>()
+  for (const link of all.links) link.gate = (_, direction) => (direction === 'request' ? taken : undefined)
   await admin(async (sql) => {
-    await sql`SELECT 1`
+    await sql`SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE application_name = 'lanyard'`
     // The superuser's own reserve is taken as well: the nodes connect as one here.
-    for (let taken = 0; taken < 60; taken += 1) {
+    for (let isFree = true; isFree && hogs.length < 100; ) {
       const hog = postgres(all.postgres?.url ?? '', { max: 1, onnotice: () => undefined, connect_timeout: 2 })
       hogs.push(hog)
-      if (!(await hog`SELECT 1`.then(() => true, () => false))) {
-        await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lanyard'`
-      }
+      isFree = await hog`SELECT 1`.then(() => true, () => false)
     }
   })
+  // The connection that looked on is free again; it goes to one more.
+  const last = postgres(all.postgres?.url ?? '', { max: 1, onnotice: () => undefined })
+  hogs.push(last)
+  await until('no connection is left', () => last`SELECT 1`.then(() => true, () => false))
+  for (const link of all.links) link.gate = undefined
+  resolve()
   try {
     const refreshed = await alice.refresh(all.one)
     assertLater(refreshed)
