@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { browser } from '../support/browser.ts'
-import { startGateway, type RunningGateway } from '../support/gateway.ts'
+import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
 import { connectV2 } from '../support/sdk-clients.ts'
 import { variants } from '../support/variants.ts'
@@ -34,7 +34,7 @@ for (const variant of variants()) {
       provider.saveTokens({ ...tokens, access_token: 'expired' })
       assert.match(await client.call('list_notes'), /welcome/)
       assert.notEqual(provider.tokens()?.refresh_token, tokens.refresh_token)
-      assert.ok(gateway.events.some((event) => event.action === 'provider.degraded' && event.subject !== undefined))
+      await recorded(gateway, ({ action, subject }) => action === 'provider.degraded' && subject !== undefined)
 
       // The person's browser still has its session: a second application needs no sign-in.
       const second = await connectV2(`${gateway.issuer}/mcp/notes`, memoryProvider({ browser: provider.browser }), 'modern')
@@ -49,7 +49,7 @@ for (const variant of variants()) {
         assert.ok(Number(page.headers.get('retry-after')) > 0)
       }
       const reference = /<code>([^<]+)<\/code>/.exec(pages[0]?.text ?? '')?.[1]
-      assert.ok(gateway.events.some((event) => event.reference === reference && event.action === 'provider.degraded'))
+      await recorded(gateway, (event) => event.reference === reference && event.action === 'provider.degraded')
       assert.equal((await fetch(`${gateway.nodes[0]}/readyz`)).status, 200)
       await Promise.all([client.close(), second.close()])
     })

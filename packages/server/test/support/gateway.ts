@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { startCompany, type Company } from '../../../demo/src/company.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
+import { eventually } from './mcp-nodes.ts'
 import { nodeProcess, type NodeProcess } from './node-process.ts'
 import { postgresUrl } from './postgres.ts'
 
@@ -139,4 +140,9 @@ async function roundRobin(port: number, nodes: readonly number[]): Promise<Serve
   })
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   return server
+}
+
+/** Waits for an event: what a node printed may be read a moment after its answer. */
+export function recorded({ events }: Pick<RunningGateway, 'events'>, matches: (event: AuditEvent) => boolean): Promise<void> {
+  return eventually('a record of it', () => events.some(matches))
 }
