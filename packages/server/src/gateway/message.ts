@@ -21,6 +21,8 @@ export interface Message {
 }
 
 const MAX_BYTES = 4 * 1024 * 1024
+/** So much of a body that was refused is thrown away: a connection that is closed on its sender loses the answer. */
+const MAX_DISCARDED = 64 * 1024 * 1024
 const MAX_DEPTH = 200
 /** Numbers that a double cannot hold, or can only hold otherwise than they were written: it has 15 digits for sure. */
 const UNUSUAL_NUMBER = /\d[\d.]{15}|\d[eE][+-]?\d/
@@ -32,23 +34,25 @@ const DECISIVE = {
   notifications: spellings('resourcesListChanged', 'resourceSubscriptions'),
 }
 
-/** @throws McpError for another content type, and for a body of more than 4 MiB: nothing past that is read. */
+/** @throws McpError for another content type, and for a body of more than 4 MiB: nothing past that is kept. */
 export function readBody(request: IncomingMessage): Promise<Buffer> {
   if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
     throw new McpError('invalid_request', 'the body must be application/json', { status: 415 })
   }
-  if (Number(request.headers['content-length'] ?? 0) > MAX_BYTES) throw tooLarge()
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
+    const refuse = (): void => {
+      chunks.length = 0
+      reject(new McpError('invalid_request', 'the body is larger than 4 MiB', { status: 413 }))
+    }
+    const announced = Number(request.headers['content-length'] ?? 0)
+    if (announced > MAX_BYTES) refuse()
     request.on('data', (chunk: Buffer) => {
       size += chunk.length
-      if (size > MAX_BYTES) {
-        request.pause()
-        reject(tooLarge())
-      } else {
-        chunks.push(chunk)
-      }
+      if (size > MAX_DISCARDED) request.destroy()
+      else if (Math.max(size, announced) > MAX_BYTES) refuse()
+      else chunks.push(chunk)
     })
     request.once('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
     request.once('error', reject)
@@ -56,11 +60,6 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
       if (!request.complete) reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
     })
   })
-}
-
-function tooLarge(): McpError {
-  // The rest of the body is still on its way: the connection ends with the answer.
-  return new McpError('invalid_request', 'the body is larger than 4 MiB', { status: 413, headers: { connection: 'close' } })
 }
 
 /** Parses and checks one message; batches, which the revision of 2025-03-26 alone had, are refused. @throws McpError */
