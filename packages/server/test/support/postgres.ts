@@ -34,15 +34,11 @@ async function startServer(): Promise<{ url: string }> {
   return given === undefined ? ownPostgres() : { url: given }
 }
 
-/** A server of a test's own, for being stopped, killed, paused and filled. It ends with this process at the latest. */
+/** A server of a test's own, for being stopped, killed and filled. It ends with this process at the latest. */
 export interface OwnPostgres {
   readonly url: string
   /** A folder that the server's user owns, for tablespaces. */
   readonly directory: string
-  /** The server's first process: signals to it reach none of its connections. */
-  readonly pid: number | undefined
-  /** Every process of the server, for pausing it as a whole. */
-  pids(): readonly number[]
   /** `immediate` is a crash: the next start recovers. */
   stop(mode: 'fast' | 'immediate'): void
   start(): Promise<void>
@@ -59,15 +55,13 @@ export async function ownPostgres(settings: Readonly<Record<string, string>> = {
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   const installation = { bin, data, directory, identity }
   const options = Object.entries({ max_connections: '200', ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-  let child: ChildProcess | undefined
   const start = async (): Promise<void> => {
-    child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-k', directory, ...options], { stdio: ['ignore', 'ignore', 'pipe'], ...identity })
+    const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-k', directory, ...options], { stdio: ['ignore', 'ignore', 'pipe'], ...identity })
     child.unref()
     ;(child.stderr as unknown as { unref?: () => void } | null)?.unref?.()
     await untilReady(url, child)
   }
   process.on('exit', () => {
-    for (const pid of family(child?.pid)) process.kill(pid, 'SIGCONT')
     // Waits for the end, and nothing of the data is needed after it.
     stopServer(installation, 'immediate')
     rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
@@ -76,20 +70,9 @@ export async function ownPostgres(settings: Readonly<Record<string, string>> = {
   return {
     url,
     directory,
-    get pid() {
-      return child?.pid
-    },
-    pids: () => family(child?.pid),
     stop: (mode) => stopServer(installation, mode),
     start,
   }
-}
-
-/** A process and its children, by /proc; where there is none, the process alone. */
-function family(pid: number | undefined): readonly number[] {
-  if (pid === undefined || !existsSync(`/proc/${pid}`)) return []
-  const list = `/proc/${pid}/task/${pid}/children`
-  return [pid, ...(existsSync(list) ? readFileSync(list, 'utf8').trim().split(' ').filter((child) => child !== '').map(Number) : [])]
 }
 
 /** The folder of `postgres` and `initdb`: the system's where it has one. */
