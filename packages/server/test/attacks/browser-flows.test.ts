@@ -6,7 +6,7 @@ import { csrfToken } from '../../src/http/csrf.ts'
 import { browser, type Browser, type Form, type Page } from '../support/browser.ts'
 import { startGateway, type RunningGateway } from '../support/gateway.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
-import { eventually } from '../support/mcp-nodes.ts'
+import { eventually } from '../support/eventually.ts'
 import { CLIENT_SECRET, openIdProvider } from '../support/openid-provider.ts'
 import { answersOf, exchange } from '../support/raw-http.ts'
 import { routeTable } from '../support/route-table.ts'
@@ -47,7 +47,7 @@ for (const variant of variants()) {
     }
 
     // What a node prints comes a little after its answer.
-    const told = async (action: string, before: number): Promise<void> => eventually(action, () => count(action) > before)
+    const told = (action: string, before: number): Promise<number> => eventually(action, () => count(action) > before)
 
     /** Signs in and stops at the consent page of a new request. */
     async function atConsent(person: Browser, name = 'alice'): Promise<Page> {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { openDatabase } from '../../src/store/open.ts'
+import { eventually } from '../support/eventually.ts'
 import { startGateway, type NodeOptions, type RunningGateway } from '../support/gateway.ts'
 import { mcpUpstream, type McpUpstream } from '../support/mcp-upstream.ts'
 import { ownPostgres, postgresUrl, type OwnPostgres } from '../support/postgres.ts'
@@ -164,12 +165,7 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** Waits until something is so. @throws Error when it is not in time */
-export async function until(what: string, isSo: () => boolean | Promise<boolean>, ms = 30_000): Promise<number> {
-  const startedAt = Date.now()
-  while (!(await isSo())) {
-    if (Date.now() - startedAt > ms) throw new Error(`not within ${ms} ms: ${what}`)
-    await pause(50)
-  }
-  return Date.now() - startedAt
+/** Waits for what may take a while, as somebody has to find out that a node or a database is back. */
+export function until(what: string, isSo: () => boolean | Promise<boolean>, ms = 30_000): Promise<number> {
+  return eventually(what, isSo, ms)
 }

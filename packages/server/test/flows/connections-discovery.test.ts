@@ -1,23 +1,11 @@
 // How Lanyard finds an upstream's authorization server, and what it refuses to believe.
 import assert from 'node:assert/strict'
-import { eachConnectionCluster, upstream, type Cluster, type ClusterOptions } from '../support/connection-nodes.ts'
-import { json, upstreamEmulator, type Emulator } from '../support/upstream-emulator.ts'
+import { eachTickets, upstream, type Cluster } from '../support/connection-nodes.ts'
+import { json, type Emulator } from '../support/upstream-emulator.ts'
 
 const PRM = '/.well-known/oauth-protected-resource'
 const AS = '/.well-known/oauth-authorization-server'
 const OIDC = '/.well-known/openid-configuration'
-
-function each(name: string, run: (cluster: Cluster, tickets: Emulator) => Promise<void>, options?: ClusterOptions): void {
-  eachConnectionCluster(name, async (cluster) => {
-    const tickets = await upstreamEmulator()
-    cluster.upstreams = [upstream('tickets', tickets.mcp)]
-    try {
-      await run(cluster, tickets)
-    } finally {
-      await tickets.close()
-    }
-  }, options)
-}
 
 /** Submits the connect form, and asserts that it is refused before the browser goes anywhere and before anything is registered. */
 async function refused(cluster: Cluster, tickets: Emulator, reason: RegExp, status = 502): Promise<void> {
@@ -31,7 +19,7 @@ async function refused(cluster: Cluster, tickets: Emulator, reason: RegExp, stat
   assert.deepEqual(await cluster.events('connection.started'), [])
 }
 
-each('the address in the challenge of a 401 comes first (RFC 9728 §5.1, C-1)', async (cluster, tickets) => {
+eachTickets('the address in the challenge of a 401 comes first (RFC 9728 §5.1, C-1)', async (cluster, tickets) => {
   tickets.on.set('/mcp', () => ({ status: 401, headers: { 'www-authenticate': `Bearer error="invalid_token", resource_metadata="${tickets.issuer}/elsewhere", scope="x"` } }))
   tickets.on.set('/elsewhere', () => json({ resource: tickets.mcp, authorization_servers: [tickets.issuer] }))
   await cluster.nodes[0].begin('tickets')
@@ -39,7 +27,7 @@ each('the address in the challenge of a 401 comes first (RFC 9728 §5.1, C-1)', 
   assert.equal(tickets.asked[0]?.headers.authorization, undefined)
 })
 
-each('without an address in the challenge: inserted before the path, then at the root (RFC 9728 §3.1, C-1)', async (cluster, tickets) => {
+eachTickets('without an address in the challenge: inserted before the path, then at the root (RFC 9728 §3.1, C-1)', async (cluster, tickets) => {
   tickets.on.set('/mcp', () => ({ status: 401, headers: { 'www-authenticate': 'Bearer' } }))
   tickets.on.set(`${PRM}/mcp`, () => ({ status: 404 }))
   tickets.on.set(PRM, () => json({ resource: tickets.issuer, authorization_servers: [tickets.issuer] }))
@@ -48,7 +36,7 @@ each('without an address in the challenge: inserted before the path, then at the
   assert.equal(url.searchParams.get('resource'), tickets.issuer)
 })
 
-each('the metadata of a server with a path is looked for at three addresses in order (RFC 8414 §3.1, C-2)', async (cluster, tickets) => {
+eachTickets('the metadata of a server with a path is looked for at three addresses in order (RFC 8414 §3.1, C-2)', async (cluster, tickets) => {
   const issuer = `${tickets.issuer}/tenant`
   tickets.resource = { authorization_servers: [issuer] }
   tickets.metadata = { issuer }
@@ -58,14 +46,14 @@ each('the metadata of a server with a path is looked for at three addresses in o
   assert.equal(url.pathname, '/tenant/a')
 })
 
-each('an upstream of 2025-03-26 without resource metadata is its own authorization server', async (cluster, tickets) => {
+eachTickets('an upstream of 2025-03-26 without resource metadata is its own authorization server', async (cluster, tickets) => {
   tickets.on.set('/mcp', () => ({ status: 401 }))
   tickets.on.set(`${PRM}/mcp`, () => ({ status: 404 }))
   const url = await cluster.nodes[0].begin('tickets')
   assert.equal(url.searchParams.get('resource'), tickets.mcp)
 })
 
-each('metadata of another issuer is refused, letter by letter (RFC 8414 §3.3, C-3, E03)', async (cluster, tickets) => {
+eachTickets('metadata of another issuer is refused, letter by letter (RFC 8414 §3.3, C-3, E03)', async (cluster, tickets) => {
   for (const issuer of [`${tickets.issuer}/`, tickets.issuer.toUpperCase(), 'https://honest.example']) {
     tickets.metadata = { issuer }
     await refused(cluster, tickets, /another issuer/)
@@ -74,7 +62,7 @@ each('metadata of another issuer is refused, letter by letter (RFC 8414 §3.3, C
   await cluster.connected('tickets')
 })
 
-each('resource metadata of another resource is refused (RFC 9728 §3.3, C-4)', async (cluster, tickets) => {
+eachTickets('resource metadata of another resource is refused (RFC 9728 §3.3, C-4)', async (cluster, tickets) => {
   const { issuer, mcp } = tickets
   for (const resource of ['https://honest.example/mcp', `${issuer}/mc`, `${mcp}/deeper`, `${mcp}#x`, `${mcp}?tenant=2`, mcp.replace('//', '//user@'), 'no address']) {
     tickets.resource = { resource }
@@ -87,7 +75,7 @@ each('resource metadata of another resource is refused (RFC 9728 §3.3, C-4)', a
   }
 })
 
-each('a server that does not say S256 is refused (C-5)', async (cluster, tickets) => {
+eachTickets('a server that does not say S256 is refused (C-5)', async (cluster, tickets) => {
   for (const methods of [undefined, [], ['plain']]) {
     tickets.metadata = { code_challenge_methods_supported: methods }
     await refused(cluster, tickets, /S256/)
@@ -96,7 +84,7 @@ each('a server that does not say S256 is refused (C-5)', async (cluster, tickets
   assert.equal((await cluster.nodes[0].begin('tickets')).searchParams.get('code_challenge_method'), 'S256')
 })
 
-each('no script, file, plain or ambiguous address is opened or asked (C-20)', async (cluster, tickets) => {
+eachTickets('no script, file, plain or ambiguous address is opened or asked (C-20)', async (cluster, tickets) => {
   const bad = ['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', 'http://login.example/authorize', 'https://user:pass@login.example/', 'https://login.example/#x', 'authorize']
   for (const url of bad) {
     tickets.metadata = { authorization_endpoint: url }
@@ -109,14 +97,14 @@ each('no script, file, plain or ambiguous address is opened or asked (C-20)', as
   assert.equal(url.searchParams.get('tenant'), '1')
 })
 
-each('metadata that leads to a private address is refused, and nothing there is asked (C-19)', async (cluster, tickets) => {
+eachTickets('metadata that leads to a private address is refused, and nothing there is asked (C-19)', async (cluster, tickets) => {
   tickets.on.set('/mcp', () => ({ status: 401, headers: { 'www-authenticate': 'Bearer resource_metadata="http://169.254.169.254/latest"' } }))
   await refused(cluster, tickets, /may not be reached/)
   tickets.on.delete('/mcp')
   await cluster.nodes[0].begin('tickets')
 })
 
-each('no upstream can be used that names no server, or answers with anything but JSON', async (cluster, tickets) => {
+eachTickets('no upstream can be used that names no server, or answers with anything but JSON', async (cluster, tickets) => {
   tickets.resource = { authorization_servers: [] }
   await refused(cluster, tickets, /names no authorization server/)
   tickets.resource = {}
@@ -126,7 +114,7 @@ each('no upstream can be used that names no server, or answers with anything but
   }
 })
 
-each('a server in trouble is not a server without metadata: 503 says try again, and the next address is not asked', async (cluster, tickets) => {
+eachTickets('a server in trouble is not a server without metadata: 503 says try again, and the next address is not asked', async (cluster, tickets) => {
   for (const [path, status] of [['/mcp', 503], [`${PRM}/mcp`, 500], [AS, 502], [AS, 429]] as const) {
     tickets.on.set(path, () => ({ status }))
     await refused(cluster, tickets, /answers with an error|does not answer/, 503)
@@ -136,7 +124,7 @@ each('a server in trouble is not a server without metadata: 503 says try again, 
   await cluster.connected('tickets')
 })
 
-each('scopes: those of the challenge, else those of the resource, else none; configured ones before all (C-16)', async (cluster, tickets) => {
+eachTickets('scopes: those of the challenge, else those of the resource, else none; configured ones before all (C-16)', async (cluster, tickets) => {
   const scopeOf = async (): Promise<string | null> => {
     cluster.now += 11 * 60_000
     return (await cluster.nodes[0].begin('tickets')).searchParams.get('scope')
@@ -157,7 +145,7 @@ each('scopes: those of the challenge, else those of the resource, else none; con
   assert.equal(await scopeOf(), 'configured')
 })
 
-each('what was discovered serves for ten minutes, and for longer while nobody answers', async (cluster, tickets) => {
+eachTickets('what was discovered serves for ten minutes, and for longer while nobody answers', async (cluster, tickets) => {
   const [node] = cluster.nodes
   await Promise.all([node.begin('tickets'), node.begin('tickets', 'bob')])
   assert.equal(tickets.at(AS).length, 1, 'callers share one discovery')

@@ -1,24 +1,12 @@
 // The end of a connection: gone here at once, revoked at its provider as soon as that answers.
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import { eachConnectionCluster, upstream, type Cluster } from '../support/connection-nodes.ts'
-import { json, upstreamEmulator, type Emulator } from '../support/upstream-emulator.ts'
-
-function each(name: string, run: (cluster: Cluster, tickets: Emulator) => Promise<void>): void {
-  eachConnectionCluster(name, async (cluster) => {
-    const tickets = await upstreamEmulator()
-    cluster.upstreams = [upstream('tickets', tickets.mcp)]
-    try {
-      await run(cluster, tickets)
-    } finally {
-      await tickets.close()
-    }
-  })
-}
+import { eachTickets, upstream, type Cluster } from '../support/connection-nodes.ts'
+import { json, upstreamEmulator } from '../support/upstream-emulator.ts'
 
 const queue = (cluster: Cluster) => cluster.db.query<{ id: string; upstream: string; user_id: string; attempts: number; not_before: number; credential: string }>('SELECT * FROM pending_revocations')
 
-each('disconnecting removes the credential here and revokes both tokens there (RFC 7009 §2.1, E15)', async (cluster, tickets) => {
+eachTickets('disconnecting removes the credential here and revokes both tokens there (RFC 7009 §2.1, E15)', async (cluster, tickets) => {
   const [node, other] = cluster.nodes
   await cluster.connected('tickets')
   await cluster.connected('tickets', 'bob')
@@ -48,7 +36,7 @@ each('disconnecting removes the credential here and revokes both tokens there (R
   assert.equal(cluster.revocationsDue, 1)
 })
 
-each('what was connected is shown and can be ended also when its upstream needs no account any more, or is gone', async (cluster, tickets) => {
+eachTickets('what was connected is shown and can be ended also when its upstream needs no account any more, or is gone', async (cluster, tickets) => {
   const [node] = cluster.nodes
   const [before] = cluster.upstreams
   assert.ok(before !== undefined)
@@ -77,7 +65,7 @@ each('what was connected is shown and can be ended also when its upstream needs 
   assert.equal((await cluster.events('connection.revoked')).at(-1)?.reason, 'the upstream is not configured any more')
 })
 
-each('a provider that is down is asked again, after longer and longer, until it answers', async (cluster, tickets) => {
+eachTickets('a provider that is down is asked again, after longer and longer, until it answers', async (cluster, tickets) => {
   const [node, other] = cluster.nodes
   await cluster.connected('tickets')
   await node.disconnect('tickets')
@@ -101,7 +89,7 @@ each('a provider that is down is asked again, after longer and longer, until it 
   assert.deepEqual([event?.outcome, event?.detail, more.length], ['success', { attempts: 5 }, 0])
 })
 
-each('it gives up after a day and a half, and says so', async (cluster, tickets) => {
+eachTickets('it gives up after a day and a half, and says so', async (cluster, tickets) => {
   await cluster.connected('tickets')
   await cluster.nodes[0].disconnect('tickets')
   const start = cluster.now
@@ -117,7 +105,7 @@ each('it gives up after a day and a half, and says so', async (cluster, tickets)
   assert.deepEqual([event?.outcome, event?.reason, event?.detail], ['failure', 'the authorization server answers with an error', { attempts: 12 }])
 })
 
-each('what can never be revoked is told at once and not tried for days', async (cluster, tickets) => {
+eachTickets('what can never be revoked is told at once and not tried for days', async (cluster, tickets) => {
   const [node] = cluster.nodes
   const end = async (prepare: () => void): Promise<string | undefined> => {
     tickets.metadata = {}
@@ -151,7 +139,7 @@ each('what can never be revoked is told at once and not tried for days', async (
   }
 })
 
-each('of two nodes at once, one revokes each credential', async (cluster) => {
+eachTickets('of two nodes at once, one revokes each credential', async (cluster) => {
   const [node, other] = cluster.nodes
   for (let round = 0; round < 10; round += 1) {
     const ids = Array.from({ length: 15 }, (_, index) => `rev_${round}_${index}`)
@@ -162,7 +150,7 @@ each('of two nodes at once, one revokes each credential', async (cluster) => {
   }
 })
 
-each('a node that waited for the lock of a claimed revocation does not claim it too', async (cluster) => {
+eachTickets('a node that waited for the lock of a claimed revocation does not claim it too', async (cluster) => {
   const [node, other] = cluster.nodes
   await node.store.addRevocation({ id: 'rev_1', userId: 'usr_alice', upstream: 'tickets', credential: 'sealed' as never, attempts: 0 }, cluster.now)
   let second: Promise<readonly unknown[]> | undefined
@@ -178,7 +166,7 @@ each('a node that waited for the lock of a claimed revocation does not claim it 
   assert.deepEqual((await other.store.claimRevocations(cluster.now, { firstRetryMs: 30_000, limit: 20 })).map(({ id, attempts }) => [id, attempts]), [['rev_1', 2]])
 })
 
-each('a refresh that comes back after the connection ended: what it brought is revoked too (E15)', async (cluster, tickets) => {
+eachTickets('a refresh that comes back after the connection ended: what it brought is revoked too (E15)', async (cluster, tickets) => {
   const [node, other] = cluster.nodes
   await cluster.connected('tickets')
   cluster.now += 600_000
@@ -201,7 +189,7 @@ each('a refresh that comes back after the connection ended: what it brought is r
   assert.deepEqual(await cluster.db.query('SELECT * FROM connections'), [])
 })
 
-each('a credential that no key opens any more can still be ended', async (cluster) => {
+eachTickets('a credential that no key opens any more can still be ended', async (cluster) => {
   const [node] = cluster.nodes
   await cluster.connected('tickets')
   await cluster.db.query(`UPDATE connections SET credential = 'v1.k0.AAAA.BBBB'`)
@@ -211,7 +199,7 @@ each('a credential that no key opens any more can still be ended', async (cluste
   assert.equal((await cluster.events('connection.deleted')).length, 1)
 })
 
-each('a sealed credential opens in its own row alone: moved to another person it is nothing (E06, E08)', async (cluster) => {
+eachTickets('a sealed credential opens in its own row alone: moved to another person it is nothing (E06, E08)', async (cluster) => {
   const [node] = cluster.nodes
   await cluster.connected('tickets')
   await cluster.connected('tickets', 'bob')
@@ -220,7 +208,7 @@ each('a sealed credential opens in its own row alone: moved to another person it
   assert.notEqual(await node.oauth.credential('usr_alice', cluster.upstreams[0]!), 'connection_required')
 })
 
-each('connecting again brings a version that no earlier connection had', async (cluster) => {
+eachTickets('connecting again brings a version that no earlier connection had', async (cluster) => {
   const [node] = cluster.nodes
   const key = { userId: 'usr_alice', upstream: 'tickets' }
   await cluster.connected('tickets')
@@ -236,7 +224,7 @@ each('connecting again brings a version that no earlier connection had', async (
   assert.equal((await node.store.find(key))?.state, 'active')
 })
 
-each('attempts that nobody finished are swept away', async (cluster) => {
+eachTickets('attempts that nobody finished are swept away', async (cluster) => {
   const [node] = cluster.nodes
   await node.begin('tickets')
   cluster.now += 5 * 60_000

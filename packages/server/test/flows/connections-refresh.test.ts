@@ -1,7 +1,8 @@
 // Upstream credentials stay good: refreshed once for all callers of all nodes, never lost, never ended by a loser.
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import { eachConnectionCluster, upstream, type Cluster, type Node } from '../support/connection-nodes.ts'
+import { eachTickets, upstream, type Cluster, type Node } from '../support/connection-nodes.ts'
+import { eventually } from '../support/eventually.ts'
 import { json, upstreamEmulator, type Asked, type Emulator, type Reply } from '../support/upstream-emulator.ts'
 
 interface Scene {
@@ -18,27 +19,21 @@ interface Scene {
 }
 
 function each(name: string, run: (scene: Scene) => Promise<void>): void {
-  eachConnectionCluster(name, async (cluster) => {
-    const tickets = await upstreamEmulator()
-    cluster.upstreams = [upstream('tickets', tickets.mcp)]
+  eachTickets(name, async (cluster, tickets) => {
     const { nodes } = cluster
     await cluster.connected('tickets')
-    try {
-      await run({
-        cluster,
-        tickets,
-        nodes,
-        async token(node = nodes[0]) {
-          const credential = await node.connector(cluster.upstreams[0]!).credential('usr_alice', cluster.upstreams[0]!)
-          return credential === 'connection_required' ? credential : (credential.headers['authorization'] ?? '').replace('Bearer ', '')
-        },
-        refreshes: () => tickets.at('/token').filter(({ form }) => form.get('grant_type') === 'refresh_token'),
-        newest: (kind) => tickets.secrets.findLast((secret) => secret.startsWith(kind)) ?? '',
-        row: async () => (await cluster.db.query<Record<string, string | number | null>>('SELECT * FROM connections'))[0] ?? {},
-      })
-    } finally {
-      await tickets.close()
-    }
+    await run({
+      cluster,
+      tickets,
+      nodes,
+      async token(node = nodes[0]) {
+        const credential = await node.connector(cluster.upstreams[0]!).credential('usr_alice', cluster.upstreams[0]!)
+        return credential === 'connection_required' ? credential : (credential.headers['authorization'] ?? '').replace('Bearer ', '')
+      },
+      refreshes: () => tickets.at('/token').filter(({ form }) => form.get('grant_type') === 'refresh_token'),
+      newest: (kind) => tickets.secrets.findLast((secret) => secret.startsWith(kind)) ?? '',
+      row: async () => (await cluster.db.query<Record<string, string | number | null>>('SELECT * FROM connections'))[0] ?? {},
+    })
   })
 }
 
@@ -46,14 +41,6 @@ function each(name: string, run: (scene: Scene) => Promise<void>): void {
 function gate(): { readonly open: () => void; readonly passed: Promise<void> } {
   const { promise, resolve } = Promise.withResolvers<void>()
   return { open: resolve, passed: promise }
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (let tries = 0; tries < 300; tries += 1) {
-    if (await condition()) return
-    await delay(20)
-  }
-  assert.fail(`never: ${what}`)
 }
 
 const rejected = { name: 'UpstreamUnavailable' }
@@ -123,7 +110,7 @@ each('while a token is still good, nobody waits for its refresh', async ({ clust
     return undefined
   })
   const first = token(nodes[0])
-  await until(() => refreshes().length === 1, 'the refresh')
+  await eventually('the refresh', () => refreshes().length === 1)
   assert.equal(await token(nodes[1]), old)
   open()
   assert.equal(await first, newest('access'))
@@ -206,7 +193,7 @@ each('the store fails after the upstream rotated: the new token is held, written
     assert.ok(failures < 0, 'answered before it was stored')
     return value
   })
-  await until(() => failures === 2, 'two failed writes')
+  await eventually('two failed writes', () => failures === 2)
   // The lease may run out meanwhile: this node still knows better than to use what is stored.
   const late = token(nodes[0])
   assert.deepEqual(answered, [])
@@ -228,7 +215,7 @@ each('a node that holds what it could not store does not use what is stored, eve
   }
   cluster.now += 600_000
   const first = token(nodes[0])
-  await until(() => failures === 2, 'the second write')
+  await eventually('the second write', () => failures === 2)
   cluster.now += 31_000
   // A new call, not one that waits for the same promise.
   const [tracker] = cluster.upstreams as [typeof cluster.upstreams[0]]
@@ -298,7 +285,7 @@ each('a holder that was paused past its lease: its late write is refused (X16)',
   }
   cluster.now += 600_000
   const paused = token(nodes[0])
-  await until(() => held, 'the paused write')
+  await eventually('the paused write', () => held)
   cluster.now += 31_000
   assert.equal(await token(nodes[1]), 'access-of-2')
   const { credential, version } = await row()
@@ -325,10 +312,10 @@ each('a late write is refused already when another holds the lease, before that 
   }
   cluster.now += 600_000
   const paused = token(nodes[0]).catch((error: unknown) => String(error))
-  await until(() => writes === 1, 'the paused write')
+  await eventually('the paused write', () => writes === 1)
   cluster.now += 31_000
   const winner = token(nodes[1])
-  await until(() => asked === 2, 'the second refresh')
+  await eventually('the second refresh', () => asked === 2)
   const before = await row()
   write.open()
   assert.match(await paused, /refreshed elsewhere/)
@@ -349,10 +336,10 @@ each('a loser that hears invalid_grant ends neither the winner nor one that is a
     })
     cluster.now += 600_000
     const loser = token(nodes[0]).catch((error: unknown) => String(error))
-    await until(() => asked === 1, 'the first refresh')
+    await eventually('the first refresh', () => asked === 1)
     cluster.now += 31_000
     const winner = token(nodes[1])
-    await until(() => asked === 2, 'the second refresh')
+    await eventually('the second refresh', () => asked === 2)
     if (order === 'after') {
       gates[1].open()
       assert.equal(await winner, `winner-${order}`)
@@ -479,14 +466,14 @@ each('what ended is not served from memory: not on this node, not on the other, 
     await passed
   }
   const reader = token(nodes[0])
-  await until(() => reading, 'the read')
+  await eventually('the read', () => reading)
   cluster.afterRead = () => Promise.resolve()
   assert.equal(await token(nodes[1]), newest('access'))
   assert.equal((await nodes[0].disconnect('tickets')).status, 303)
   open()
   await reader
   assert.equal(await token(nodes[0]), 'connection_required')
-  await until(async () => (await token(nodes[1])) === 'connection_required', 'the other node hears')
+  await eventually('the other node hears', async () => (await token(nodes[1])) === 'connection_required')
 })
 
 each('memory follows the end of a person, and trusts nothing for longer than five minutes', async ({ cluster, token, newest, nodes }) => {

@@ -1,19 +1,7 @@
 // What Lanyard is at an upstream's authorization server: configured, known by its document, or registered there.
 import assert from 'node:assert/strict'
-import { eachConnectionCluster, upstream, type Cluster, type ClusterOptions } from '../support/connection-nodes.ts'
-import { json, upstreamEmulator, type Emulator } from '../support/upstream-emulator.ts'
-
-function each(name: string, run: (cluster: Cluster, tickets: Emulator) => Promise<void>, options?: ClusterOptions): void {
-  eachConnectionCluster(name, async (cluster) => {
-    const tickets = await upstreamEmulator()
-    cluster.upstreams = [upstream('tickets', tickets.mcp)]
-    try {
-      await run(cluster, tickets)
-    } finally {
-      await tickets.close()
-    }
-  }, options)
-}
+import { eachTickets, upstream, type Cluster } from '../support/connection-nodes.ts'
+import { json, upstreamEmulator } from '../support/upstream-emulator.ts'
 
 const SECRET = 'the-configured-secret'
 const clientOf = async (cluster: Cluster, node = 0): Promise<string | null> => (await cluster.nodes[node]!.begin('tickets')).searchParams.get('client_id')
@@ -23,7 +11,7 @@ const refused = async (cluster: Cluster, status = 502): Promise<void> => {
   assert.equal((await node.post('/connections/tickets', { csrf: await node.csrf('tickets') })).status, status)
 }
 
-each('a configured client before a metadata document before registration (C-11, C-29)', async (cluster, tickets) => {
+eachTickets('a configured client before a metadata document before registration (C-11, C-29)', async (cluster, tickets) => {
   tickets.metadata = { client_id_metadata_document_supported: true }
   cluster.upstreams = [upstream('tickets', tickets.mcp, { type: 'oauth', clientId: 'configured', clientSecret: SECRET })]
   assert.equal(await clientOf(cluster), 'configured')
@@ -36,7 +24,7 @@ each('a configured client before a metadata document before registration (C-11, 
   assert.equal(tickets.at('/register').length, 1)
 })
 
-each('the metadata document is what its address says: one per upstream, one redirect URI (C-12, E01)', async (cluster, tickets) => {
+eachTickets('the metadata document is what its address says: one per upstream, one redirect URI (C-12, E01)', async (cluster, tickets) => {
   cluster.upstreams = [upstream('tickets', tickets.mcp), upstream('other', 'https://other.example/mcp')]
   const documents = await Promise.all(['tickets', 'other'].map(async (name) => {
     const page = await cluster.nodes[0].get(`/connections/${name}/client.json`, 'nobody')
@@ -53,13 +41,13 @@ each('the metadata document is what its address says: one per upstream, one redi
   })
 })
 
-each('a gateway on loopback has no metadata document that a server could fetch: it registers, as a native application (C-13)', async (cluster, tickets) => {
+eachTickets('a gateway on loopback has no metadata document that a server could fetch: it registers, as a native application (C-13)', async (cluster, tickets) => {
   tickets.metadata = { client_id_metadata_document_supported: true }
   assert.equal(await clientOf(cluster), 'client-1')
   assert.equal((JSON.parse(tickets.at('/register')[0]?.body ?? '') as Record<string, unknown>)['application_type'], 'native')
 }, { issuer: 'http://127.0.0.1:8080' })
 
-each('it registers once for both nodes, with everything that it needs (RFC 7591 §2, C-13, C-14)', async (cluster, tickets) => {
+eachTickets('it registers once for both nodes, with everything that it needs (RFC 7591 §2, C-13, C-14)', async (cluster, tickets) => {
   const first = await Promise.all([clientOf(cluster, 0), clientOf(cluster, 1)])
   assert.equal(new Set(first).size, 1, 'of two registrations at once, one stands')
   const count = tickets.at('/register').length
@@ -76,7 +64,7 @@ each('it registers once for both nodes, with everything that it needs (RFC 7591 
   })
 })
 
-each('a registration is bound to its issuer and upstream: another server gets another one, the first keeps its own (C-10)', async (cluster, tickets) => {
+eachTickets('a registration is bound to its issuer and upstream: another server gets another one, the first keeps its own (C-10)', async (cluster, tickets) => {
   const other = await upstreamEmulator()
   try {
     other.metadata = { registration_endpoint: `${other.issuer}/register` }
@@ -94,7 +82,7 @@ each('a registration is bound to its issuer and upstream: another server gets an
   }
 })
 
-each('a configured secret goes to the server that it was used with, or that is configured, and to no other (C-10, E03)', async (cluster, tickets) => {
+eachTickets('a configured secret goes to the server that it was used with, or that is configured, and to no other (C-10, E03)', async (cluster, tickets) => {
   const evil = await upstreamEmulator()
   const [node, second] = cluster.nodes
   const settings = { type: 'oauth', clientId: 'configured', clientSecret: SECRET } as const
@@ -124,7 +112,7 @@ each('a configured secret goes to the server that it was used with, or that is c
   }
 })
 
-each('how it authenticates: as the server knows how, a secret only where it has one (RFC 6749 §2.3.1)', async (cluster, tickets) => {
+eachTickets('how it authenticates: as the server knows how, a secret only where it has one (RFC 6749 §2.3.1)', async (cluster, tickets) => {
   const settings = { type: 'oauth', clientId: 'an id', clientSecret: 'a:b/c' } as const
   const authenticated = async (methods: readonly string[] | undefined, connector: Parameters<typeof upstream>[2]) => {
     tickets.metadata = { token_endpoint_auth_methods_supported: methods }
@@ -141,7 +129,7 @@ each('how it authenticates: as the server knows how, a secret only where it has 
   assert.deepEqual(await authenticated(['none'], { type: 'oauth', clientId: 'an id' }), [undefined, 'an id', null])
 })
 
-each('a refused registration is told, and nothing of its answer becomes a 500 (C-13)', async (cluster, tickets) => {
+eachTickets('a refused registration is told, and nothing of its answer becomes a 500 (C-13)', async (cluster, tickets) => {
   const answers: readonly (readonly [string, number, number, RegExp])[] = [
     ['{"error":"invalid_redirect_uri","error_description":"no"}', 400, 502, /refused to register Lanyard \(400 invalid_redirect_uri\)/],
     ['{"error":"<b>"}', 403, 502, /\(403 an unknown code\)/],
@@ -171,7 +159,7 @@ each('a refused registration is told, and nothing of its answer becomes a 500 (C
   await cluster.connected('tickets')
 })
 
-each('a server that forgot Lanyard is registered at anew; the connections that it forgot must be made again', async (cluster, tickets) => {
+eachTickets('a server that forgot Lanyard is registered at anew; the connections that it forgot must be made again', async (cluster, tickets) => {
   const [node] = cluster.nodes
   const [tracker] = cluster.upstreams as [typeof cluster.upstreams[0]]
   await cluster.connected('tickets')
@@ -195,7 +183,7 @@ each('a server that forgot Lanyard is registered at anew; the connections that i
   assert.equal((await cluster.db.query('SELECT * FROM upstream_clients')).length, 0)
 })
 
-each('a late loser does not remove the registration that another node made meanwhile', async (cluster, tickets) => {
+eachTickets('a late loser does not remove the registration that another node made meanwhile', async (cluster, tickets) => {
   const [node] = cluster.nodes
   await node.begin('tickets')
   const old = (await node.store.findClient(tickets.issuer, 'tickets')) ?? assert.fail()
@@ -205,7 +193,7 @@ each('a late loser does not remove the registration that another node made meanw
   assert.equal(await clientOf(cluster), 'client-2')
 })
 
-each('a registered secret that ended is replaced (RFC 7591 §3.2.1)', async (cluster, tickets) => {
+eachTickets('a registered secret that ended is replaced (RFC 7591 §3.2.1)', async (cluster, tickets) => {
   let count = 0
   const end = Math.floor(cluster.now / 1000) + 60
   tickets.on.set('/register', () => json({ client_id: `c${(count += 1)}`, client_secret: 's', client_secret_expires_at: count === 1 ? end : 0 }, 201))

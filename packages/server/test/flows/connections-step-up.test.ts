@@ -1,18 +1,13 @@
 // An account that is connected and lacks a scope: what is asked for at the next connection, and what is not.
 import assert from 'node:assert/strict'
-import { eachConnectionCluster, upstream, type Cluster } from '../support/connection-nodes.ts'
-import { json, upstreamEmulator, type Emulator } from '../support/upstream-emulator.ts'
+import { eachTickets, upstream, type Cluster } from '../support/connection-nodes.ts'
+import { json, type Emulator } from '../support/upstream-emulator.ts'
 
 function each(name: string, run: (cluster: Cluster, tickets: Emulator) => Promise<void>, scopes?: readonly string[]): void {
-  eachConnectionCluster(name, async (cluster) => {
-    const tickets = await upstreamEmulator()
+  eachTickets(name, async (cluster, tickets) => {
     tickets.resource = { scopes_supported: ['basic'] }
     cluster.upstreams = [upstream('tickets', tickets.mcp, { type: 'oauth', ...(scopes === undefined ? {} : { scopes }) })]
-    try {
-      await run(cluster, tickets)
-    } finally {
-      await tickets.close()
-    }
+    await run(cluster, tickets)
   })
 }
 

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { connect } from 'node:net'
-import { call, eachMcpCluster, errorOf, eventually, ISSUER, legacy, initialize, modern, REFUSED_PER_MINUTE, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
+import { eventually } from '../support/eventually.ts'
+import { call, eachMcpCluster, errorOf, ISSUER, legacy, initialize, modern, REFUSED_PER_MINUTE, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 
 const METADATA = `resource_metadata="${ISSUER}/.well-known/oauth-protected-resource/mcp/notes"`
 

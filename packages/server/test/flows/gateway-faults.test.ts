@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { mock } from 'node:test'
-import { at, call, eachMcpCluster, errorOf, eventually, initialize, legacy, modern, notify, resultOf, type Cluster } from '../support/mcp-nodes.ts'
+import { eventually } from '../support/eventually.ts'
+import { at, call, eachMcpCluster, errorOf, initialize, legacy, modern, notify, resultOf, type Cluster } from '../support/mcp-nodes.ts'
 import { event, reply, result, type Asked } from '../support/mcp-upstream.ts'
 
 function onCall(answer: (asked: Asked, response: ServerResponse) => void | Promise<void>) {

@@ -1,7 +1,8 @@
 // What a caller may not use does not exist for them: not in a list, whatever way the upstream writes it, and not by name.
 import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
-import { at, call, eachMcpCluster, errorOf, eventually, initialize, legacy, modern, notify, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
+import { eventually } from '../support/eventually.ts'
+import { at, call, eachMcpCluster, errorOf, initialize, legacy, modern, notify, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 import { event, reply, result, TOOLS, type Asked, type Script } from '../support/mcp-upstream.ts'
 
 const LIST = { tools: TOOLS, resultType: 'complete', ttlMs: 60_000, cacheScope: 'public' }

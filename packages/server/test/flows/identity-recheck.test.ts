@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { sealer } from '../../src/keys/seal.ts'
 import type { Sealed } from '../../src/oauth/secret.ts'
+import { eventually } from '../support/eventually.ts'
 import { addGrant, CHECK_MS, eachIdentity, ISSUER, settingsOf, whoami, type IdentityCluster } from '../support/identity-nodes.ts'
 import { signed, signingKey } from '../support/openid-provider.ts'
 
@@ -22,11 +23,6 @@ async function groups(cluster: IdentityCluster, userId: string): Promise<readonl
 async function tokensOf(cluster: IdentityCluster, userId: string): Promise<{ refreshToken?: string; idToken: string }> {
   const [row] = await cluster.db.query('SELECT tokens FROM users WHERE id = $1', [userId])
   return JSON.parse(cluster.sealer.open(String(row?.['tokens']) as Sealed, ['users', userId, 'tokens']))
-}
-
-async function eventually(check: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 100 && !check(); tries += 1) await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.ok(check())
 }
 
 /** The next request to the token endpoint waits until it is answered. */
@@ -84,7 +80,7 @@ eachIdentity('invalid_grant ends sessions and grants on all nodes (RFC 6749 §5.
   for (const node of nodes) {
     assert.equal((await node.request('/whoami', { headers: { cookie } })).status, 303)
     assert.equal((await node.request('/whoami', { headers: { cookie: bob.cookie } })).status, 200)
-    await eventually(() => node.cutoffs.isCut(token))
+    await eventually('the token is cut', () => node.cutoffs.isCut(token))
     assert.equal(node.cutoffs.isCut({ ...token, userId: bob.userId, grantId: bob.grantId }), false)
   }
   const grants = await cluster.db.query('SELECT id, revoked_at FROM grants')

@@ -1,7 +1,7 @@
 // Sign-in from the browser's side: who is signed in, in which browser, by which provider, and what that leaves behind.
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
-import { startProvider } from '../../../demo/src/provider.ts'
+import { startProvider, type RunningProvider } from '../../../demo/src/provider.ts'
 import { hash } from '../../src/oauth/secret.ts'
 import { addGrant, eachIdentity, IDLE_MS, ISSUER, referenceOf, SESSION_MS, settingsOf, whoami, type IdentityCluster, type IdentityNode } from '../support/identity-nodes.ts'
 import { CLIENT_SECRET } from '../support/openid-provider.ts'
@@ -28,13 +28,17 @@ async function nobody(cluster: IdentityCluster): Promise<void> {
   assert.deepEqual([await cluster.rows('users'), await cluster.rows('sessions')], [[], []])
 }
 
-eachIdentity('a person signs in at a real OpenID provider, and out again', async (cluster) => {
-  const demo = await startProvider({
+function demoProvider(): Promise<RunningProvider> {
+  return startProvider({
     name: 'Demo',
     port: 0,
     registration: false,
     clients: [{ client_id: 'lanyard', client_secret: CLIENT_SECRET, redirect_uris: [`${ISSUER}/login/corp/callback`], grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] }],
   })
+}
+
+eachIdentity('a person signs in at a real OpenID provider, and out again', async (cluster) => {
+  const demo = await demoProvider()
   try {
     const node = await cluster.start([settingsOf(demo)])
     const visitor = node.browser()
@@ -68,12 +72,7 @@ eachIdentity('a person signs in at a real OpenID provider, and out again', async
 })
 
 eachIdentity('prompt=login makes a real provider ask again (OpenID Connect Core §3.1.2.1, A15)', async (cluster) => {
-  const demo = await startProvider({
-    name: 'Demo',
-    port: 0,
-    registration: false,
-    clients: [{ client_id: 'lanyard', client_secret: CLIENT_SECRET, redirect_uris: [`${ISSUER}/login/corp/callback`], grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] }],
-  })
+  const demo = await demoProvider()
   try {
     const node = await cluster.start([settingsOf(demo)])
     const visitor = node.browser()

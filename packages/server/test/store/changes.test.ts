@@ -7,13 +7,13 @@ import type { Change } from '../../src/audit/change.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { openStore } from '../../src/store/open.ts'
+import { needsPostgres } from '../support/databases.ts'
 import { postgresUrl } from '../support/postgres.ts'
 import { eachPair, type StorePair } from '../support/store-pair.ts'
 
 const HOUR = 3600_000
 const LIFETIME = 900_000
 const token = { userId: 'usr_1', clientId: 'c', grantId: 'grt_1', kid: 'k', issuedAt: Math.floor(Date.now() / 1000) }
-const needsPostgres = { skip: !/postgres|both/.test(process.env['LANYARD_TEST_STORE'] ?? '') && 'needs PostgreSQL' }
 
 async function write(pair: StorePair, change: Change): Promise<void> {
   await pair.db.transaction((tx) => recordChange(tx, change, () => undefined))

@@ -5,6 +5,7 @@ import type { Change } from '../../src/audit/change.ts'
 import { changeFeed, cutoffs } from '../../src/store/changes.ts'
 import { openDatabase, openStore } from '../../src/store/open.ts'
 import { migrate } from '../../src/store/migrate.ts'
+import { needsPostgres } from '../support/databases.ts'
 import { postgresUrl } from '../support/postgres.ts'
 import { eachStore } from '../support/store.ts'
 
@@ -86,7 +87,7 @@ eachStore('a node that hears nothing for ten seconds is stale, and fresh again w
   feed.close()
 })
 
-test('on PostgreSQL two nodes that start at once migrate once, and hear of each other at once', { skip: !/postgres|both/.test(process.env['LANYARD_TEST_STORE'] ?? '') && 'needs PostgreSQL' }, async () => {
+test('on PostgreSQL two nodes that start at once migrate once, and hear of each other at once', needsPostgres, async () => {
   const database = await postgresUrl()
   const options = { sink: () => undefined, now: Date.now, maxTokenLifetimeMs: 900_000 }
   const [one, two] = await Promise.all([openStore(database.url, options), openStore(database.url, options)])

@@ -11,11 +11,11 @@ import type { Transaction } from '../../src/store/database.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openDatabase, openStore, StoreError } from '../../src/store/open.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
+import { needsPostgres } from '../support/databases.ts'
 import { postgresUrl } from '../support/postgres.ts'
 import { eachPair } from '../support/store-pair.ts'
 
 const OPTIONS = { sink: () => undefined, now: Date.now, maxTokenLifetimeMs: 900_000 }
-const needsPostgres = { skip: !/postgres|both/.test(process.env['LANYARD_TEST_STORE'] ?? '') && 'needs PostgreSQL' }
 const directory = mkdtempSync(join(tmpdir(), 'lanyard-outages-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
 

@@ -1,7 +1,6 @@
 // Two nodes that know, register and authenticate clients over one database, with the real router, stores and token
 // revocation endpoint; the web that they fetch from is what the test says.
 import { randomBytes } from 'node:crypto'
-import { test } from 'node:test'
 import { exportJWK, generateKeyPair, SignJWT, type JWK, type JWTPayload } from 'jose'
 import type { Change } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
@@ -21,12 +20,9 @@ import { recordChange } from '../../src/store/changes.ts'
 import { clientStore } from '../../src/store/clients.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { revocationEndpoint } from '../../src/token/revoke.ts'
-import { postgresUrl } from './postgres.ts'
+import { eachDatabase, type Handles } from './databases.ts'
 
 export const ISSUER = 'https://lanyard.example'
 
@@ -81,33 +77,12 @@ export interface ClientOptions {
   readonly documents?: boolean
 }
 
-/** Runs a test over two nodes, on SQLite (one database object) or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+/** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
 export function eachClientWorld(name: string, run: (world: ClientWorld) => Promise<void>, options: ClientOptions = {}): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await migrate(db)
-      await run(await makeWorld([db, db], options))
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await migrate(handles[0])
-        await run(await makeWorld(handles, options))
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, async (handles) => run(await makeWorld(handles, options)))
 }
 
-async function makeWorld([db, other]: readonly [Database, Database], options: ClientOptions): Promise<ClientWorld> {
+async function makeWorld([db, other]: Handles, options: ClientOptions): Promise<ClientWorld> {
   const web: Web = { pages: new Map(), requests: [], options: [] }
   const state = { now: Date.now(), address: '192.0.2.1', flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }), web, changes: [] as Change[], listeners: [] }
   const now = (): number => state.now

@@ -2,7 +2,6 @@
 // signed in, and what is allowed, are what the test says.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { test } from 'node:test'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { csrfToken } from '../../src/http/csrf.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
@@ -13,9 +12,6 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import type { Database } from '../../src/store/database.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
 import { connectionRoutes, connections, type ConnectionDeps } from '../../src/upstreams/connection-routes.ts'
 import type { ConnectionStore } from '../../src/upstreams/connection-store.ts'
 import type { Connections } from '../../src/upstreams/connections.ts'
@@ -24,7 +20,8 @@ import { oauthConnector, type OAuthConnector } from '../../src/upstreams/connect
 import { revoker } from '../../src/upstreams/revoker.ts'
 import type { ConnectorSettings, Upstream } from '../../src/upstreams/upstream.ts'
 import { vault } from '../../src/vault/credential.ts'
-import { postgresUrl } from './postgres.ts'
+import { eachDatabase, type Handles } from './databases.ts'
+import { upstreamEmulator, type Emulator } from './upstream-emulator.ts'
 
 /** A browser session that the test may use: alice has two. */
 export type SessionName = 'alice' | 'alice-elsewhere' | 'bob' | 'nobody'
@@ -94,32 +91,25 @@ export interface ClusterOptions {
   readonly issuer?: string
 }
 
-/** Runs a test over two nodes on SQLite (one database object), or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+/** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
 export function eachConnectionCluster(name: string, run: (cluster: Cluster) => Promise<void>, options: ClusterOptions = {}): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await within([db, db], run, options)
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await within(handles, run, options)
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, (handles) => within(handles, run, options))
 }
 
-async function within(handles: readonly [Database, Database], run: (cluster: Cluster) => Promise<void>, options: ClusterOptions): Promise<void> {
-  await migrate(handles[0])
+/** The same with one upstream, `tickets`, which is an emulator with an authorization server of its own. */
+export function eachTickets(name: string, run: (cluster: Cluster, tickets: Emulator) => Promise<void>, options?: ClusterOptions): void {
+  eachConnectionCluster(name, async (cluster) => {
+    const tickets = await upstreamEmulator()
+    cluster.upstreams = [upstream('tickets', tickets.mcp)]
+    try {
+      await run(cluster, tickets)
+    } finally {
+      await tickets.close()
+    }
+  }, options)
+}
+
+async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>, options: ClusterOptions): Promise<void> {
   const feeds: RunningFeed[] = []
   const client = outbound({ allow: ['127.0.0.0/8'], discoveredLoopback: true })
   try {
@@ -132,7 +122,7 @@ async function within(handles: readonly [Database, Database], run: (cluster: Clu
   }
 }
 
-async function makeCluster(handles: readonly [Database, Database], feeds: RunningFeed[], client: Outbound, options: ClusterOptions): Promise<Cluster> {
+async function makeCluster(handles: Handles, feeds: RunningFeed[], client: Outbound, options: ClusterOptions): Promise<Cluster> {
   const key = { id: 'k1', key: randomBytes(32) }
   const world: World = { now: Date.now(), upstreams: [], mayConnect: true, revocationsDue: 0, beforeRefreshWrite: () => Promise.resolve(), afterRead: () => Promise.resolve() }
   const shared: Shared = { issuer: options.issuer ?? CLUSTER_ISSUER, sealer: sealer([key]), state: stateSealer([key]), outbound: client, bugs: [] }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { startCompany, type Company } from '../../../demo/src/company.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
-import { eventually } from './mcp-nodes.ts'
+import { eventually } from './eventually.ts'
 import { nodeProcess, type NodeProcess } from './node-process.ts'
 import { postgresUrl } from './postgres.ts'
 
@@ -143,6 +143,6 @@ async function roundRobin(port: number, nodes: readonly number[]): Promise<Serve
 }
 
 /** Waits for an event: what a node printed may be read a moment after its answer. */
-export function recorded({ events }: Pick<RunningGateway, 'events'>, matches: (event: AuditEvent) => boolean): Promise<void> {
+export function recorded({ events }: Pick<RunningGateway, 'events'>, matches: (event: AuditEvent) => boolean): Promise<number> {
   return eventually('a record of it', () => events.some(matches))
 }

@@ -1,7 +1,6 @@
 // Two nodes on which people sign in, over one database: the real router, login routes, store and outbound client. One
 // page, `/whoami`, stands for everything that needs a signed-in person.
 import { randomBytes } from 'node:crypto'
-import { test } from 'node:test'
 import type { Change, Cutoffs } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { cookies } from '../../src/http/cookies.ts'
@@ -22,13 +21,10 @@ import { newId } from '../../src/oauth/secret.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
 import { identityStore } from '../../src/store/users.ts'
+import { eachDatabase, type Handles } from './databases.ts'
 import { browser, type Browser } from './browser.ts'
 import { CLIENT_SECRET, openIdProvider, type OpenIdProvider } from './openid-provider.ts'
-import { postgresUrl } from './postgres.ts'
 
 export const ISSUER = 'https://lanyard.example'
 export const SESSION_MS = 12 * 3600_000
@@ -87,28 +83,9 @@ export function settingsOf(idp: { readonly issuer: string }, more: Partial<Provi
   }
 }
 
-/** Runs a test over two nodes on SQLite (one database object), or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+/** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
 export function eachIdentity(name: string, run: (cluster: IdentityCluster) => Promise<void>): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await within([db, db], run)
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await within(handles, run)
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, (handles) => within(handles, run))
 }
 
 interface Ground {
@@ -120,8 +97,7 @@ interface Ground {
   readonly clients: Outbound[]
 }
 
-async function within(handles: readonly [Database, Database], run: (cluster: IdentityCluster) => Promise<void>): Promise<void> {
-  await migrate(handles[0])
+async function within(handles: Handles, run: (cluster: IdentityCluster) => Promise<void>): Promise<void> {
   const world: IdentityWorld = { ahead: 0, options: {}, flood: () => ({ allowed: true, retryAfter: 0 }) }
   const now = (): number => Date.now() + world.ahead
   const keys = [{ id: 'k1', key: randomBytes(32) }]

@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
-import { test } from 'node:test'
 import type { Change } from '../../src/audit/change.ts'
 import type { AuditAction, AuditEvent } from '../../src/audit/event.ts'
 import { gateway, type Gateway } from '../../src/gateway/gateway.ts'
@@ -22,9 +21,6 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
@@ -32,8 +28,8 @@ import type { Connector, Credential } from '../../src/upstreams/connectors/conne
 import { noneConnector } from '../../src/upstreams/connectors/none.ts'
 import { profiles } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
+import { eachDatabase, type Handles } from './databases.ts'
 import { mcpUpstream, type McpUpstream } from './mcp-upstream.ts'
-import { postgresUrl } from './postgres.ts'
 
 export const ISSUER = 'https://lanyard.example'
 export const MODERN = '2026-07-28'
@@ -145,28 +141,9 @@ export const RULES: readonly Rule[] = [
   { id: 'nobody-deletes', effect: 'deny', tools: ['delete_*'] },
 ]
 
-/** Runs a test over two nodes on SQLite (one database object), or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+/** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
 export function eachMcpCluster(name: string, run: (cluster: Cluster) => Promise<void>, options: ClusterOptions = {}): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await within([db, db], run, options)
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await within(handles, run, options)
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, (handles) => within(handles, run, options))
 }
 
 interface Shared {
@@ -182,8 +159,7 @@ interface Shared {
   readonly closers: (() => Promise<void>)[]
 }
 
-async function within(handles: readonly [Database, Database], run: (cluster: Cluster) => Promise<void>, options: ClusterOptions): Promise<void> {
-  await migrate(handles[0])
+async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>, options: ClusterOptions): Promise<void> {
   const fixtures = await Promise.all([mcpUpstream(), mcpUpstream(), mcpUpstream()])
   const shared = prepare(fixtures, options)
   try {
@@ -232,7 +208,7 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions): 
   }
 }
 
-async function makeCluster(handles: readonly [Database, Database], [notes, tickets, weather]: Fixtures, shared: Shared): Promise<Cluster> {
+async function makeCluster(handles: Handles, [notes, tickets, weather]: Fixtures, shared: Shared): Promise<Cluster> {
   const start = async (): Promise<readonly [Node, Node]> => [await makeNode(shared, handles[0]), await makeNode(shared, handles[1])]
   const nodes = await start()
   const issuer = tokenIssuer({ issuer: ISSUER, keys: nodes[0].keys, lifetimes: { accessToken: 900, refreshToken: 900, grant: 1e9 }, now: () => shared.world.now })
@@ -457,13 +433,4 @@ export function resultOf(message: Readonly<Record<string, unknown>> | undefined)
 
 export function errorOf(message: Readonly<Record<string, unknown>>): { code?: number; message?: string; data?: Record<string, unknown> } {
   return message['error'] ?? {}
-}
-
-/** Waits for what happens by itself and is seen nowhere else. */
-export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 5000
-  while (!(await holds())) {
-    if (Date.now() > deadline) assert.fail(`did not happen: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
 }

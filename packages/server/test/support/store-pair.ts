@@ -1,17 +1,13 @@
 // Two nodes over one database, for what every store promises: atomic, for one caller alone, or not at all.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import type { Change } from '../../src/audit/change.ts'
 import { hash, type Hashed } from '../../src/oauth/secret.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { recordChange } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
-import { postgresUrl } from './postgres.ts'
+import { eachDatabase } from './databases.ts'
 
 export interface StorePair {
   readonly db: Database
@@ -31,30 +27,9 @@ export interface StorePair {
 
 export const EVENT: AuditEvent = { action: 'logout', outcome: 'success', reference: 'r' }
 
-/** Runs a test on SQLite, or with two pools on a fresh PostgreSQL database, as `LANYARD_TEST_STORE` says. */
+/** Runs a test with two handles of one database, as `LANYARD_TEST_STORE` says. */
 export function eachPair(name: string, run: (pair: StorePair) => Promise<void>): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await migrate(db)
-      await run(pairOf(db, db))
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await migrate(handles[0])
-        await run(pairOf(...handles))
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, (handles) => run(pairOf(...handles)))
 }
 
 function pairOf(one: Database, two: Database): StorePair {

@@ -1,7 +1,6 @@
 // Two nodes that issue tokens over one database, with real keys, sealing and store; clients, people and policy are
 // what the test says.
 import { createHash, randomBytes } from 'node:crypto'
-import { test } from 'node:test'
 import type { Change, Cutoffs } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import type { Client } from '../../src/clients/client.ts'
@@ -17,13 +16,10 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openDatabase } from '../../src/store/open.ts'
-import { openSqlite } from '../../src/store/sqlite.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
-import { postgresUrl } from './postgres.ts'
+import { eachDatabase, type Handles } from './databases.ts'
 
 export const ISSUER = 'https://lanyard.example'
 export const RESOURCE = resource('engineering')
@@ -116,32 +112,12 @@ export function client(id: string, more: Partial<Client> = {}): Client {
   }
 }
 
-/** Runs a test over two nodes on SQLite (one database object), or on PostgreSQL (a pool each), as `LANYARD_TEST_STORE` says. */
+/** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
 export function eachCluster(name: string, run: (cluster: Cluster) => Promise<void>): void {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen !== 'postgres') {
-    test(`${name} (SQLite)`, async () => {
-      const db = openSqlite(':memory:')
-      await within([db, db], run)
-      await db.close()
-    })
-  }
-  if (chosen !== 'sqlite') {
-    test(`${name} (PostgreSQL)`, async () => {
-      const database = await postgresUrl()
-      const handles = [openDatabase(database.url), openDatabase(database.url)] as const
-      try {
-        await within(handles, run)
-      } finally {
-        await Promise.all(handles.map((db) => db.close()))
-        await database.close()
-      }
-    })
-  }
+  eachDatabase(name, (handles) => within(handles, run))
 }
 
-async function within(handles: readonly [Database, Database], run: (cluster: Cluster) => Promise<void>): Promise<void> {
-  await migrate(handles[0])
+async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>): Promise<void> {
   const feeds: RunningFeed[] = []
   try {
     await run(await makeCluster(handles, feeds))
@@ -150,7 +126,7 @@ async function within(handles: readonly [Database, Database], run: (cluster: Clu
   }
 }
 
-async function makeCluster(handles: readonly [Database, Database], feeds: RunningFeed[]): Promise<Cluster> {
+async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Cluster> {
   const plenty = rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now })
   const world: World = {
     now: Date.now(),

@@ -1,3 +1,5 @@
+import { CHOSEN } from './databases.ts'
+
 /** The installations that a flow is proven on: SQLite, PostgreSQL, and two nodes on one PostgreSQL without affinity. */
 export interface Variant {
   readonly name: string
@@ -13,7 +15,5 @@ const POSTGRES: readonly Variant[] = [
 
 /** Chosen by `LANYARD_TEST_STORE`: `sqlite` (default), `postgres` or `both`. */
 export function variants(): readonly Variant[] {
-  const chosen = process.env['LANYARD_TEST_STORE'] ?? 'sqlite'
-  if (chosen === 'both') return [...SQLITE, ...POSTGRES]
-  return chosen === 'postgres' ? POSTGRES : SQLITE
+  return [...(CHOSEN.sqlite ? SQLITE : []), ...(CHOSEN.postgres ? POSTGRES : [])]
 }
