@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
+import { IncomingMessage } from 'node:http'
+import { Socket } from 'node:net'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { McpError } from './error.ts'
-import { parseExactly, parseMessage } from './message.ts'
+import { parseExactly, parseMessage, readBody } from './message.ts'
 
 const parse = (text: string): ReturnType<typeof parseMessage> => parseMessage(Buffer.from(text, 'utf8'))
 
@@ -152,4 +156,46 @@ test('whatever comes in, nothing but McpError goes out', () => {
     }),
     { numRuns: 1000 },
   )
+})
+
+test('a body is put together from its pieces, and takes no more room in single bytes than in one piece', async () => {
+  const incoming = (): IncomingMessage => {
+    const request = new IncomingMessage(new Socket())
+    request.headers['content-type'] = 'application/json'
+    return request
+  }
+  const read = async (pieces: readonly Buffer[]): Promise<Buffer> => {
+    const request = incoming()
+    const body = readBody(request)
+    for (const piece of pieces) request.push(piece)
+    request.push(null)
+    return body
+  }
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.uint8Array({ minLength: 1, maxLength: 9 }).map((bytes) => Buffer.from(bytes)), { maxLength: 12 }), async (pieces) => {
+      const before = Buffer.concat(pieces)
+      assert.deepEqual(await read(pieces), before)
+      // The pieces are not written to: they may be parts of a buffer that belongs to others.
+      assert.deepEqual(Buffer.concat(pieces), before)
+    }),
+    { numRuns: 200 },
+  )
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const held = (): number => {
+    collect()
+    const { heapUsed, arrayBuffers } = process.memoryUsage()
+    return heapUsed + arrayBuffers
+  }
+  const request = incoming()
+  const body = readBody(request)
+  const before = held()
+  for (let round = 0; round < 300; round += 1) {
+    for (let count = 0; count < 1000; count += 1) request.push(Buffer.from(' '))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const grown = held() - before
+  request.push(null)
+  assert.equal((await body).length, 300_000)
+  assert.ok(grown < 8 * 0x10_0000, `${grown} bytes for 300,000`)
 })

@@ -40,26 +40,51 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
     throw new McpError('invalid_request', 'the body must be application/json', { status: 415 })
   }
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let size = 0
+    const body = growing()
+    let refused = false
     const refuse = (): void => {
-      chunks.length = 0
+      if (refused) return
+      refused = true
+      body.clear()
       reject(new McpError('invalid_request', 'the body is larger than 4 MiB', { status: 413 }))
     }
     const announced = Number(request.headers['content-length'] ?? 0)
     if (announced > MAX_BYTES) refuse()
+    let size = 0
     request.on('data', (chunk: Buffer) => {
       size += chunk.length
       if (size > MAX_DISCARDED) request.destroy()
       else if (Math.max(size, announced) > MAX_BYTES) refuse()
-      else chunks.push(chunk)
+      else body.add(chunk)
     })
-    request.once('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
+    request.once('end', () => resolve(body.bytes()))
     request.once('error', reject)
     request.once('close', () => {
       if (!request.complete) reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
     })
   })
+}
+
+/** Gathers bytes into one buffer: of a body in single bytes, a list of its pieces would be five hundred times as large. */
+function growing() {
+  let buffer = Buffer.alloc(0)
+  let size = 0
+  return {
+    add(chunk: Buffer): void {
+      // Most bodies are one piece, and are not copied.
+      if (size === 0) buffer = chunk
+      else {
+        if (size + chunk.length > buffer.length) buffer = Buffer.concat([buffer.subarray(0, size)], Math.max(2 * buffer.length, size + chunk.length))
+        chunk.copy(buffer, size)
+      }
+      size += chunk.length
+    },
+    bytes: (): Buffer => buffer.subarray(0, size),
+    clear(): void {
+      buffer = Buffer.alloc(0)
+      size = 0
+    },
+  }
 }
 
 /** Parses and checks one message; batches, which the revision of 2025-03-26 alone had, are refused. @throws McpError */
