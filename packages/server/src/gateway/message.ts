@@ -67,7 +67,7 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
 
 /** Gathers bytes into one buffer: of a body in single bytes, a list of its pieces would be five hundred times as large. */
 function growing() {
-  let buffer = Buffer.alloc(0)
+  let buffer: Buffer = Buffer.alloc(0)
   let size = 0
   return {
     add(chunk: Buffer): void {
