@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
 import { PageError } from '../http/errors.ts'
-import { page, sentence } from '../http/page.ts'
+import { page, referenceLine, sentence } from '../http/page.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { OAuthError } from '../oauth/error.ts'
 import type { AuthorizationRequest, PendingRequest } from './authorize-store.ts'
@@ -31,7 +31,7 @@ export function leavingPage(answer: Response, error: OAuthError, reference: stri
       <p>${sentence(error.message)}</p>
       <p>You came here from an application that nobody here has verified. It takes its answer at <strong>${host}</strong>: go there only if you know it.</p>
       <div class="actions"><a class="button-quiet" href="${location}" rel="noreferrer">Go to ${host}</a></div>
-      <p class="muted">If you ask your administrator, give them this reference: <code>${reference}</code></p>`,
+      ${referenceLine(reference)}`,
   })
 }
 

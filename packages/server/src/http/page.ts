@@ -107,5 +107,5 @@ export function errorPage(error: ErrorContent): Promise<Response> {
 }
 
 export function referenceLine(reference: string): Html {
-  return html`<p class="muted">If you ask your administrator, give them this reference: <code>${reference}</code></p>`
+  return html`<p class="muted reference">If you ask your administrator, give them this reference: <code>${reference}</code></p>`
 }
