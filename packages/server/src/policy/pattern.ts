@@ -17,15 +17,18 @@ export function matcher(patterns: readonly string[] | undefined): Match {
 
 /**
  * Matches a pattern with stars. In the host of an https address a star stands for no `/`: whoever may choose a path must
- * not be taken for another host.
+ * not be taken for another host. Only a star at the very end stands for the path too.
  */
 function wildcard(pattern: string): Match {
-  const [, host, path] = /^https:\/\/([^/]*\*[^/]*)(\/.*)$/s.exec(pattern) ?? []
-  if (host === undefined || path === undefined) return starred(pattern)
-  const [isHost, isPath] = [starred(host), starred(path)]
+  const [, host, path = ''] = /^https:\/\/([^/]*\*[^/]*)(\/.*)?$/s.exec(pattern) ?? []
+  if (host === undefined) return starred(pattern)
+  const open = path === '' && host.endsWith('*')
+  const [isHost, isPath] = [starred(host), open ? () => true : starred(path)]
   return (value) => {
-    const end = value.indexOf('/', HTTPS.length)
-    return value.startsWith(HTTPS) && end !== -1 && isHost(value.slice(HTTPS.length, end)) && isPath(value.slice(end))
+    if (!value.startsWith(HTTPS)) return false
+    const slash = value.indexOf('/', HTTPS.length)
+    const end = slash === -1 ? value.length : slash
+    return isHost(value.slice(HTTPS.length, end)) && isPath(value.slice(end))
   }
 }
 

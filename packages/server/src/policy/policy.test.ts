@@ -52,7 +52,15 @@ test('a star in the host of a metadata document stands for no other host (CIMD Â
   const others = ['https://evil.test/.example.com/client', 'https://evil.test/a.example.com/client', 'https://evil.test/?.example.com/client', 'https://.example.com', 'http://app.example.com/client', 'app.example.com/client']
   for (const other of others) assert.equal(decide(other), 'default', other)
   for (const theirs of ['https://a.evil.example/', 'https://a.evil.example/x/y.example.com/client']) assert.equal(decide(theirs), 'theirs', theirs)
-  // Without a path behind it, and in a path, a star is any text.
+  // Who forgot the path names no application, and above all not those that have the host in their path.
+  for (const short of ['https://*.example.com', 'https://*.example.*', 'https://app.*.com']) {
+    const forgotten = policy([{ id: 'r', effect: 'allow', clients: [short] }])
+    for (const other of ['https://evil.test/.example.com', 'https://evil.test/a.example.com', 'https://evil.test/.example.com/client', 'https://app.evil.test/x.com']) {
+      assert.equal(forgotten.decide({ ...alice, tool: 't', clientId: other }).allow, false, `${short} ${other}`)
+    }
+  }
+  assert.equal(policy([{ id: 'r', effect: 'allow', clients: ['https://*.example.*'] }]).decide({ ...alice, tool: 't', clientId: 'https://app.example.com/client' }).allow, true)
+  // At the end of an address, and in a path, a star is any text.
   for (const wide of ['https://*', 'https://app.*', 'https://app.example/*', '*/client']) {
     assert.equal(policy([{ id: 'r', effect: 'deny', clients: [wide] }, { id: 'all', effect: 'allow' }]).decide({ ...alice, tool: 't', clientId: 'https://app.example/a/b/client' }).rule, 'r', wide)
   }
