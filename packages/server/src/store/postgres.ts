@@ -73,10 +73,13 @@ function mayRetry(error: unknown, started: boolean): boolean {
  */
 const PASSING = /^(?:08|53|57|58)|^(?:25006|55P03|40001|40P01)$/
 
+/** What the system, the driver, or Node calls a connection that fails; whatever else Node names `ERR_…` is a mistake of ours. */
+const CONNECTION = /^(?:CONNECT|E(?!RR_)[A-Z]+|ERR_(?:SOCKET|STREAM|SSL|TLS)_)/
+
 /** Tells an outage from a mistake: whoever asked is to come back later. */
 function rethrow(error: unknown): never {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  const passes = error instanceof postgres.PostgresError ? PASSING.test(code) : /^(?:CONNECT|E[A-Z]+)/.test(code)
+  const passes = error instanceof postgres.PostgresError ? PASSING.test(code) : CONNECTION.test(code)
   if (error instanceof Error && passes) throw new StoreUnavailable(error.message, code, error)
   throw error
 }
