@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { McpError } from './error.ts'
 import { Stopped, type Answer } from './exchange.ts'
+import { growingBytes } from './growing-bytes.ts'
 import { isObject, parseExactly } from './message.ts'
 import { eventParser, formatEvent } from './sse.ts'
 
@@ -124,14 +125,12 @@ async function inTime<Value>(answer: Answer, upstream: Upstream, read: () => Pro
 }
 
 async function readText(answer: Answer, upstream: Upstream): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
+  const text = growingBytes()
   await answer.consume((chunk) => {
-    size += chunk.length
-    if (size > MAX_BYTES) throw unreadable(upstream, 'answer too large')
-    chunks.push(chunk)
+    if (text.size + chunk.length > MAX_BYTES) throw unreadable(upstream, 'answer too large')
+    text.add(chunk)
   })
-  return decode(Buffer.concat(chunks), upstream)
+  return decode(text.bytes(), upstream)
 }
 
 function decode(bytes: Buffer, upstream: Upstream): string {

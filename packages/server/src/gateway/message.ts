@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { McpError } from './error.ts'
+import { growingBytes } from './growing-bytes.ts'
 
 declare global {
   interface JSON {
@@ -40,7 +41,7 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
     throw new McpError('invalid_request', 'the body must be application/json', { status: 415 })
   }
   return new Promise((resolve, reject) => {
-    const body = growing()
+    const body = growingBytes()
     let refused = false
     const refuse = (): void => {
       if (refused) return
@@ -63,28 +64,6 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
       if (!request.complete) reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
     })
   })
-}
-
-/** Gathers bytes into one buffer: of a body in single bytes, a list of its pieces would be five hundred times as large. */
-function growing() {
-  let buffer: Buffer = Buffer.alloc(0)
-  let size = 0
-  return {
-    add(chunk: Buffer): void {
-      // Most bodies are one piece, and are not copied.
-      if (size === 0) buffer = chunk
-      else {
-        if (size + chunk.length > buffer.length) buffer = Buffer.concat([buffer.subarray(0, size)], Math.max(2 * buffer.length, size + chunk.length))
-        chunk.copy(buffer, size)
-      }
-      size += chunk.length
-    },
-    bytes: (): Buffer => buffer.subarray(0, size),
-    clear(): void {
-      buffer = Buffer.alloc(0)
-      size = 0
-    },
-  }
 }
 
 /** Parses and checks one message; batches, which the revision of 2025-03-26 alone had, are refused. @throws McpError */
