@@ -28,6 +28,7 @@ export interface ClientStore {
   updateClient(client: RegisteredClient, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
   /** Removes a client and ends its grants on all nodes. */
   deleteClient(id: string, at: number, ...events: readonly AuditEvent[]): Promise<boolean>
+  /** Says that a registration is still used. */
   touchClient(id: string, at: number): Promise<void>
   /** Remembers an assertion; false when it was used before. */
   useAssertion(clientId: string, jti: Hashed, expiresAt: number): Promise<boolean>

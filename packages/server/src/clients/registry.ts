@@ -58,7 +58,8 @@ function registrations({ store, feed, now }: ClientsDeps): Clients['find'] {
     const keep = known.asking(clientId)
     const registered = isId('dyn', clientId) ? await store.findClient(clientId) : undefined
     if (registered === undefined) throw unknown('there is no such registration')
-    if (now() - (registered.lastUsedAt ?? 0) > TOUCH_MS) await store.touchClient(clientId, now())
+    // Before its first grant nobody has used it, whoever asks for it.
+    if (registered.lastUsedAt !== undefined && now() - registered.lastUsedAt > TOUCH_MS) await store.touchClient(clientId, now())
     const client = fromRegistration(registered)
     keep({ client, until: now() + KNOWN_MS })
     return client

@@ -129,6 +129,8 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
           codeChallenge,
           expiresAt,
         ])
+        // From its first grant on, a registration is one that is used.
+        await tx.query('UPDATE clients SET last_used_at = $1 WHERE id = $2 AND last_used_at IS NULL', [now, granted.clientId])
         await audit.append(tx, events)
         return true
       }),

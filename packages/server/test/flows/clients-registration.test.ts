@@ -336,11 +336,16 @@ eachClientWorld('a client that is used stays known; what nobody used for long is
   const kept = await registered(world)
   const idle = await registered(world, { ...NATIVE, software_id: 'idle' })
   const granted = await registered(world, { ...NATIVE, software_id: 'granted' })
+  const looked = await registered(world, { ...NATIVE, software_id: 'looked up' })
   await world.grant(String(granted['client_id']))
+  // Its first grant began and ended meanwhile.
+  await world.nodes[0].store.touchClient(String(kept['client_id']), world.now)
   world.now += 80 * 86_400_000
   await world.nodes[0].clients.find(String(kept['client_id']))
+  // Anybody may name a client: that is no use of it.
+  await world.nodes[0].clients.find(String(looked['client_id']))
   world.now += 20 * 86_400_000
   await world.nodes[1].store.reap({ used: world.now - 90 * 86_400_000, never: world.now - 7 * 86_400_000 }, world.now)
   for (const client of [kept, granted]) assert.equal((await world.nodes[1].clients.find(String(client['client_id']))).kind, 'dynamic')
-  await assert.rejects(world.nodes[1].clients.find(String(idle['client_id'])), { code: 'invalid_client' })
+  for (const client of [idle, looked]) await assert.rejects(world.nodes[1].clients.find(String(client['client_id'])), { code: 'invalid_client' })
 })

@@ -97,6 +97,17 @@ eachPair('RFC 6749 §4.1.2: of 20 answers to one request one makes a grant with 
   assert.deepEqual(await tokenStore(pair.two).findCode(hashed(`code of ${id}`)), { ...code(id), consumed: false, grantedAt: NOW / 1000 + 1 })
 })
 
+eachPair('a registration is one that is used from its first grant on', async (pair) => {
+  const store = authorizeStore(pair.one)
+  const lastUsed = async (): Promise<unknown> => (await pair.db.query('SELECT last_used_at FROM clients'))[0]?.['last_used_at']
+  await pair.db.query(`INSERT INTO clients (id, fingerprint, metadata, registration_token_hash, address, created_at) VALUES ('app', 'f', '{}', 'h', 'a', $1)`, [NOW - 1000])
+  await store.addRequest(pending('denied'), 5)
+  await store.endRequest('denied', EVENT)
+  assert.equal(await lastUsed(), null)
+  await granted(pair, 'g1')
+  assert.equal(await lastUsed(), NOW)
+})
+
 eachPair('denying and approving at once: one of them', async (pair) => {
   for (let round = 0; round < 6; round += 1) {
     await authorizeStore(pair.one).addRequest(pending(`r${round}`), 50)
