@@ -53,7 +53,10 @@ export interface RecordedEvent {
   readonly json: string
 }
 
-/** Records events that stand alone: the promise resolves when the store has them. State changes carry their events into the store instead. */
+/** Records events that stand alone. State changes carry their events into the store instead. */
 export interface Recorder {
+  /** Begins a record that is written within milliseconds. @returns writes it now, if it is not yet, and resolves when the store has it */
+  begin(...events: readonly AuditEvent[]): () => Promise<void>
+  /** Resolves when the store has the events. */
   record(...events: readonly AuditEvent[]): Promise<void>
 }

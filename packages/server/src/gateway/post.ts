@@ -1,6 +1,6 @@
 // The path of one message: read once, decided, given a credential, forwarded as policy saw it, recorded.
 import type { IncomingMessage } from 'node:http'
-import type { Recorder } from '../audit/event.ts'
+import type { AuditAction, Recorder } from '../audit/event.ts'
 import { StoreUnavailable } from '../http/errors.ts'
 import type { Access } from '../oauth/scope.ts'
 import type { Policy } from '../policy/policy.ts'
@@ -16,7 +16,7 @@ import { Stopped, type Answer } from './exchange.ts'
 import type { LateSessions } from './late-session.ts'
 import { isObject, parseMessage, readBody, type Message } from './message.ts'
 import { alreadyConnected, answerUnconnected, CONNECT_TOOL, emptyItems, withoutOwnInput, type MissingConnectionDeps } from './missing-connection.ts'
-import { operationOf } from './operation.ts'
+import { operationOf, type Operation } from './operation.ts'
 import { decide, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
 import { declaresUrlElicitation, notFound, revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
@@ -48,7 +48,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   const permitted = permissions(deps.policy, contact)
   const verdict = decide(operation, permitted, revision)
   if (verdict.kind === 'denied') {
-    await recordDecision(deps, call, verdict)
+    await recordDenial(deps, call, verdict.rule)
     throw verdict.error
   }
   if (verdict.kind === 'empty') return respond(call, emptyItems(call))
@@ -71,9 +71,11 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
   const session = await deps.lateSessions.upstreamSession(call, connector, credential)
   if ((await requireAccess(deps, call, passage, session)) === 'answered') return
   try {
-    // The record is written while the upstream works, and is there before anything of its answer is passed on.
     const sent = sendWithCredential(deps, connector, call, credential, outgoingMessage(call, session))
-    const [answer] = await Promise.all([sent, recordDecision(deps, call, verdict)])
+    // The record is begun while the upstream works, and is there before anything of its answer is passed on.
+    const recorded = beginRecord(deps, call, verdict)
+    const answer = await sent
+    await recorded()
     if (answer === 'connection_required') return await unconnected(deps, call)
     const lacking = await lackingScope(connector, call, answer)
     if (lacking !== undefined) return await drain(answer).then(() => unconnected(deps, call, lacking))
@@ -99,7 +101,7 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
     respond(call, alreadyConnected(call))
     return 'answered'
   }
-  await recordDecision(deps, call, { ...verdict, kind: 'denied', rule: verdict.rule ?? 'default', error: notFound(revision, 'tool', operation.name) }, 'unknown tool')
+  await recordDenial(deps, call, verdict.rule ?? 'default', 'unknown tool')
   throw notFound(revision, 'tool', operation.name)
 }
 
@@ -159,20 +161,19 @@ function named({ operation, message }: Call): { tool?: string; detail?: { method
   return operation.kind === 'item' ? { detail: { method: message.method } } : {}
 }
 
-/** Calls are recorded one by one, conversations by their beginning; what decides nothing is not. */
-async function recordDecision(deps: PostDeps, call: Call, verdict: Verdict, reason?: string): Promise<void> {
-  const { operation } = call
-  const event = { ...trace(call), ...named(call), ...(verdict.rule === undefined ? {} : { rule: verdict.rule }) }
-  if (verdict.kind === 'denied') {
-    await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...event, reason: reason ?? 'no rule allows it' })
-  } else if (operation.kind === 'tool' || operation.kind === 'item') {
-    await deps.audit.record({ action: 'call.allowed', outcome: 'success', ...event })
-  } else if (operation.kind === 'tools') {
-    await deps.audit.record({ action: 'list.filtered', outcome: 'success', ...event })
-  } else if (operation.kind === 'open') {
-    await deps.audit.record({ action: 'session.opened', outcome: 'success', ...event, detail: clientOf(call) })
-  }
+function recordDenial(deps: PostDeps, call: Call, rule: string, reason = 'no rule allows it'): Promise<void> {
+  return deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), rule, reason })
 }
+
+/** Calls are recorded one by one, conversations by their beginning; what decides nothing is not. */
+function beginRecord(deps: PostDeps, call: Call, { rule }: Verdict): () => Promise<void> {
+  const action = RECORDED[call.operation.kind]
+  if (action === undefined) return () => Promise.resolve()
+  const detail = call.operation.kind === 'open' ? { detail: clientOf(call) } : {}
+  return deps.audit.begin({ action, outcome: 'success', ...trace(call), ...named(call), ...(rule === undefined ? {} : { rule }), ...detail })
+}
+
+const RECORDED: Readonly<Partial<Record<Operation['kind'], AuditAction>>> = { tool: 'call.allowed', item: 'call.allowed', tools: 'list.filtered', open: 'session.opened' }
 
 /** RS-24: what a client says of itself is written down and believed by nobody. */
 function clientOf({ message, revision }: Call): { version: string; client: string } {

@@ -32,13 +32,15 @@ export function auditLog(db: Database, sink: AuditSink, now: () => number = Date
     }
     return () => sink(events)
   }
+  const begin = gathering(async (events) => (await write(events, (sql, params) => db.append(sql, params)))())
   return {
     append: async (tx, events) => tx.onCommit(await write(events, (sql, params) => tx.query(sql, params))),
     within(given) {
       const events = printed(given, now())
       return { values: (first) => ({ sql: typedRows(events.length, first), params: events.flatMap(columns) }), written: () => sink(events) }
     },
-    record: grouped(async (events) => (await write(events, (sql, params) => db.append(sql, params)))()),
+    begin,
+    record: (...events) => begin(...events)(),
   }
 }
 
@@ -72,24 +74,40 @@ function column(value: string | undefined): Value {
   return value?.replaceAll('\0', '\ufffd') ?? null
 }
 
-/** What came in with this turn of the event loop is written together. */
-const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
+/** How long a record waits for others when nobody asks for it. */
+const WINDOW_MS = 5
 
-/** Gathers what arrives while one write is under way into the next: one commit for many calls, none waits for a timer. */
-function grouped(write: (events: readonly AuditEvent[]) => Promise<void>): Recorder['record'] {
-  let waiting: { events: AuditEvent[]; done: Promise<void> } | undefined
-  let writing: Promise<void> = Promise.resolve()
-  return (...events) => {
-    if (waiting === undefined) {
-      const batch: AuditEvent[] = []
-      const done = writing.then(turn).then(() => {
-        waiting = undefined
-        return write(batch)
+/**
+ * Gathers what is begun until somebody asks for it, or another write is over: one commit for many calls. Whoever asks
+ * waits for no timer.
+ */
+function gathering(write: (events: readonly AuditEvent[]) => Promise<void>): Recorder['begin'] {
+  let open: Gathered | undefined
+  let last: Promise<void> = Promise.resolve()
+  const gather = (): Gathered => {
+    const events: AuditEvent[] = []
+    let done: Promise<void> | undefined
+    const written = (): Promise<void> => {
+      if (done !== undefined) return done
+      clearTimeout(timer)
+      done = last.then(() => {
+        open = undefined
+        return write(events)
       })
-      waiting = { events: batch, done }
-      writing = done.catch(() => undefined)
+      last = done.catch(() => undefined)
+      return done
     }
-    waiting.events.push(...events)
-    return waiting.done
+    const timer = setTimeout(() => void written(), WINDOW_MS)
+    return { events, written }
   }
+  return (...events) => {
+    open ??= gather()
+    open.events.push(...events)
+    return open.written
+  }
+}
+
+interface Gathered {
+  readonly events: AuditEvent[]
+  readonly written: () => Promise<void>
 }

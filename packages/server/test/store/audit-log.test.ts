@@ -6,6 +6,7 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import type { Database, Transaction } from '../../src/store/database.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import { migrate } from '../../src/store/migrate.ts'
+import { eventually } from '../support/eventually.ts'
 import { eachPair } from '../support/store-pair.ts'
 
 const event = (reference: string): AuditEvent => ({ action: 'call.allowed', outcome: 'success', reference })
@@ -83,6 +84,24 @@ test('a thousand events at once are few commits, in order, and nobody goes on be
   )
   assert.deepEqual(await references(db), Array.from({ length: 1000 }, (_, index) => [String(index), `${index}b`]).flat())
   assert.ok(faults.begun <= 10, `${faults.begun} commits`)
+  await db.close()
+})
+
+test('what is begun waits for whoever asks first, shares their commit, and is written soon when nobody asks', async () => {
+  const { db, faults } = await faulty()
+  const audit = auditLog(db, () => undefined)
+  const begun = Array.from({ length: 20 }, (_, index) => audit.begin(event(String(index))))
+  assert.equal(faults.begun, 0, 'nobody asked yet')
+  await begun[7]?.()
+  assert.equal((await references(db)).length, 20)
+  await Promise.all(begun.map((written) => written()))
+  assert.equal(faults.begun, 1, 'one commit for all')
+  audit.begin(event('unasked'))
+  await eventually('the record that nobody asked for', async () => (await references(db))[20] === 'unasked')
+  faults.fail = true
+  const lost = audit.begin(event('lost'))
+  await eventually('the write that fails', () => faults.begun === 3)
+  await assert.rejects(lost(), /the disk is full/, 'whoever asks later hears of it as well')
   await db.close()
 })
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Change } from '../../src/audit/change.ts'
-import type { AuditAction, AuditEvent } from '../../src/audit/event.ts'
+import type { AuditAction, AuditEvent, Recorder } from '../../src/audit/event.ts'
 import { gateway, type Gateway } from '../../src/gateway/gateway.ts'
 import { clientAddress } from '../../src/http/address.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
@@ -258,7 +258,15 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
   const feed = await changeFeed(db, Date.now)
   shared.feeds.push(feed)
   const plain = auditLog(db, () => undefined, now)
-  const audit = { record: (...events: readonly AuditEvent[]) => world.beforeRecord().then(() => plain.record(...events)) }
+  const record: Recorder['record'] = (...events) => world.beforeRecord().then(() => plain.record(...events))
+  const audit: Recorder = {
+    record,
+    begin: (...events) => {
+      const written = record(...events)
+      written.catch(() => undefined)
+      return () => written
+    },
+  }
   const known = await cutoffs(db, feed, { maxTokenLifetimeMs: 900_000, now })
   const live = {
     get fresh() {
