@@ -6,8 +6,8 @@ const POOL_SIZE = 10
 const MAX_ATTEMPTS = 3
 /** Longer than a statement may take: whatever comes later, from a connection that is being made again and again, is too late. */
 const ANSWER_MS = 15_000
-/** Calls wait for what is appended: they are told sooner than whoever changes something. */
-const APPEND_MS = 5_000
+/** Calls wait for what is appended, and a change waits for a connection before it does anything: both are told sooner. */
+const WAIT_MS = 5_000
 /** A lock that is held for longer than this will be held for longer yet; meanwhile the connection is of use to others. */
 const LOCK_MS = 5_000
 /** `serialization_failure` and `deadlock_detected`: the transaction was rolled back whole and may run again. */
@@ -28,7 +28,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     Array.from(await on.unsafe<Row[]>(text, [...params], { prepare: true }))
 
   const once = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
-    const connection = deadline(answerMs)
+    const connection = deadline(Math.min(answerMs, WAIT_MS))
     const session = guardedSession(run)
     const outcome = sql.begin((on) => {
       connection.met()
@@ -44,7 +44,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     dialect: 'postgres',
     connection: sql,
     query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(run<Row>(sql, text, params)).catch(rethrow),
-    append: async (text, params) => void (await deadline(Math.min(answerMs, APPEND_MS)).race(run(sql, text, params)).catch(rethrow)),
+    append: async (text, params) => void (await deadline(Math.min(answerMs, WAIT_MS)).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
         let started = false

@@ -177,7 +177,7 @@ async function whileLocked(clients: readonly Client[]): Promise<string> {
   const tried = await Promise.all(refreshes)
   for (const each of tried) assertLater(each)
   const longest = Math.max(...tried.map(({ ms }) => ms))
-  assert.ok(longest < 30_000, `${longest} ms`)
+  assert.ok(longest < 20_000, `${longest} ms`)
   return `40 of 40 refused with 503 within ${(longest / 1000).toFixed(1)} s; livez after ${livez} ms, readyz ${readyz} after ${readyAfter} ms`
 }
 
