@@ -7,6 +7,7 @@ import { isCodeChallenge } from '../oauth/pkce.ts'
 import { matchRedirectUri, type RedirectUri } from '../oauth/redirect-uri.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { BASELINE_SCOPE, parseScope, resourceScopes } from '../oauth/scope.ts'
+import { onlyProfile } from '../upstreams/profiles.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import type { AuthorizationRequest } from './authorize-store.ts'
 
@@ -112,9 +113,9 @@ function checkPkce(params: Params): string {
 function checkResource(params: Params, profiles: Profiles): Profile {
   const named = new Set(params.all('resource').map((value) => canonicalResource(value)))
   if (named.size > 1) throw new OAuthError('invalid_target', 'name one resource')
-  const [only, ...others] = profiles.all()
   if (named.size === 0) {
-    if (only !== undefined && others.length === 0) return only
+    const only = onlyProfile(profiles)
+    if (only !== undefined) return only
     throw new OAuthError('invalid_target', 'resource is missing: name the address of the MCP server')
   }
   const [resource] = named

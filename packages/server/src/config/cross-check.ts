@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { canonicalResource } from '../oauth/resource.ts'
+import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
 
 const text = z.string().catch('')
@@ -18,7 +19,7 @@ const lenient = z.object({
   identityProviders: list({ id: text }),
   clients: list({ id: text, redirectUris: texts, resources: texts, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
   upstreams: list({ id: text, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
-  profiles: list({ id: text, upstreams: texts }),
+  profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
 })
 
@@ -57,7 +58,16 @@ function checkUpstreamNames(data: Names, add: Add): void {
     profile.upstreams.forEach((name, position) => {
       if (!upstreams.has(name)) add(['profiles', index, 'upstreams', position], 'there is no such upstream')
     })
+    for (const name of Object.keys(profile.tools)) {
+      if (!profile.upstreams.includes(name)) add(['profiles', index, 'tools', name], 'is none of its upstreams')
+    }
   })
+  // Each is an address under /mcp.
+  for (const key of ['upstreams', 'profiles'] as const) {
+    data[key].forEach((entry, index) => {
+      if (entry !== undefined && entry.id !== '' && !isFreeForAdministrators(entry.id)) add([key, index, 'id'], 'is reserved: choose another name')
+    })
+  }
   // A denial of a misspelt upstream denies nothing.
   data.rules.forEach((rule, index) =>
     rule?.upstreams.forEach((name, position) => {

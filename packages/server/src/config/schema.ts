@@ -52,7 +52,7 @@ const identityProvider = z.strictObject({
 })
 
 const client = z.strictObject({
-  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://'),
+  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
   name: z.string().min(1),
   redirectUris: z.array(redirectUri).default([]),
   grantTypes: z.array(z.enum(['authorization_code', 'refresh_token'])).default(['authorization_code', 'refresh_token']),
@@ -62,6 +62,11 @@ const client = z.strictObject({
   jwksUri: httpUrl.optional(),
   resources: z.array(z.string()).default([]),
 })
+
+const statementIssuer = z
+  .strictObject({ issuer: z.string().min(1), jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(), jwksUri: httpUrl.optional() })
+  .refine(({ jwks, jwksUri }) => (jwks === undefined) !== (jwksUri === undefined), 'needs its keys: either jwks or jwksUri')
+const statements = z.strictObject({ issuers: z.array(statementIssuer).default([]), unknown: z.enum(['refuse', 'unverified']).default('unverified') }).default({ issuers: [], unknown: 'unverified' })
 
 /** Those that HTTP, MCP or the gateway itself uses: a key in one of them would break or change every call. */
 const apiKeyHeader = z
@@ -83,6 +88,14 @@ const upstream = z.strictObject({
   connector: connector.default({ type: 'none' }),
   readOnlyTools: z.array(z.string()).default([]),
   timeoutSeconds: z.number().positive().max(3600).default(60),
+})
+
+const profile = z.strictObject({
+  id,
+  name: z.string().optional(),
+  upstreams: z.array(id).min(1),
+  groups: z.array(z.string().min(1)).min(1, 'leave it out for everybody, or name at least one').optional(),
+  tools: z.record(id, patterns).optional(),
 })
 
 const rule = z.strictObject({
@@ -113,10 +126,11 @@ export const schema = z.strictObject({
       dynamic: z.boolean().default(true),
       clientIdMetadataDocuments: z.boolean().default(true),
       approval: z.literal('none', { error: 'this version knows no approval but "none"' }).default('none'),
+      softwareStatements: statements,
     })
-    .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none' }),
+    .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', softwareStatements: { issuers: [], unknown: 'unverified' } }),
   upstreams: z.array(upstream).default([]),
-  profiles: z.array(z.strictObject({ id, name: z.string().optional(), upstreams: z.array(id).min(1) })).default([]),
+  profiles: z.array(profile).default([]),
   rules: z.array(rule).default([]),
   limits: z
     .strictObject({ registrationsPerHour: z.int().positive().default(5), tokenRequestsPerMinute: z.int().positive().default(60) })

@@ -2,6 +2,7 @@
 // of the room, what was left out is absent.
 import { canonicalResource } from '../oauth/resource.ts'
 import type { PreRegisteredClient } from '../clients/registry.ts'
+import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
 import type { ProfileSettings } from '../upstreams/profiles.ts'
@@ -32,6 +33,10 @@ export function preRegisteredClients(config: Config): readonly PreRegisteredClie
   return config.clients.map(({ resources: _resources, ...client }) => present(client))
 }
 
+export function statementSettings({ registration: { softwareStatements } }: Config): SoftwareStatementSettings {
+  return { unknown: softwareStatements.unknown, issuers: softwareStatements.issuers.map(present) }
+}
+
 export function upstreamSettings(config: Config): readonly Upstream[] {
   return config.upstreams.map(({ timeoutSeconds, connector, ...upstream }) => ({
     ...upstream,
@@ -42,7 +47,7 @@ export function upstreamSettings(config: Config): readonly Upstream[] {
 }
 
 export function profileSettings(config: Config): readonly ProfileSettings[] {
-  return config.profiles.map((profile) => ({ ...profile, name: profile.name ?? profile.id }))
+  return config.profiles.map((profile) => ({ ...present(profile), name: profile.name ?? profile.id }))
 }
 
 export function tokenLifetimes({ tokens }: Config): TokenLifetimes {

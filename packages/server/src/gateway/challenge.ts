@@ -23,7 +23,7 @@ export class Challenge extends Error {
 
 /** The address of a protected resource's metadata (RFC 9728 §3.1): inserted before the path of the resource. */
 function resourceMetadataUrl(issuer: string, profile: Profile): string {
-  return `${issuer}/.well-known/oauth-protected-resource/mcp/${profile.id}`
+  return `${issuer}/.well-known/oauth-protected-resource${new URL(profile.resource).pathname}`
 }
 
 /** RFC 9728 §5.1, RFC 6750 §3: where the metadata is, and the scope to ask for (RS-2, RS-3, RS-8). */

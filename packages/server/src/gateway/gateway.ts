@@ -14,7 +14,8 @@ import type { Policy } from '../policy/policy.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
-import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import { isFor } from '../upstreams/profile.ts'
+import { EVERYTHING, type Profile, type Profiles, type Upstream } from '../upstreams/upstream.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
 import type { Contact } from './call.ts'
 import { catalogue } from './catalogue.ts'
@@ -118,6 +119,7 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     const address = plane.clientAddress(request.socket.remoteAddress, headerText(request.headers['x-forwarded-for']))
     // RS-6, RS-14: every request, before anything of its body is read.
     const caller = await plane.authenticate(request, profile, address)
+    if (!isFor(profile, caller.user)) throw nothingHere()
     const open = plane.open.open({ issued: issuedToken(caller), endsAt: plane.now() + MAX_CALL_MS })
     progress.open = open
     // RS-29: a client that goes away takes its call along, also one that went while its token was checked.
@@ -144,11 +146,17 @@ function notAllowed(): McpError {
 
 /** The whole path, byte for byte: no decoding, no other spelling of a name (H18). */
 function findProfile(profiles: Profiles, target: string): [Profile, Upstream] {
-  const id = /^\/mcp\/([a-z0-9-]+)(?:\?|$)/.exec(target)?.[1]
+  const path = /^\/mcp(?:\/([a-z0-9-]+))?(?:\?|$)/.exec(target)
+  const id = path === null || path[1] === EVERYTHING ? undefined : (path[1] ?? EVERYTHING)
   const profile = id === undefined ? undefined : profiles.byId(id)
   const [upstream] = profile?.upstreams ?? []
-  if (profile === undefined || upstream === undefined) throw new McpError('invalid_request', 'There is no MCP server at this address', { status: 404 })
+  if (profile === undefined || upstream === undefined) throw nothingHere()
   return [profile, upstream]
+}
+
+/** One answer, whether nothing is there or it is there for others alone. */
+function nothingHere(): McpError {
+  return new McpError('invalid_request', 'There is no MCP server at this address', { status: 404 })
 }
 
 function headerText(value: string | string[] | undefined): string | undefined {

@@ -1,6 +1,7 @@
 // The one place where it is decided what a caller may do: for what is called and for what is listed alike.
 import { scopeAllows, type Access } from '../oauth/scope.ts'
 import type { Decision, Policy } from '../policy/policy.ts'
+import { offers } from '../upstreams/profile.ts'
 import type { Call, Contact } from './call.ts'
 import { Challenge } from './challenge.ts'
 import { McpError } from './error.ts'
@@ -15,12 +16,15 @@ export interface Permissions {
   everything(): Decision
 }
 
-export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, upstream, address }: Contact): Permissions {
+/** What the profile leaves out of an upstream: no rule is asked about it. */
+const NOT_OFFERED: Decision = { allow: false, rule: 'profile' }
+
+export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, profile, upstream, address }: Contact): Permissions {
   const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address }
   return {
     reach: () => policy.mayReach(input),
-    tool: (tool) => policy.decide({ ...input, tool }),
-    everything: () => policy.decide(input),
+    tool: (tool) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool }) : NOT_OFFERED),
+    everything: () => (offers(profile, upstream.id) ? policy.decide(input) : NOT_OFFERED),
   }
 }
 

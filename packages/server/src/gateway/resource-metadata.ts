@@ -1,6 +1,7 @@
 import type { Route } from '../http/route.ts'
 import { BASELINE_SCOPE } from '../oauth/scope.ts'
-import type { Profile, Profiles } from '../upstreams/upstream.ts'
+import { onlyProfile } from '../upstreams/profiles.ts'
+import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 
 /** RFC 9728 §2, RS-1, RS-5: `scopes_supported` is what to ask for, not a catalogue, and `offline_access` is no scope of it (RS-4). */
 function resourceMetadata(issuer: string, profile: Profile): Readonly<Record<string, unknown>> {
@@ -9,11 +10,12 @@ function resourceMetadata(issuer: string, profile: Profile): Readonly<Record<str
     authorization_servers: [issuer],
     scopes_supported: BASELINE_SCOPE,
     bearer_methods_supported: ['header'],
-    resource_name: profile.name,
+    // What a person calls a profile of their own is theirs.
+    ...(profile.owner === undefined ? { resource_name: profile.name } : {}),
   }
 }
 
-/** Publishes the metadata of each profile; at the root, where clients look that were told nothing, that of the only one. */
+/** Publishes the metadata of each profile; at the root, where clients look that were told nothing, that of the only one, or else of everything. */
 export function resourceMetadataRoutes(issuer: string, profiles: Profiles): readonly Route[] {
   const route = (path: string, find: (id: string | undefined) => Profile | undefined): Route => ({
     method: 'GET',
@@ -27,9 +29,10 @@ export function resourceMetadataRoutes(issuer: string, profiles: Profiles): read
       return Response.json(resourceMetadata(issuer, profile), { headers: { 'cache-control': 'public, max-age=300' } })
     },
   })
-  const [only, ...others] = profiles.all()
+  const everything = (): Profile | undefined => profiles.byId(EVERYTHING)
   return [
-    route('/.well-known/oauth-protected-resource/mcp/:profile', (id) => profiles.byId(id ?? '')),
-    route('/.well-known/oauth-protected-resource', () => (others.length === 0 ? only : undefined)),
+    route('/.well-known/oauth-protected-resource/mcp/:profile', (id) => (id === EVERYTHING ? undefined : profiles.byId(id ?? ''))),
+    route('/.well-known/oauth-protected-resource/mcp', everything),
+    route('/.well-known/oauth-protected-resource', () => onlyProfile(profiles) ?? everything()),
   ]
 }

@@ -4,6 +4,7 @@ import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
 import { OAuthError } from '../oauth/error.ts'
 import type { Policy } from '../policy/policy.ts'
+import { isFor } from '../upstreams/profile.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
 import { trace, type Granted, type GrantRequest } from './grants/grant.ts'
 import type { TokenStore } from './token-store.ts'
@@ -34,7 +35,8 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (user === undefined) throw await ended(options, request, granted, 'unknown user')
     if (user.disabled) throw await ended(options, request, granted, 'user disabled')
     if (state === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
-    const upstreams = options.profiles.byResource(authorization.resource)?.upstreams ?? []
+    const profile = options.profiles.byResource(authorization.resource)
+    const upstreams = profile !== undefined && isFor(profile, user) ? profile.upstreams : []
     const { address } = request.context
     const reachable = upstreams.some(({ id }) => options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address }))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.

@@ -1,25 +1,75 @@
 import { canonicalResource, type Resource } from '../oauth/resource.ts'
-import type { Profile, Profiles, Upstream } from './upstream.ts'
+import { EVERYTHING, type Profile, type Profiles, type Upstream } from './upstream.ts'
 
-export interface ProfileSettings {
-  readonly id: string
-  readonly name: string
+/** A profile as it was declared or stored: its upstreams by name. */
+export interface ProfileSettings extends Pick<Profile, 'id' | 'name' | 'owner' | 'groups' | 'tools'> {
   readonly upstreams: readonly string[]
 }
 
-/** Makes the protected resources: each upstream is a profile of its own id, and each profile of one is one more. */
-export function profiles(issuer: string, upstreams: readonly Upstream[], named: readonly ProfileSettings[]): Profiles {
-  const resource = (id: string): Resource => {
-    const canonical = canonicalResource(`${issuer}/mcp/${id}`)
-    if (canonical === undefined) throw new Error(`${id} makes no resource`)
-    return canonical
+/** Profiles that come and go while the gateway runs. */
+export interface StoredProfiles {
+  find(id: string): ProfileSettings | undefined
+  all(): Iterable<ProfileSettings>
+}
+
+const NONE: StoredProfiles = { find: () => undefined, all: () => [] }
+
+/**
+ * Makes the protected resources: each upstream alone, the profiles that are declared, all upstreams together, and the
+ * profiles that are stored. Of one name, what is declared stands.
+ */
+export function profiles(issuer: string, upstreams: readonly Upstream[], named: readonly ProfileSettings[], stored: StoredProfiles = NONE): Profiles {
+  const single = upstreams.map((upstream): Profile => ({ id: upstream.id, name: upstream.name, upstreams: [upstream], resource: resourceOf(issuer, upstream.id) }))
+  const everything: Profile = { id: EVERYTHING, name: 'All your tools', upstreams, resource: resourceOf(issuer) }
+  const composed = named.map((settings) => compose(issuer, upstreams, settings))
+  const fixed = [...single, ...composed, everything].filter(isServed)
+  const byId = new Map(fixed.map((profile) => [profile.id, profile]))
+  const made = new WeakMap<ProfileSettings, Profile>()
+  const make = (settings: ProfileSettings): Profile => {
+    const before = made.get(settings)
+    if (before !== undefined) return before
+    const profile = compose(issuer, upstreams, settings)
+    made.set(settings, profile)
+    return profile
   }
-  const single = upstreams.map((upstream): Profile => ({ id: upstream.id, name: upstream.name, upstreams: [upstream], resource: resource(upstream.id) }))
-  const composed = named
-    .map((profile) => ({ ...profile, upstreams: upstreams.filter((upstream) => profile.upstreams.includes(upstream.id)), resource: resource(profile.id) }))
-    .filter((profile) => profile.upstreams.length === 1)
-  const all = [...single, ...composed]
-  const byId = new Map(all.map((profile) => [profile.id, profile]))
-  const byResource = new Map(all.map((profile) => [profile.resource, profile]))
-  return { byId: (id) => byId.get(id), byResource: (wanted) => byResource.get(wanted), all: () => all }
+  const find = (id: string): Profile | undefined => {
+    const known = byId.get(id)
+    if (known !== undefined) return known
+    const settings = stored.find(id)
+    const profile = settings === undefined ? undefined : make(settings)
+    return profile !== undefined && isServed(profile) ? profile : undefined
+  }
+  return {
+    byId: find,
+    byResource: (resource) => find(idOf(issuer, resource)),
+    all: () => [...fixed, ...[...stored.all()].filter(({ id }) => !byId.has(id)).map(make).filter(isServed)],
+  }
+}
+
+/** The one that is meant by who names none: the only upstream, where nothing is declared besides it. */
+export function onlyProfile(profiles: Pick<Profiles, 'all'>): Profile | undefined {
+  const [only, ...others] = profiles.all().filter(({ id, owner }) => id !== EVERYTHING && owner === undefined)
+  return others.length === 0 ? only : undefined
+}
+
+function isServed({ upstreams }: Profile): boolean {
+  return upstreams.length === 1
+}
+
+function compose(issuer: string, upstreams: readonly Upstream[], settings: ProfileSettings): Profile {
+  return { ...settings, upstreams: upstreams.filter((upstream) => settings.upstreams.includes(upstream.id)), resource: resourceOf(issuer, settings.id) }
+}
+
+function resourceOf(issuer: string, id?: string): Resource {
+  const canonical = canonicalResource(id === undefined ? `${issuer}/mcp` : `${issuer}/mcp/${id}`)
+  if (canonical === undefined) throw new Error(`${id} makes no resource`)
+  return canonical
+}
+
+/** RFC 8707 §2: resources are equal as strings; what is none of ours has no identifier. */
+function idOf(issuer: string, resource: string): string {
+  if (resource === `${issuer}/mcp`) return EVERYTHING
+  const start = `${issuer}/mcp/`
+  const id = resource.startsWith(start) ? resource.slice(start.length) : ''
+  return id === EVERYTHING ? '' : id
 }

@@ -29,7 +29,16 @@ export interface Profile {
   readonly name: string
   readonly upstreams: readonly Upstream[]
   readonly resource: Resource
+  /** Whose own it is: for everybody else it does not exist. */
+  readonly owner?: string
+  /** Who it is published to; everybody when absent. */
+  readonly groups?: readonly string[]
+  /** By upstream, patterns of the tools that it offers; an upstream that is not named here offers all that it has. */
+  readonly tools?: Readonly<Record<string, readonly string[]>>
 }
+
+/** The profile of all upstreams, at `/mcp`. */
+export const EVERYTHING = 'everything'
 
 export interface Profiles {
   byId(id: string): Profile | undefined

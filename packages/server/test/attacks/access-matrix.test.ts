@@ -60,6 +60,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'POST /connections/:upstream/disconnect': [401, 303, 401, 401],
   'GET /connections/:upstream/client.json': everybody(200),
   'GET /.well-known/oauth-protected-resource/mcp/:profile': everybody(200),
+  'GET /.well-known/oauth-protected-resource/mcp': everybody(404),
   'GET /.well-known/oauth-protected-resource': everybody(404),
   // The token is for another server than this one.
   'POST /mcp/notes': everybody(401),

@@ -1,0 +1,33 @@
+import type { User } from '../identity/user.ts'
+import { matcher, type Match } from '../policy/pattern.ts'
+import type { Profile } from './upstream.ts'
+
+/** Whether the profile is there for this person at all; what they may use of it, policy decides. */
+export function isFor({ owner, groups }: Pick<Profile, 'owner' | 'groups'>, user: Pick<User, 'id' | 'groups'>): boolean {
+  return (owner === undefined || owner === user.id) && (groups === undefined || groups.some((group) => user.groups.includes(group)))
+}
+
+const offered = new WeakMap<Profile, Map<string, Match>>()
+
+/** Whether the profile offers a tool of its upstream; without a name, whether it offers all that the upstream has. */
+export function offers(profile: Profile, upstream: string, tool?: string): boolean {
+  const patterns = profile.tools?.[upstream]
+  if (patterns === undefined) return true
+  if (tool === undefined) return false
+  const known = offered.get(profile) ?? new Map<string, Match>()
+  offered.set(profile, known)
+  let match = known.get(upstream)
+  if (match === undefined) known.set(upstream, (match = matcher(patterns)))
+  return match(tool)
+}
+
+/** What a profile reaches, entry by entry: an upstream, or a pattern of its tools behind it. */
+export function reachOf({ upstreams, tools }: Pick<Profile, 'upstreams' | 'tools'>): readonly string[] {
+  return upstreams.flatMap(({ id }) => tools?.[id]?.map((pattern) => `${id} ${pattern}`) ?? [id])
+}
+
+/** Whether what was approved before holds all that is reached now: what grew since then was never approved (D06). */
+export function isWithin(reach: readonly string[], approved: readonly string[]): boolean {
+  const given = new Set(approved)
+  return reach.every((entry) => given.has(entry) || given.has(entry.split(' ', 1)[0] ?? entry))
+}
