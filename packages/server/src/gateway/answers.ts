@@ -6,8 +6,10 @@ import { growingBytes } from './growing-bytes.ts'
 import { isObject, parseExactly } from './message.ts'
 import { eventParser, formatEvent } from './sse.ts'
 
-/** Changes a result on its way to the client. */
-export type Rewrite = (result: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>
+type Json = Readonly<Record<string, unknown>>
+
+/** Changes a result on its way to the client; at once, unless the store has to be asked first. */
+export type Rewrite = (result: Json) => Json | Promise<Json>
 
 const MAX_BYTES = 16 * 1024 * 1024
 
@@ -64,7 +66,7 @@ export async function passRewritten(answer: Answer, id: string | number | null, 
   const { response, upstream, begin } = target
   if (kindOf(answer) === 'json') {
     const text = await inTime(answer, upstream, () => readText(answer, upstream))
-    const body = JSON.stringify(rewriteMessage(requireResponse(parse(text, upstream), id, upstream), rewrite))
+    const body = JSON.stringify(await rewriteMessage(requireResponse(parse(text, upstream), id, upstream), rewrite))
     begin()
     response.end(body)
     return
@@ -79,20 +81,29 @@ export async function passRewritten(answer: Answer, id: string | number | null, 
 }
 
 /** Passes on the messages of a stream one by one as they come, the responses among them changed. The response stays open. */
-export async function passEvents(answer: Answer, { response, upstream, begin }: Target, change: (message: unknown) => Readonly<Record<string, unknown>>): Promise<void> {
-  const parser = eventParser(({ data, lines }) => {
-    let passed = data
-    if (data !== undefined && data !== '') {
-      const message = parse(data, upstream)
-      if (!isResponse(message) && !isRequest(message)) throw unreadable(upstream, 'neither a response nor a request')
-      passed = JSON.stringify(isResponse(message) ? change(message) : message)
-    }
+export async function passEvents(answer: Answer, { response, upstream, begin }: Target, change: (message: unknown) => Json | Promise<Json>): Promise<void> {
+  const write = (data: string | undefined, lines: readonly string[]): void => {
     if (!response.headersSent) begin()
-    response.write(formatEvent({ data: passed, lines }))
+    response.write(formatEvent({ data, lines }))
+  }
+  /** What has to wait for its change, and all that is behind it: the order stays. */
+  let waiting: Promise<void> | undefined
+  const parser = eventParser(({ data, lines }) => {
+    const passed = data === undefined || data === '' ? data : changed(parse(data, upstream), upstream, change)
+    if (waiting === undefined && !(passed instanceof Promise)) return write(passed, lines)
+    const before = waiting
+    waiting = Promise.all([passed, before]).then(([text]) => write(text, lines))
+    waiting.catch(() => answer.cancel())
   })
-  await answer.consume((chunk) => parser.push(chunk), response).catch((error: unknown) => {
-    throw ownOr(error, upstream)
-  })
+  const outcome = await answer.consume((chunk) => parser.push(chunk), response).catch((error: unknown) => ownOr(error, upstream))
+  await waiting
+  if (outcome instanceof Error) throw outcome
+}
+
+function changed(message: unknown, upstream: Upstream, change: (message: unknown) => Json | Promise<Json>): string | Promise<string> {
+  if (!isResponse(message) && !isRequest(message)) throw unreadable(upstream, 'neither a response nor a request')
+  const passed = isResponse(message) ? change(message) : message
+  return passed instanceof Promise ? passed.then((later) => JSON.stringify(later)) : JSON.stringify(passed)
 }
 
 /** What broke an answer off: known already, or the upstream's own trouble. */
@@ -101,10 +112,11 @@ export function ownOr(error: unknown, upstream: Upstream): Error {
 }
 
 /** Changes the result of a response. An error's data is the upstream's own, and could be the list itself. */
-export function rewriteMessage(message: Readonly<Record<string, unknown>>, rewrite: Rewrite): Readonly<Record<string, unknown>> {
-  if (isObject(message['result'])) return { jsonrpc: '2.0', id: message['id'], result: rewrite(message['result']) }
-  const { error } = message
-  return { jsonrpc: '2.0', id: message['id'], error: isObject(error) ? { code: error['code'], message: error['message'] } : {} }
+export function rewriteMessage(message: Json, rewrite: Rewrite): Json | Promise<Json> {
+  const { id, error } = message
+  if (!isObject(message['result'])) return { jsonrpc: '2.0', id, error: isObject(error) ? { code: error['code'], message: error['message'] } : {} }
+  const result = rewrite(message['result'])
+  return result instanceof Promise ? result.then((later) => ({ jsonrpc: '2.0', id, result: later })) : { jsonrpc: '2.0', id, result }
 }
 
 /** A whole answer must have come as long after its first line as that may take. */

@@ -63,7 +63,7 @@ export async function deliverStream({ response, upstream }: Contact, answer: Ans
 async function deliverFailure({ message, upstream, response }: Call, answer: Answer, rewrite: Rewrite | undefined): Promise<void> {
   if (message.kind === 'request' && tellsOfMessage(answer)) {
     const failure = await readResponse(answer, message.id, upstream)
-    const passed = rewrite === undefined ? failure : rewriteMessage(failure, rewrite)
+    const passed = rewrite === undefined ? failure : await rewriteMessage(failure, rewrite)
     response.writeHead(answer.status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter(answer) }).end(JSON.stringify(passed))
     return
   }
