@@ -2,6 +2,8 @@
 CREATE TABLE clients (
   id TEXT PRIMARY KEY,
   fingerprint TEXT NOT NULL,
+  -- Which application it is a registration of: of unverified ones, each of itself.
+  application TEXT NOT NULL,
   metadata TEXT NOT NULL,
   secret_hash TEXT,
   registration_token_hash TEXT NOT NULL,
@@ -10,6 +12,7 @@ CREATE TABLE clients (
   last_used_at BIGINT
 );
 CREATE INDEX clients_fingerprint ON clients (fingerprint, created_at);
+CREATE INDEX clients_application ON clients (application);
 
 -- Client assertions that were used: each once, on all nodes.
 CREATE TABLE client_assertions (

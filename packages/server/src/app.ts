@@ -8,8 +8,10 @@ import { metadataDocuments } from './clients/metadata-document.ts'
 import { CLIENT_AUTH_METHODS } from './clients/metadata.ts'
 import { registrationRoutes } from './clients/registration.ts'
 import { clients } from './clients/registry.ts'
+import { remoteKeys } from './clients/remote-keys.ts'
+import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
-import { introspectors, preRegisteredClients, profileSettings, providerSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { gateway } from './gateway/gateway.ts'
 import { clientAddress } from './http/address.ts'
 import { assetRoutes } from './http/assets.ts'
@@ -145,6 +147,7 @@ function clientRoom({ config, issuer, store, clientStore, outbound, audit, now }
   const registry = clients({
     preRegistered: preRegisteredClients(config),
     ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, now }) } : {}),
+    statementIssuers: statementSettings(config).issuers.map(({ issuer }) => issuer),
     store: clientStore,
     feed: store.feed,
     now,
@@ -153,10 +156,11 @@ function clientRoom({ config, issuer, store, clientStore, outbound, audit, now }
   return { clients: registry, authentication }
 }
 
-function registrationRoom({ config, issuer, clientStore, limits, audit, now }: Ground, { grantTypes }: Tokens): readonly Route[] {
+function registrationRoom({ config, issuer, clientStore, outbound, limits, audit, now }: Ground, { grantTypes }: Tokens): readonly Route[] {
   if (!config.registration.dynamic) return []
   const { registrationsPerHour } = config.limits
-  return registrationRoutes({ issuer, store: clientStore, audit, grantTypes, registrationsPerHour, flood: limits.registrations, now })
+  const statements = softwareStatements(statementSettings(config), remoteKeys(outbound, now), now)
+  return registrationRoutes({ issuer, store: clientStore, audit, grantTypes, statements, registrationsPerHour, flood: limits.registrations, now })
 }
 
 type People = ReturnType<typeof identityRoom>

@@ -1,4 +1,5 @@
 import { html } from 'hono/html'
+import { applicationOf, voucherOf } from '../clients/application.ts'
 import { csrfToken } from '../http/csrf.ts'
 import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
@@ -82,8 +83,8 @@ function account(step: Step): Html {
 }
 
 function identityBadge({ client }: Step): Html {
-  if (client.verifiedHost !== undefined) return html`<span class="badge verified">verified: ${client.verifiedHost}</span>`
-  if (client.kind === 'pre-registered') return html`<span class="badge verified">registered by your administrator</span>`
+  const voucher = voucherOf(client)
+  if (voucher !== undefined) return html`<span class="badge verified">${plain(voucher, 120)}</span>`
   return html`<span class="badge unverified">unverified: it chose this name itself</span>`
 }
 
@@ -115,7 +116,7 @@ function warning(step: Step): Html {
       <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself in ${clientName(step)} just now.</p>
     </div>`
   }
-  if (step.client.kind === 'dynamic') {
+  if (!applicationOf(step.client).verified) {
     return html`<div class="warning">
       <p><strong>Nobody has verified this application.</strong> Its name is its own claim. Go on only if you know why it sends you back to ${host}.</p>
     </div>`

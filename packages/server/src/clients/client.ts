@@ -1,10 +1,11 @@
 // Owns who the applications are: pre-registered, client ID metadata documents, dynamic registration, and how they
 // authenticate. It does not know users, consent or tokens.
 import type { Hashed } from '../oauth/secret.ts'
+import type { Application } from './application.ts'
 import type { ClientMetadata } from './metadata.ts'
 
 /** A client, and of what it says of itself that which decides something. */
-export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri'> {
+export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software'> {
   readonly id: string
   readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
   readonly secretHashes: readonly Hashed[]
@@ -17,6 +18,11 @@ export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | '
 export interface Clients {
   /** @throws OAuthError `invalid_client` when there is no such client, or its metadata document is refused. */
   find(clientId: string): Promise<Client>
+}
+
+/** Tells of which application a client is, without asking anybody outside. */
+export interface Applications {
+  of(clientId: string): Promise<Application>
 }
 
 /** Authenticates the client of a request to the token, revocation or introspection endpoint. */

@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
+import type { Software } from './application.ts'
 
 export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
 
@@ -21,6 +22,8 @@ export interface ClientMetadata {
   readonly scope?: readonly string[]
   readonly clientUri?: string
   readonly softwareId?: string
+  /** Stated by an issuer that was trusted when the client registered. */
+  readonly software?: Software
 }
 
 /** How clients may authenticate. */

@@ -8,7 +8,9 @@ import { OAuthError } from '../oauth/error.ts'
 import { isLoopback } from '../oauth/redirect-uri.ts'
 import { equalHashes, hash, isId, newId, newSecret } from '../oauth/secret.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
-import { parseClientMetadata, type ClientMetadata, type MetadataRules } from './metadata.ts'
+import { applicationOf } from './application.ts'
+import { metadataDigest, parseClientMetadata, type ClientMetadata, type MetadataRules } from './metadata.ts'
+import type { SoftwareStatements } from './software-statement.ts'
 
 const MAX_BODY_BYTES = 16 * 1024
 const HOUR_MS = 3600_000
@@ -24,6 +26,8 @@ export interface RegistrationDeps {
   readonly audit: Recorder
   /** Those of the token endpoint. */
   readonly grantTypes: readonly string[]
+  /** Absent when nobody's are believed; they are ignored then (RFC 7591 §2.3). */
+  readonly statements?: SoftwareStatements
   readonly registrationsPerHour: number
   /** A guard against floods from one network; never what a person meets. */
   readonly flood: RateLimit
@@ -55,7 +59,7 @@ export function registrationRoutes(deps: RegistrationDeps): readonly Route[] {
 }
 
 async function register(deps: RegistrationDeps, request: Request, context: RequestContext): Promise<Response> {
-  const metadata = parseClientMetadata(await readJson(request), metadataRules(deps))
+  const metadata = await readMetadata(deps, await readJson(request))
   const secret = metadata.tokenEndpointAuthMethods.some((method) => method.startsWith('client_secret')) ? newSecret('lyd_cs') : undefined
   const registrationToken = newSecret('lyd_rat')
   const now = deps.now()
@@ -71,7 +75,7 @@ async function register(deps: RegistrationDeps, request: Request, context: Reque
   }
   const limits = { pending: deps.registrationsPerHour, since: now - HOUR_MS, abandoned: MAX_ABANDONED, abandonedBefore: now - ABANDONED_MS }
   const { reference, address } = context
-  const event = { action: 'client.registered', outcome: 'success', clientId: client.id, reference, address, detail: { name: metadata.name } } as const
+  const event = { action: 'client.registered', outcome: 'success', clientId: client.id, reference, address, detail: { name: metadata.name, verified: metadata.software !== undefined, application: applicationOf({ ...metadata, id: client.id, kind: 'dynamic' }).id } } as const
   if (!(await deps.store.addClient(client, limits, event))) {
     const detail = { retryAfter: 3600, reason: 'too many unused registrations of this application' }
     throw new OAuthError('too_many_requests', 'this application registered too often without being used; try again later', detail)
@@ -87,7 +91,7 @@ async function replace(deps: RegistrationDeps, request: Request, context: Reques
   const given = body['client_secret']
   const sameSecret = given === undefined || (typeof given === 'string' && client.secretHash !== undefined && equalHashes(hash(given), client.secretHash))
   if (!sameSecret) throw new OAuthError('invalid_client_metadata', 'client_secret cannot be chosen by the client')
-  const metadata = parseClientMetadata(body, metadataRules(deps))
+  const metadata = await readMetadata(deps, body)
   const needsSecret = metadata.tokenEndpointAuthMethods.some((method) => method.startsWith('client_secret'))
   const secret = needsSecret && client.secretHash === undefined ? newSecret('lyd_cs') : undefined
   const secretHash = needsSecret ? (secret === undefined ? client.secretHash : hash(secret)) : undefined
@@ -133,6 +137,19 @@ async function refuse({ audit }: RegistrationDeps, { params, reference, address 
     await audit.record({ action: 'client.refused', outcome: 'failure', reason: error.reason, reference, address, ...(isId('dyn', id) ? { clientId: id } : {}) })
   }
   throw error
+}
+
+/** RFC 7591 §2.3: what a trusted issuer stated takes the place of what the client says beside it. */
+async function readMetadata(deps: RegistrationDeps, body: Readonly<Record<string, unknown>>): Promise<ClientMetadata> {
+  const rules = metadataRules(deps)
+  const stated = await deps.statements?.read(body)
+  if (stated === undefined) return parseClientMetadata(body, rules)
+  const { issuer, softwareId: id, claims, text: statement } = stated
+  const metadata = parseClientMetadata({ ...body, ...claims }, rules)
+  const { name, redirectUris } = metadata
+  // Keys that were not stated are those of one installation.
+  const digest = metadataDigest('jwks' in claims || 'jwks_uri' in claims ? metadata : { name, redirectUris })
+  return { ...metadata, software: { issuer, id, digest, statement } }
 }
 
 /** RFC 7591 §2: a missing `token_endpoint_auth_method` means `client_secret_basic`. */
@@ -183,6 +200,8 @@ function answer(deps: RegistrationDeps, client: RegisteredClient, { status, secr
     ...(metadata.scope === undefined ? {} : { scope: metadata.scope.join(' ') }),
     ...(metadata.clientUri === undefined ? {} : { client_uri: metadata.clientUri }),
     ...(metadata.softwareId === undefined ? {} : { software_id: metadata.softwareId }),
+    // RFC 7591 §3.2.1: "its value MUST be returned unmodified in the response".
+    ...(metadata.software === undefined ? {} : { software_statement: metadata.software.statement }),
   }
   return Response.json(body, { status, headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
 }

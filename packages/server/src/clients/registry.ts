@@ -3,7 +3,8 @@ import type { ChangeFeed } from '../audit/change.ts'
 import { remembered } from '../audit/remembered.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, isId } from '../oauth/secret.ts'
-import type { Client, Clients } from './client.ts'
+import { applicationOf } from './application.ts'
+import type { Applications, Client, Clients } from './client.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
 import { metadataDigest, type ClientAuthMethod } from './metadata.ts'
 import type { MetadataDocuments } from './metadata-document.ts'
@@ -24,6 +25,8 @@ export interface ClientsDeps {
   readonly preRegistered: readonly PreRegisteredClient[]
   /** Absent when switched off. */
   readonly documents?: MetadataDocuments
+  /** Whose software statements are believed: of anybody else's, nothing is left when they are no longer among them. */
+  readonly statementIssuers?: readonly string[]
   readonly store: ClientStore
   readonly feed: Pick<ChangeFeed, 'subscribe' | 'fresh'>
   readonly now: () => number
@@ -35,7 +38,7 @@ const KNOWN_MS = 60_000
 const MAX_KNOWN = 20_000
 
 /** Finds clients: configured ones first, then by the form of the identifier; the order never depends on a request (CIMD §6.9). */
-export function clients(deps: ClientsDeps): Clients {
+export function clients(deps: ClientsDeps): Clients & Applications {
   const configured = new Map(deps.preRegistered.map((client) => [client.id, fromConfiguration(client)]))
   const registered = registrations(deps)
   return {
@@ -46,11 +49,21 @@ export function clients(deps: ClientsDeps): Clients {
       if (deps.documents === undefined) throw unknown('client ID metadata documents are switched off')
       return deps.documents.find(clientId)
     },
+    async of(clientId) {
+      const known = configured.get(clientId)
+      if (known !== undefined) return applicationOf(known)
+      // The address is the application; who asks for a call must not wait for its host.
+      if (clientId.startsWith('https://')) return { id: clientId, verified: deps.documents !== undefined }
+      return registered(clientId).then(applicationOf, (error: unknown) => {
+        if (error instanceof OAuthError && error.code === 'invalid_client') return { id: clientId, verified: false }
+        throw error
+      })
+    },
   }
 }
 
 /** Finds dynamically registered clients, from memory until one changes or is deleted on any node. */
-function registrations({ store, feed, now }: ClientsDeps): Clients['find'] {
+function registrations({ store, feed, now, statementIssuers = [] }: ClientsDeps): Clients['find'] {
   const known = remembered<{ readonly client: Client; readonly until: number }>(feed, ['registration', 'client'], MAX_KNOWN)
   return async (clientId) => {
     const found = known.get(clientId)
@@ -60,14 +73,15 @@ function registrations({ store, feed, now }: ClientsDeps): Clients['find'] {
     if (registered === undefined) throw unknown('there is no such registration')
     // Before its first grant nobody has used it, whoever asks for it.
     if (registered.lastUsedAt !== undefined && now() - registered.lastUsedAt > TOUCH_MS) await store.touchClient(clientId, now())
-    const client = fromRegistration(registered)
+    const client = fromRegistration(registered, statementIssuers)
     keep({ client, until: now() + KNOWN_MS })
     return client
   }
 }
 
-function fromRegistration({ metadata, id, secretHash }: RegisteredClient): Client {
-  return { ...metadata, id, kind: 'dynamic', secretHashes: secretHash === undefined ? [] : [secretHash], digest: metadataDigest(metadata) }
+function fromRegistration({ metadata: { software, ...metadata }, id, secretHash }: RegisteredClient, statementIssuers: readonly string[]): Client {
+  const stated = software !== undefined && statementIssuers.includes(software.issuer) ? { software } : {}
+  return { ...metadata, ...stated, id, kind: 'dynamic', secretHashes: secretHash === undefined ? [] : [secretHash], digest: metadataDigest(metadata) }
 }
 
 function unknown(reason: string): OAuthError {

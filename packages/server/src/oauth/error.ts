@@ -17,8 +17,11 @@ const STATUS = {
   invalid_token: 401,
   invalid_redirect_uri: 400,
   invalid_client_metadata: 400,
+  invalid_software_statement: 400,
+  unapproved_software_statement: 400,
   login_required: 400,
   consent_required: 400,
+  interaction_required: 400,
   request_not_supported: 400,
   request_uri_not_supported: 400,
 } as const

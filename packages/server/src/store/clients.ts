@@ -1,3 +1,4 @@
+import { applicationOf } from '../clients/application.ts'
 import type { ClientStore, RegisteredClient } from '../clients/client-store.ts'
 import type { ClientMetadata } from '../clients/metadata.ts'
 import type { Hashed } from '../oauth/secret.ts'
@@ -36,9 +37,9 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
         )
         if ((pending?.n ?? 0) >= limits.pending) return false
         await tx.query(
-          `INSERT INTO clients (id, fingerprint, metadata, secret_hash, registration_token_hash, address, created_at, last_used_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, NULL)`,
-          [client.id, client.fingerprint, JSON.stringify(client.metadata), client.secretHash ?? null, client.registrationTokenHash, client.address, client.createdAt],
+          `INSERT INTO clients (id, fingerprint, metadata, secret_hash, registration_token_hash, address, created_at, last_used_at, application)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, $8)`,
+          [client.id, client.fingerprint, JSON.stringify(client.metadata), client.secretHash ?? null, client.registrationTokenHash, client.address, client.createdAt, applicationId(client)],
         )
         await tx.query(
           `DELETE FROM clients WHERE id IN (
@@ -50,10 +51,11 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
       }),
     updateClient: (client, at, ...events) =>
       db.transaction(async (tx) => {
-        const updated = await tx.query('UPDATE clients SET metadata = $1, secret_hash = $2, fingerprint = $3 WHERE id = $4 RETURNING id', [
+        const updated = await tx.query('UPDATE clients SET metadata = $1, secret_hash = $2, fingerprint = $3, application = $4 WHERE id = $5 RETURNING id', [
           JSON.stringify(client.metadata),
           client.secretHash ?? null,
           client.fingerprint,
+          applicationId(client),
           client.id,
         ])
         if (updated.length === 0) return false
@@ -95,6 +97,11 @@ function useVerbs({ db }: StoreParts): Pick<ClientStore, 'findClient' | 'touchCl
       await db.query('DELETE FROM registration_turns WHERE at < $1', [never])
     },
   }
+}
+
+/** Whose grants end with the application's. Whether its issuer is still trusted is asked when it is read. */
+function applicationId({ id, metadata }: RegisteredClient): string {
+  return applicationOf({ ...metadata, id, kind: 'dynamic' }).id
 }
 
 function fromRow(row: ClientRow): RegisteredClient {

@@ -100,7 +100,7 @@ eachPair('RFC 6749 §4.1.2: of 20 answers to one request one makes a grant with 
 eachPair('a registration is one that is used from its first grant on', async (pair) => {
   const store = authorizeStore(pair.one)
   const lastUsed = async (): Promise<unknown> => (await pair.db.query('SELECT last_used_at FROM clients'))[0]?.['last_used_at']
-  await pair.db.query(`INSERT INTO clients (id, fingerprint, metadata, registration_token_hash, address, created_at) VALUES ('app', 'f', '{}', 'h', 'a', $1)`, [NOW - 1000])
+  await pair.db.query(`INSERT INTO clients (id, application, fingerprint, metadata, registration_token_hash, address, created_at) VALUES ('app', 'app', 'f', '{}', 'h', 'a', $1)`, [NOW - 1000])
   await store.addRequest(pending('denied'), 5)
   await store.endRequest('denied', EVENT)
   assert.equal(await lastUsed(), null)

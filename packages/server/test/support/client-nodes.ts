@@ -5,11 +5,13 @@ import { exportJWK, generateKeyPair, SignJWT, type JWK, type JWTPayload } from '
 import type { Change } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { clientAuthentication } from '../../src/clients/authentication.ts'
-import type { Clients } from '../../src/clients/client.ts'
+import type { Applications, Clients } from '../../src/clients/client.ts'
 import type { ClientStore } from '../../src/clients/client-store.ts'
 import { metadataDocuments } from '../../src/clients/metadata-document.ts'
 import { registrationRoutes } from '../../src/clients/registration.ts'
 import { clients, type PreRegisteredClient } from '../../src/clients/registry.ts'
+import { remoteKeys } from '../../src/clients/remote-keys.ts'
+import { softwareStatements, type SoftwareStatementSettings } from '../../src/clients/software-statement.ts'
 import type { Outbound, OutboundRequest } from '../../src/http/outbound.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
@@ -34,7 +36,7 @@ export interface Answer {
 }
 
 export interface ClientNode {
-  readonly clients: Clients
+  readonly clients: Clients & Applications
   readonly store: ClientStore
   ask(method: string, path: string, init?: { readonly body?: string; readonly headers?: Readonly<Record<string, string>> }): Promise<Answer>
   register(metadata: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>
@@ -75,6 +77,7 @@ export interface ClientOptions {
   readonly preRegistered?: readonly PreRegisteredClient[]
   readonly grantTypes?: readonly string[]
   readonly documents?: boolean
+  readonly statements?: SoftwareStatementSettings
 }
 
 /** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
@@ -122,17 +125,17 @@ function parts(db: Database, state: State) {
   return { db, audit: auditLog(db, () => undefined, () => state.now), changed }
 }
 
-function makeNode(db: Database, state: State, keys: KeyRing, { preRegistered = [], grantTypes, documents = true }: ClientOptions): ClientNode {
+function makeNode(db: Database, state: State, keys: KeyRing, { preRegistered = [], grantTypes, documents = true, statements = { issuers: [], unknown: 'unverified' } }: ClientOptions): ClientNode {
   const now = (): number => state.now
   const own = parts(db, state)
   const { audit } = own
   const store = clientStore(own)
   const outbound = fakeOutbound(state.web)
-  const found = clients({ preRegistered, ...(documents ? { documents: metadataDocuments({ outbound, audit, now }) } : {}), store, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now })
+  const found = clients({ preRegistered, statementIssuers: statements.issuers.map(({ issuer }) => issuer), ...(documents ? { documents: metadataDocuments({ outbound, audit, now }) } : {}), store, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now })
   const authentication = clientAuthentication({ issuer: ISSUER, tokenEndpoint: `${ISSUER}/token`, clients: found, store, outbound, audit, now })
   const flood: RateLimit = (key) => state.flood(key)
   const routes = [
-    ...registrationRoutes({ issuer: ISSUER, store, audit, grantTypes: grantTypes ?? ['authorization_code', 'refresh_token'], registrationsPerHour: 5, flood, now }),
+    ...registrationRoutes({ issuer: ISSUER, store, audit, statements: softwareStatements(statements, remoteKeys(outbound, now), now), grantTypes: grantTypes ?? ['authorization_code', 'refresh_token'], registrationsPerHour: 5, flood, now }),
     revocationEndpoint({ issuer: ISSUER, authentication, store: tokenStore(own), keys, recorder: audit, limits: { requests: flood, floods: flood }, now }),
   ]
   const app = router(routes, { issuer: ISSUER, hosts: [], clientAddress: () => state.address, log: (line) => console.error(line) })
