@@ -1,24 +1,5 @@
-import type { Client } from './client.ts'
-
-/**
- * An AI application as a person sees it. All registrations of a client that somebody vouches for are one: the
- * administrator (pre-registration), its host (metadata document) or a trusted issuer (software statement). Of any other,
- * each registration stands for itself: what it says of itself makes it nobody.
- */
-export interface Application {
-  /** What rules and approvals name it by. */
-  readonly id: string
-  readonly verified: boolean
-}
-
-/** What a trusted issuer stated of the software that a client runs (RFC 7591 §2.3). */
-export interface Software {
-  readonly issuer: string
-  readonly id: string
-  /** Of what was stated alone: equal for all registrations by one statement, whatever keys each has. */
-  readonly digest: string
-  readonly statement: string
-}
+import type { Application, Client } from './client.ts'
+import type { Software } from './metadata.ts'
 
 /** Never an https URL, so that no statement can pose as a metadata document, nor match a rule that speaks of one. */
 export function softwareApplicationId({ issuer, id }: Pick<Software, 'issuer' | 'id'>): string {

@@ -1,7 +1,6 @@
 // Owns who the applications are: pre-registered, client ID metadata documents, dynamic registration, and how they
 // authenticate. It does not know users, consent or tokens.
 import type { Hashed } from '../oauth/secret.ts'
-import type { Application } from './application.ts'
 import type { ClientMetadata } from './metadata.ts'
 
 /** A client, and of what it says of itself that which decides something. */
@@ -18,6 +17,17 @@ export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | '
 export interface Clients {
   /** @throws OAuthError `invalid_client` when there is no such client, or its metadata document is refused. */
   find(clientId: string): Promise<Client>
+}
+
+/**
+ * An AI application as a person sees it. All registrations of a client that somebody vouches for are one: the
+ * administrator (pre-registration), its host (metadata document) or a trusted issuer (software statement). Of any other,
+ * each registration stands for itself: what it says of itself makes it nobody.
+ */
+export interface Application {
+  /** What rules and approvals name it by. */
+  readonly id: string
+  readonly verified: boolean
 }
 
 /** Tells of which application a client is, without asking anybody outside. */

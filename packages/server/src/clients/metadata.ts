@@ -4,7 +4,6 @@ import * as z from 'zod'
 import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
-import type { Software } from './application.ts'
 
 export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
 
@@ -24,6 +23,15 @@ export interface ClientMetadata {
   readonly softwareId?: string
   /** Stated by an issuer that was trusted when the client registered. */
   readonly software?: Software
+}
+
+/** What a trusted issuer stated of the software that a client runs (RFC 7591 §2.3). */
+export interface Software {
+  readonly issuer: string
+  readonly id: string
+  /** Of what was stated alone: equal for all registrations by one statement, whatever keys each has. */
+  readonly digest: string
+  readonly statement: string
 }
 
 /** How clients may authenticate. */
