@@ -40,10 +40,17 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     return result.value
   }
 
+  /** A statement is a transaction by itself, and runs again as one does. */
+  const statement = async <Row extends object>(text: string, params: readonly Value[], attempt = 1): Promise<Row[]> =>
+    run<Row>(sql, text, params).catch((error: unknown) => {
+      if (attempt >= MAX_ATTEMPTS || !mayRetry(error, true)) throw error
+      return statement<Row>(text, params, attempt + 1)
+    })
+
   return {
     dialect: 'postgres',
     connection: sql,
-    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(run<Row>(sql, text, params)).catch(rethrow),
+    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(statement<Row>(text, params)).catch(rethrow),
     append: async (text, params) => void (await deadline(Math.min(answerMs, WAIT_MS)).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {

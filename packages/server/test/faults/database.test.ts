@@ -140,6 +140,37 @@ fault({ id: 'X10', injected: 'the database may only be read', expected: 'mutatio
   return `refresh, call and revocation 503 with Retry-After; well ${ms} ms after`
 })
 
+/** Every refresh token is written with this difficulty, until the work is over. */
+async function withTrigger<T>(condition: string, work: () => Promise<T>): Promise<T> {
+  await admin(async (sql) => {
+    await sql.unsafe('CREATE SEQUENCE x10')
+    await sql.unsafe(`CREATE FUNCTION x10() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF ${condition} THEN RAISE 'conflict' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$`)
+    await sql.unsafe('CREATE TRIGGER x10 BEFORE INSERT ON refresh_tokens FOR EACH ROW EXECUTE FUNCTION x10()')
+  })
+  try {
+    return await work()
+  } finally {
+    await admin((sql) => sql.unsafe('DROP FUNCTION x10 CASCADE; DROP SEQUENCE x10'))
+  }
+}
+
+fault({ id: 'X10', injected: 'serialization errors (40001): each write of a refresh token conflicts once, or always', expected: 'what conflicts once is done again and succeeds; what always does is refused with 503 and Retry-After; nobody is logged out' }, async () => {
+  const alice = all.client('serialization')
+  await alice.signIn(all.one)
+  // A sequence is not rolled back with its transaction: odd tries fail, even ones succeed.
+  await withTrigger("nextval('x10') % 2 = 1", async () => {
+    for (const node of all.nodes) {
+      const tried = await alice.refresh(node)
+      assert.equal(tried.outcome, 'done', tried.text)
+    }
+  })
+  await withTrigger('true', async () => {
+    for (const node of all.nodes) assertLater(await alice.refresh(node))
+  })
+  const ms = await recovered(alice)
+  return `two of two refreshes succeeded at their second try, two of two were refused with 503; well ${ms} ms after`
+})
+
 fault({ id: 'X10, X11', injected: 'a table is locked while 40 refreshes come to one node: every connection of its pool is taken', expected: 'all are answered in bounded time with 503 and Retry-After; livez and readyz are answered meanwhile; nobody is logged out' }, async () => {
   const clients = await Promise.all(Array.from({ length: 10 }, async (_, index) => {
     const each = all.client(`x11-${index}`)
