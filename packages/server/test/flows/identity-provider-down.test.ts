@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { exportJWK, generateKeyPair } from 'jose'
+import type { Browser, Page } from '../support/browser.ts'
+import { eventually } from '../support/eventually.ts'
 import { eachIdentity, ISSUER, referenceOf, settingsOf, whoami, type IdentityCluster, type IdentityNode } from '../support/identity-nodes.ts'
 import { signed, signingKey, type Claims } from '../support/openid-provider.ts'
 
@@ -59,6 +61,37 @@ eachIdentity('a provider that cannot be connected to, and one that has gone sinc
   // Where its metadata are known, the browser goes there and finds what it finds.
   assert.equal((await known.request('/whoami')).status, 303)
   await cluster.other.close()
+})
+
+/** Opens the sign-in and chooses where the account is. */
+async function chooses(visitor: Browser, provider: string): Promise<Page> {
+  const page = await visitor.open(`${ISSUER}/whoami`)
+  const link = [...page.text.matchAll(/href="(\/login\?[^"]+)"/g)].map(([, href = '']) => href.replaceAll('&amp;', '&')).find((href) => href.includes(`provider=${provider}&`))
+  return visitor.open(`${ISSUER}${link ?? ''}`)
+}
+
+eachIdentity('a provider that says nothing holds up nobody of another provider (X01, X02)', async (cluster) => {
+  const held: ServerResponse[] = []
+  cluster.other.behave.instead = (_path, response) => held.push(response) > 0
+  const node = await cluster.start([settingsOf(cluster.idp), settingsOf(cluster.other, { id: 'second', name: 'Second' })], { deadlineMs: 2000 })
+  let over = 0
+  const stuck = Array.from({ length: 40 }, async () => {
+    const page = await chooses(node.browser(), 'second')
+    over += 1
+    return page
+  })
+  // All forty wait for the second provider while these get in.
+  await eventually('somebody waits for the second provider', () => held.length > 0)
+  for (let person = 0; person < 5; person += 1) assert.equal((await chooses(node.browser(), 'corp')).status, 200)
+  assert.equal(over, 0)
+  const pages = await Promise.all(stuck)
+  for (const page of pages) assert.deepEqual([page.status, /Second does not answer/.test(page.text)], [503, true])
+  assert.equal(held.length, 1, 'one question for all of them')
+  assert.equal((await cluster.rows('sessions')).length, 5)
+  for (const response of held) response.destroy()
+  delete cluster.other.behave.instead
+  cluster.ahead += 30_001
+  assert.equal((await chooses(node.browser(), 'second')).status, 200)
 })
 
 for (const [title, document, reason] of [
