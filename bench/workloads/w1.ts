@@ -40,7 +40,7 @@ async function measure(circumstances: Circumstances, upstream: Upstream, subject
   const callers = new Map<Subject, McpJob['callers']>()
   for (const subject of subjects) callers.set(subject, isLanyard(subject) ? await lanyardCallers(subject) : [{ account: 'nobody' }])
   const cells = ERAS.flatMap((era) => [upstream, ...subjects].map((subject) => cellOf(subject, era, callers.get(subject) ?? [{ account: 'nobody' }])))
-  const plan = { workload: 'W1', rounds, warmUpSeconds: quick ? 0.3 : 1, closedSeconds: quick ? 0.5 : 0.8, openSeconds: quick ? 0.3 : 0.4 }
+  const plan = { workload: 'W1', rounds, warmUpSeconds: quick ? 0.3 : 4, closedSeconds: quick ? 0.5 : 0.8, openSeconds: quick ? 0.3 : 0.4 }
   const { rows, failures } = await interleave(load, cells, plan, ({ subject }) => subject.name === UNDICI)
   const soaked = circumstances.soak ? await soak(circumstances, subjects.find(isLanyard), callers) : { rows: [], budgets: [], failures: [], notes: ['memory over a million calls was not measured: --soak does it'] }
   return {
