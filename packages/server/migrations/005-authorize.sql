@@ -46,6 +46,8 @@ CREATE TABLE consents (
   resource TEXT NOT NULL,
   scope TEXT NOT NULL,
   client_digest TEXT NOT NULL,
+  -- What the profile reached when it was approved.
+  reach TEXT NOT NULL,
   granted_at BIGINT NOT NULL,
   PRIMARY KEY (user_id, client_id, redirect_host, resource)
 );

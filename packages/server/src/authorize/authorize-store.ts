@@ -2,6 +2,7 @@ import type { AuditEvent } from '../audit/event.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'
+import type { Unconnected } from '../upstreams/connections.ts'
 import type { CodeRecord } from './authorization.ts'
 
 /** What the client asked for, after every check. */
@@ -30,7 +31,10 @@ export interface Progress {
   readonly anotherAccount?: boolean
   /** The session whose user approved, in that session. */
   readonly consentedBy?: string
-  readonly connectionsSkipped?: boolean
+  /** Upstreams whose accounts the person does not want to connect in this flow. */
+  readonly skipped?: readonly string[]
+  /** Upstreams whose accounts could not be connected in this flow, and why. */
+  readonly unconnected?: Readonly<Record<string, Unconnected>>
 }
 
 export interface PendingRequest {
@@ -51,6 +55,8 @@ export interface Consent {
   readonly resource: Resource
   readonly scope: readonly string[]
   readonly clientDigest: string
+  /** What of which upstreams the profile reached: see `reachOf`. */
+  readonly reach: readonly string[]
 }
 
 export interface GrantSummary {

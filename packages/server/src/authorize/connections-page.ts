@@ -1,35 +1,68 @@
 import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
-import { formTarget, outside, page, plain } from '../http/page.ts'
+import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
+import type { Unconnected } from '../upstreams/connections.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import { answerPurpose } from './consent-page.ts'
+import { answerPurpose, clientName } from './consent-page.ts'
 import type { Step } from './step.ts'
 
-/** Offers to connect the accounts that the profile's upstreams need, in the same sitting; each can wait. */
-export function connectionsPage(step: Step, missing: readonly Upstream[], issuer: string): Promise<Response> {
+export interface MissingConnection {
+  readonly upstream: Upstream
+  /** How many are missing besides it. */
+  readonly others: number
+  /** What its provider is asked for; undefined when that is not known now. */
+  readonly asks: readonly string[] | undefined
+  /** The last attempt that failed, of this account or of another one. */
+  readonly failure?: { readonly upstream: Upstream; readonly why: Unconnected }
+}
+
+/** Offers to connect one account that the profile needs, in the same sitting: why, and what its provider will be asked for. */
+export function connectionPage(step: Step, { upstream, others, asks, failure }: MissingConnection, issuer: string): Promise<Response> {
   const { pending, profile, signedIn } = step
   const here = `/authorize/${pending.id}`
+  const name = plain(upstream.name, 60)
+  const application = clientName(step)
   return page({
-    title: 'Connect your accounts',
+    title: `Connect your ${name} account`,
     formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
-    body: html`<h1>Connect your accounts</h1>
-      <p>${plain(profile.name, 60)} works with accounts of your own. You sign in there once; applications never see those accounts' passwords or tokens.</p>
-      <ul class="list">
-        ${missing.map(
-          (upstream) => html`<li>
-            <span><strong>${plain(upstream.name, 60)}</strong> <span class="muted">${new URL(upstream.url).host}</span></span>
-            <form method="post" action="/connections/${upstream.id}">
-              <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
-              <input type="hidden" name="continue" value="${here}">
-              <button class="button-primary" aria-label="Connect ${plain(upstream.name, 60)}">Connect</button>
-            </form>
-          </li>`,
-        )}
-      </ul>
-      <form method="post" action="${here}">
-        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
-        <div class="actions"><button class="button-quiet" name="connections" value="skip">Continue without</button></div>
-        <p class="muted">You can connect them later; the first tool that needs one will ask.</p>
-      </form>`,
+    body: html`<h1>Connect your ${name} account</h1>
+      ${failure === undefined ? '' : failureNotice(failure, upstream)}
+      <p>You allowed ${application} to use ${plain(profile.name, 60)} as you. ${name} works with an account of your own: you sign in there once, and applications never see that account's password or token.</p>
+      <dl class="facts">
+        <dt>Service</dt>
+        <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>
+        ${profile.upstreams.length === 1 ? '' : html`<dt>Needed for</dt><dd>the tools of ${name} in ${plain(profile.name, 60)}</dd>`}
+        <dt>Permissions that it asks for</dt>
+        <dd>${asksFor(asks)}</dd>
+      </dl>
+      <div class="actions">
+        <form method="post" action="/connections/${upstream.id}">
+          <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
+          <input type="hidden" name="continue" value="${here}">
+          <button class="button-primary">Connect ${name}</button>
+        </form>
+        <form method="post" action="${here}">
+          <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
+          <button class="button-quiet" name="skip" value="${upstream.id}">Continue without</button>
+        </form>
+      </div>
+      <p class="muted">You can connect it later; the first tool that needs it will ask.${others === 0 ? '' : ` ${others === 1 ? 'One more account' : `${others} more accounts`} can be connected after this one.`}</p>`,
   })
+}
+
+function asksFor(asks: readonly string[] | undefined): Html {
+  if (asks === undefined) return html`<span class="muted">The service says so itself when you sign in there</span>`
+  if (asks.length === 0) return html`<span class="muted">None by name: what the service gives to every application</span>`
+  return html`<ul>${asks.map((scope) => html`<li><code>${plain(scope, 120)}</code></li>`)}</ul>`
+}
+
+const REASONS: Readonly<Record<Unconnected, string>> = {
+  refused: 'The service says that it was refused there.',
+  unavailable: 'The service does not answer at the moment.',
+  failed: 'The service gave an answer that cannot be used. If it happens again, ask your administrator.',
+}
+
+function failureNotice({ upstream, why }: NonNullable<MissingConnection['failure']>, current: Upstream): Html {
+  const next = upstream.id === current.id ? 'Try again, or continue without it.' : 'You can try it again at the end, or connect it later.'
+  return html`<div class="warning" role="status"><p><strong>${plain(upstream.name, 60)} was not connected.</strong> ${REASONS[why]} ${next}</p></div>`
 }

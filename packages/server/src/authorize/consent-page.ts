@@ -3,7 +3,9 @@ import { applicationOf, voucherOf } from '../clients/application.ts'
 import { csrfToken } from '../http/csrf.ts'
 import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
-import type { Upstream } from '../upstreams/upstream.ts'
+import { hash } from '../oauth/secret.ts'
+import { reachOf } from '../upstreams/profile.ts'
+import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import type { Step } from './step.ts'
 
 const DAY_SECONDS = 86_400
@@ -15,16 +17,16 @@ export function redirectHost(redirectUri: string): string {
 }
 
 /**
- * What an answer's form is for: this request, of the client as the page shows it. A document that changed since then
- * was not approved by it (AS-24).
+ * What an answer's form is for: this request, of the client and the profile as the page shows them. A document that
+ * changed since then, or a profile that grew, was not approved by it (AS-24, D06).
  */
-export function answerPurpose({ pending, client }: Pick<Step, 'pending' | 'client'>): string {
-  return `consent:${pending.id}:${client.digest}`
+export function answerPurpose({ pending, client, profile }: Pick<Step, 'pending' | 'client' | 'profile'>): string {
+  return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify(reachOf(profile)))}`
 }
 
 /** Shows who asks for what, and where the answer goes (P-3, AS-20, AS-21). */
 export function consentPage(step: Step, { issuer, grantSeconds }: { readonly issuer: string; readonly grantSeconds: number }): Promise<Response> {
-  const { pending, client, profile, signedIn } = step
+  const { pending, client, profile, upstreams, signedIn } = step
   const name = clientName(step)
   return page({
     title: `Allow ${name}?`,
@@ -38,9 +40,9 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
         <dt>Returns to</dt>
         <dd>${returnPlace(pending.request.redirectUri)}</dd>
         <dt>Tools of</dt>
-        <dd><ul class="plain">${profile.upstreams.map((upstream) => html`<li>${toolsOf(upstream)}</li>`)}</ul></dd>
+        <dd><ul class="plain">${upstreams.map((upstream) => html`<li>${toolsOf(upstream, profile)}</li>`)}</ul></dd>
         <dt>May</dt>
-        <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, profile.upstreams)} <code>${scope}</code></li>`)}</ul></dd>
+        <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
         <dd>${Math.floor(grantSeconds / DAY_SECONDS)} days at most, or until you or your administrator end it</dd>
       </dl>
@@ -66,7 +68,7 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
   })
 }
 
-function clientName({ client }: Step): string {
+export function clientName({ client }: Step): string {
   const name = plain(client.name, 60)
   return name === '' ? 'an application without a name' : name
 }
@@ -95,10 +97,11 @@ function returnPlace(redirectUri: string): Html {
 }
 
 /** P-3: what of a third party's is used, and with which scopes there when they are known. */
-function toolsOf({ name, connector }: Upstream): Html {
-  if (connector.type !== 'oauth') return html`${plain(name, 60)}`
+function toolsOf({ id, name, connector }: Upstream, { tools }: Profile): Html {
+  const shown = tools?.[id] === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, of it ${tools[id].map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
+  if (connector.type !== 'oauth') return shown
   const scopes = (connector.scopes ?? []).map((scope) => html` <code>${plain(scope, 120)}</code>`)
-  return html`${plain(name, 60)} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
+  return html`${shown} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
 }
 
 function describeScope(scope: string, upstreams: readonly Upstream[]): string {

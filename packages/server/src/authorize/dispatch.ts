@@ -7,10 +7,11 @@ import { scopeAllows } from '../oauth/scope.ts'
 import { hash, newId, newSecret } from '../oauth/secret.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Connections } from '../upstreams/connections.ts'
-import type { Profiles, Upstream } from '../upstreams/upstream.ts'
+import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
+import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import type { CodeRecord } from './authorization.ts'
 import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.ts'
-import { connectionsPage } from './connections-page.ts'
+import { nextConnection } from './connections-step.ts'
 import { consentPage, redirectHost } from './consent-page.ts'
 import { codeResponse, errorResponse, requestEnded } from './respond.ts'
 import { afterSignIn, mustSignInAgain, signInReturn, startedSignIn, wantsNewSignIn } from './sign-in-again.ts'
@@ -43,18 +44,19 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   const pending = await withSignIn(deps, request, stored, signedIn)
   if (signedIn === undefined || mustSignInAgain(pending, signedIn.session, deps.now())) return toSignIn(deps, request, pending, signedIn)
   const profile = deps.profiles.byResource(pending.request.resource)
-  if (profile === undefined) return refuse(deps, pending, new OAuthError('invalid_target', 'the resource is gone'), signedIn)
+  // Whose it is not is told what is told of one that does not exist.
+  if (profile === undefined || !isFor(profile, signedIn.user)) return refuse(deps, pending, new OAuthError('invalid_target', 'there is no such resource here', { reason: 'gone, or for others' }), signedIn)
   const client = await proveAgain(pending.request, deps.clients)
-  const step: Step = { pending, client, profile, signedIn, context }
-  if (!profile.upstreams.some((upstream) => mayReach(deps, step, upstream))) {
+  const step = stepOf(deps, { pending, client, profile, signedIn, context })
+  if (step.upstreams.length === 0) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
   const silent = pending.request.prompt.includes('none')
   if (await needsConsent(deps, step)) {
     return silent ? refuse(deps, pending, new OAuthError('consent_required', 'the user must approve'), signedIn) : consentPage(step, deps)
   }
-  const missing = silent || pending.progress.connectionsSkipped === true ? [] : await missingConnections(deps, step)
-  return missing.length > 0 ? connectionsPage(step, missing, deps.issuer) : issueCode(deps, step)
+  const connecting = silent ? undefined : await nextConnection(deps, request, step)
+  return connecting ?? issueCode(deps, step)
 }
 
 async function withSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<PendingRequest> {
@@ -82,29 +84,25 @@ async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRe
   })
 }
 
-function mayReach({ policy }: DispatchDeps, { signedIn, client, context }: Step, upstream: Upstream): boolean {
-  const { id: subject, groups } = signedIn.user
-  return policy.mayReach({ subject, groups, clientId: client.id, upstream: upstream.id, address: context.address })
+/** What a request is about: nobody is shown, or sent to connect, what they may not use or did not ask for. */
+export function stepOf({ policy }: Pick<DispatchDeps, 'policy'>, known: Omit<Step, 'upstreams'>): Step {
+  const { pending, client, profile, signedIn, context } = known
+  const input = { subject: signedIn.user.id, groups: signedIn.user.groups, clientId: client.id, address: context.address }
+  const isUsable = ({ id: upstream }: Profile['upstreams'][number]): boolean => scopeAllows(pending.request.scope, 'read', upstream) && policy.mayReach({ ...input, upstream })
+  return { ...known, upstreams: profile.upstreams.filter(isUsable) }
 }
 
-/** The accounts that the tools of this very request need: nobody is sent to connect what they may not use. */
-async function missingConnections(deps: DispatchDeps, step: Step): Promise<readonly Upstream[]> {
-  const { scope } = step.pending.request
-  const missing = await deps.connections.missing(step.signedIn.user.id, step.profile.upstreams)
-  return missing.filter((upstream) => scopeAllows(scope, 'read', upstream.id) && mayReach(deps, step, upstream))
-}
-
-/** What a consent must cover: D06, F08 of the field's attacks are a scope, a host or a document that grew since. */
-export function consentFor({ pending, client, signedIn }: Step): Consent {
+/** What a consent must cover: D06, F08 of the field's attacks are a scope, a host, a document or a profile that grew since. */
+export function consentFor({ pending, client, profile, signedIn }: Step): Consent {
   const { redirectUri, resource, scope } = pending.request
-  return { userId: signedIn.user.id, clientId: client.id, redirectHost: redirectHost(redirectUri), resource, scope, clientDigest: client.digest }
+  return { userId: signedIn.user.id, clientId: client.id, redirectHost: redirectHost(redirectUri), resource, scope, clientDigest: client.digest, reach: reachOf(profile) }
 }
 
 async function needsConsent(deps: DispatchDeps, step: Step): Promise<boolean> {
   if (step.pending.request.prompt.includes('consent') && step.pending.progress.consentedBy !== step.signedIn.session.id) return true
   const wanted = consentFor(step)
   const given = await deps.store.findConsent(wanted)
-  return given === undefined || given.clientDigest !== wanted.clientDigest || !wanted.scope.every((scope) => given.scope.includes(scope))
+  return given === undefined || given.clientDigest !== wanted.clientDigest || !wanted.scope.every((scope) => given.scope.includes(scope)) || !isWithin(wanted.reach, given.reach)
 }
 
 async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {

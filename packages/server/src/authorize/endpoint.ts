@@ -11,9 +11,11 @@ import type { Flow, Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 import { newId } from '../oauth/secret.ts'
+import { isFor } from '../upstreams/profile.ts'
 import type { PendingRequest, Progress } from './authorize-store.ts'
+import { withSkipped } from './connections-step.ts'
 import { answerPurpose } from './consent-page.ts'
-import { consentFor, dispatch, refuse, type DispatchDeps } from './dispatch.ts'
+import { consentFor, dispatch, refuse, stepOf, type DispatchDeps } from './dispatch.ts'
 import { errorResponse, leavingPage, requestEnded, stepResponse } from './respond.ts'
 import type { Step } from './step.ts'
 import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
@@ -147,7 +149,7 @@ async function findPending(deps: AuthorizeDeps, request: Request, context: Reque
   return pending
 }
 
-/** Takes the answer of a page: approve, deny, sign in as somebody else, or go on without connections. */
+/** Takes the answer of a page: approve, deny, sign in as somebody else, or go on without an account. */
 async function answer(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
   requireSameOrigin(request, deps.issuer)
   const params = await Params.fromForm(request)
@@ -155,9 +157,9 @@ async function answer(deps: AuthorizeDeps, request: Request, context: RequestCon
   return underReference(pending, async () => {
     const signedIn = await deps.sessions.current(request)
     const profile = deps.profiles.byResource(pending.request.resource)
-    if (signedIn === undefined || profile === undefined) return stepResponse(pending)
+    if (signedIn === undefined || profile === undefined || !isFor(profile, signedIn.user)) return stepResponse(pending)
     const client = await proveAgain(pending.request, deps.clients)
-    const step: Step = { pending, client, profile, signedIn, context }
+    const step = stepOf(deps, { pending, client, profile, signedIn, context })
     if (!checkCsrf(params.get('csrf'), signedIn.secret, answerPurpose(step))) {
       throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and answer there.', { reason: 'csrf' })
     }
@@ -166,7 +168,8 @@ async function answer(deps: AuthorizeDeps, request: Request, context: RequestCon
 }
 
 function decide(deps: AuthorizeDeps, step: Step, params: Params): Promise<Response> {
-  if (params.get('connections') === 'skip') return goOn(deps, step, { ...step.pending.progress, connectionsSkipped: true })
+  const skip = params.get('skip')
+  if (skip !== undefined) return goOn(deps, step, withSkipped(step.pending.progress, skip))
   // Whatever sign-in there was for this request counts no more: the next one decides who is asked.
   if (params.get('account') === 'another') return goOn(deps, step, { anotherAccount: true })
   return params.get('decision') === 'approve' ? approve(deps, step) : deny(deps, step)

@@ -76,19 +76,19 @@ function requestVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'addReque
 function consentVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'findConsent' | 'addConsent'> {
   return {
     async findConsent({ userId, clientId, redirectHost, resource }) {
-      const [row] = await db.query<{ scope: string; client_digest: string }>(
-        'SELECT scope, client_digest FROM consents WHERE user_id = $1 AND client_id = $2 AND redirect_host = $3 AND resource = $4',
+      const [row] = await db.query<{ scope: string; client_digest: string; reach: string }>(
+        'SELECT scope, client_digest, reach FROM consents WHERE user_id = $1 AND client_id = $2 AND redirect_host = $3 AND resource = $4',
         [userId, clientId, redirectHost, resource],
       )
-      return row === undefined ? undefined : { userId, clientId, redirectHost, resource, scope: row.scope.split(' '), clientDigest: row.client_digest }
+      return row === undefined ? undefined : { userId, clientId, redirectHost, resource, scope: row.scope.split(' '), clientDigest: row.client_digest, reach: JSON.parse(row.reach) as readonly string[] }
     },
     addConsent: (consent, requestId, progress, now, ...events) =>
       db.transaction(async (tx) => {
         await tx.query(
-          `INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+          `INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at, reach) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
            ON CONFLICT (user_id, client_id, redirect_host, resource)
-           DO UPDATE SET scope = excluded.scope, client_digest = excluded.client_digest, granted_at = excluded.granted_at`,
-          [consent.userId, consent.clientId, consent.redirectHost, consent.resource, formatScope(consent.scope), consent.clientDigest, now],
+           DO UPDATE SET scope = excluded.scope, client_digest = excluded.client_digest, reach = excluded.reach, granted_at = excluded.granted_at`,
+          [consent.userId, consent.clientId, consent.redirectHost, consent.resource, formatScope(consent.scope), consent.clientDigest, now, JSON.stringify(consent.reach)],
         )
         await tx.query('UPDATE authorization_requests SET progress = $1 WHERE id = $2', [JSON.stringify(progress), requestId])
         await audit.append(tx, events)

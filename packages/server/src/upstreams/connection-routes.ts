@@ -14,8 +14,8 @@ import { SealError, type Sealer, type StateSealer } from '../keys/seal.ts'
 import { hash } from '../oauth/secret.ts'
 import type { Vault } from '../vault/credential.ts'
 import type { ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
-import type { Connections } from './connections.ts'
-import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type ConnectionAttempt, type Connector } from './connectors/connector.ts'
+import type { Connections, Unconnected } from './connections.ts'
+import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type ConnectionAttempt, type ConnectionStart, type Connector } from './connectors/connector.ts'
 import type { Connectors } from './connectors/index.ts'
 import { clientDocument, connectionRedirectUri } from './connectors/oauth/registration.ts'
 import { pendingRevocation } from './revocation.ts'
@@ -23,6 +23,10 @@ import type { Upstream } from './upstream.ts'
 
 const LINK_MS = 24 * 3600_000
 const LINK_PURPOSE = 'connect link'
+/** How long a page waits to hear what an upstream's provider is asked for. */
+const ASKS_MS = 3000
+/** A flow that goes on, with or without the account. */
+const FLOW = /^\/authorize\/[\w-]+$/
 
 export interface ConnectionDeps {
   readonly issuer: string
@@ -52,6 +56,12 @@ export function connections(deps: ConnectionDeps): Connections {
       if (perUser.length === 0) return []
       const connected = await active(userId)
       return perUser.filter((upstream) => !connected.has(upstream.id))
+    },
+    async asks(upstream) {
+      const timeout = new Promise<undefined>((resolve) => {
+        setTimeout(() => resolve(undefined), ASKS_MS).unref()
+      })
+      return Promise.race([deps.connector(upstream).asks?.(upstream).catch(() => undefined), timeout])
     },
     async list(userId) {
       const records = await deps.store.list(userId)
@@ -131,8 +141,7 @@ async function connect(deps: ConnectionDeps, request: Request, context: RequestC
   const link = params.get('for')
   const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
   const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, address: context.address, lacking }
-  const url = await connector.connect(start).catch((error: unknown) => failed(deps, error, start))
-  return seeOther(url.href)
+  return seeOther(await connector.connect(start).then((url) => url.href, (error: unknown) => failed(deps, error, start)))
 }
 
 async function callback(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
@@ -154,7 +163,8 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
   const finishing = { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference, address: context.address }
-  await connector.finish(answer, finishing).catch((error: unknown) => failed(deps, error, finishing))
+  const goesOn = await connector.finish(answer, finishing).then(() => undefined, (error: unknown) => failed(deps, error, { ...finishing, returnTo: attempt.returnTo }))
+  if (goesOn !== undefined) return seeOther(goesOn)
   if (attempt.returnTo !== `/connections/${upstream.id}`) return seeOther(attempt.returnTo)
   return page({
     title: 'Connected',
@@ -208,12 +218,22 @@ function requireAllowed(deps: ConnectionDeps, { user }: SignedIn, upstream: Upst
   if (!deps.mayConnect(user, upstream)) throw new PageError(403, 'You may not use this', 'No rule of your administrator lets you use this service. Ask them if that is a mistake.')
 }
 
-async function failed(deps: ConnectionDeps, error: unknown, { userId, upstream, reference, address }: Pick<ConnectionAttempt, 'userId' | 'upstream' | 'reference' | 'address'>): Promise<never> {
+type Failing = Pick<ConnectionAttempt, 'userId' | 'upstream' | 'reference' | 'address'> & Pick<ConnectionStart, 'returnTo'>
+
+/** @returns where a flow goes on that can do without the account. @throws PageError where there is no such flow */
+async function failed(deps: ConnectionDeps, error: unknown, { userId, upstream, reference, address, returnTo }: Failing): Promise<string> {
   if (!(error instanceof ConnectionRefused || error instanceof UpstreamUnavailable)) throw error
   const reason = error instanceof ConnectionRefused ? error.reason : error.message
   await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: userId, upstream: upstream.id, reference, address, reason })
+  const why = whyNot(error)
+  if (FLOW.test(returnTo)) return `${returnTo}?${new URLSearchParams({ unconnected: upstream.id, why }).toString()}`
   const name = plain(upstream.name, 60)
-  if (reason === ACCESS_DENIED) throw new PageError(403, `${name} was not connected`, 'The service says that it was refused there. Start again whenever you like.', { cause: error, reason })
-  if (error instanceof UpstreamUnavailable) throw new PageError(503, `${name} does not answer`, 'Please try again in a minute.', { cause: error, reason })
+  if (why === 'refused') throw new PageError(403, `${name} was not connected`, 'The service says that it was refused there. Start again whenever you like.', { cause: error, reason })
+  if (why === 'unavailable') throw new PageError(503, `${name} does not answer`, 'Please try again in a minute.', { cause: error, reason })
   throw new PageError(502, `${name} could not be connected`, 'Try again. If it happens again, ask your administrator.', { cause: error, reason })
+}
+
+function whyNot(error: ConnectionRefused | UpstreamUnavailable): Unconnected {
+  if (error instanceof UpstreamUnavailable) return 'unavailable'
+  return error.reason === ACCESS_DENIED ? 'refused' : 'failed'
 }

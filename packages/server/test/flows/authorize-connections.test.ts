@@ -51,7 +51,7 @@ eachHouse('P-1, P-2, AS-32: an upstream sign-in never starts before the consent,
   const path = new URL(asked.url).pathname
   assert.equal((await house.send(person, '/connections/tickets', { form: { csrf, continue: path }, headers })).status, 403)
   // Skipping connections skips no consent.
-  assert.equal((await house.send(person, path, { form: { csrf, connections: 'skip' }, headers })).status, 303)
+  assert.equal((await house.send(person, path, { form: { csrf, skip: 'tickets' }, headers })).status, 303)
   const still = await person.open(house.issuer + path)
   assert.ok(still.forms.some((form) => form.buttons.some(([name]) => name === 'decision')))
   assert.equal(house.connecting.length, 0)
@@ -64,7 +64,7 @@ eachHouse('P-1, P-2, AS-32: an upstream sign-in never starts before the consent,
 eachHouse('going on without accounts ends with the code, and the next request offers them again', async (house) => {
   const person = house.browser()
   const page = await approve(house, person)
-  const done = await press(person, page, 'connections', 'skip')
+  const done = await press(person, page, 'skip', 'tickets')
   assert.match(answerOf(done)['code'] ?? done.text, /^lyd_ac_/)
   assert.deepEqual(await house.rows('connections'), [])
   assert.deepEqual(offers(await house.ask(person, { resource: house.resource('engineering') })), ['/connections/tickets'])

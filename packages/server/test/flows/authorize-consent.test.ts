@@ -165,7 +165,7 @@ eachHouse('AS-24, AS-28: no answer goes to a redirect URI that is no longer regi
 
 eachHouse('D01: a consent to one client opens nothing to another with the same redirect host', async (house) => {
   const victim = house.browser()
-  await approve(house, victim, { resource: house.resource('engineering') }).then((page) => press(victim, page, 'connections', 'skip'))
+  await approve(house, victim, { resource: house.resource('engineering') }).then((page) => press(victim, page, 'skip', 'tickets'))
   house.clients.set('attacker', client('attacker', { name: 'Editor', redirectUris: ['https://evil.example/cb', CALLBACK] }))
   for (const redirect_uri of ['https://evil.example/cb', CALLBACK]) {
     const page = await house.ask(victim, { client_id: 'attacker', redirect_uri, resource: house.resource('engineering') })
@@ -218,7 +218,7 @@ eachHouse('P-3, A10: a form of another site, without its token, or of another re
     [{ decision: 'approve' }, own],
     [{ decision: 'approve', csrf: foreign }, own],
     [{ decision: 'approve', csrf: `${csrf}x` }, own],
-    [{ connections: 'skip', csrf: foreign }, own],
+    [{ skip: 'notes', csrf: foreign }, own],
     [{ account: 'another', csrf: foreign }, own],
   ]
   for (const [form, headers] of attempts) {

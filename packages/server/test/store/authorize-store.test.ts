@@ -51,7 +51,7 @@ function code(grantId: string, more: Partial<CodeRecord['authorization']> = {}):
   }
 }
 
-const consent: Consent = { userId: 'usr_1', clientId: 'app', redirectHost: 'app.example', resource: RESOURCE, scope: ['mcp.read'], clientDigest: 'd1' }
+const consent: Consent = { userId: 'usr_1', clientId: 'app', redirectHost: 'app.example', resource: RESOURCE, scope: ['mcp.read'], clientDigest: 'd1', reach: ['notes', 'tickets read_*'] }
 const ended = (grant: GrantSummary): AuditEvent => ({ action: 'consent.revoked', outcome: 'success', grantId: grant.id })
 
 async function granted(pair: StorePair, grantId: string, more: Partial<CodeRecord['authorization']> = {}): Promise<void> {
@@ -66,7 +66,7 @@ eachPair('a request is read back as it was, with its progress, until it expires'
   assert.deepEqual(await other.findRequest('one', NOW + 999), pending('one'))
   assert.equal(await other.findRequest('one', NOW + 1000), undefined)
   assert.equal(await other.findRequest('two', NOW), undefined)
-  const progress = { signInStartedAt: NOW, signInProof: hashed('proof'), signedInBy: 'ses_1', consentedBy: 'ses_1', connectionsSkipped: true }
+  const progress = { signInStartedAt: NOW, signInProof: hashed('proof'), signedInBy: 'ses_1', consentedBy: 'ses_1', skipped: ['tickets'], unconnected: { weather: 'failed' } as const }
   await other.updateProgress('one', progress)
   assert.deepEqual(await store.findRequest('one', NOW), pending('one', { progress }))
 })

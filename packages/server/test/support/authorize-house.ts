@@ -52,6 +52,10 @@ export interface World {
   /** What was started at upstream providers. */
   readonly connecting: ConnectionStart[]
   upstreams: Upstream[]
+  /** Profiles besides each upstream alone and `engineering`, which is all of them. */
+  readonly profiles: Profile[]
+  /** What goes wrong at an upstream's provider: before the browser goes there, or when it is back. */
+  readonly broken: Map<string, { readonly at: 'connect' | 'finish'; readonly error: Error }>
 }
 
 export interface House extends World {
@@ -127,6 +131,8 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
     asked: [],
     connecting: [],
     upstreams: [upstream('notes', 'none'), upstream('tickets', 'oauth')],
+    profiles: [],
+    broken: new Map(),
   }
   const routes = await wire(issuer, world, store, options)
   const log = (line: object): void => console.error(line)
@@ -202,8 +208,9 @@ function profilesOf(issuer: string, world: World): Profiles {
   const all = (): readonly Profile[] => [
     ...world.upstreams.map((each): Profile => ({ id: each.id, name: each.name, upstreams: [each], resource: resourceOf(issuer, each.id) })),
     { id: 'engineering', name: 'Engineering', upstreams: world.upstreams, resource: resourceOf(issuer, 'engineering') },
+    ...world.profiles,
   ]
-  return { all, byId: (id) => all().find((profile) => profile.id === id), byResource: (resource) => all().find((profile) => profile.resource === resource) }
+  return { all, byId: (id) => all().find((profile) => profile.id === id), byResource: (resource) => all().find((profile) => profile.resource === resource), httpById: () => undefined }
 }
 
 function resourceOf(issuer: string, id: string): Resource {
@@ -231,17 +238,24 @@ function askedProvider(world: World): IdentityProvider {
 
 /** Upstream accounts that are connected as soon as the browser comes back. */
 function askedConnectors(world: World, { vault: sealed, sealer: secrets, connections: rows, issuer, now }: Furniture): Connectors {
+  const fail = ({ id }: Upstream, at: 'connect' | 'finish'): void => {
+    const broken = world.broken.get(id)
+    if (broken?.at === at) throw broken.error
+  }
   const open: Connector = { perUser: false, credential: async () => ({ headers: {}, version: '0' }), refused: async () => undefined }
   const oauth: Connector = {
     ...open,
     perUser: true,
+    asks: async (to) => [`${to.id}:read`, `${to.id}:write`],
     async connect(start) {
+      fail(start.upstream, 'connect')
       world.connecting.push(start)
       const state = newSecret('lyd_st')
       await rows.addAttempt({ ...start, upstream: start.upstream.id, stateHash: hash(state), secrets: secrets.seal('{}', ['connection_attempts', hash(state), 'secrets']), expiresAt: now() + 600_000 })
       return new URL(`https://${start.upstream.id}.example/authorize?${new URLSearchParams({ state, redirect_uri: `${issuer}/connections/${start.upstream.id}/callback` }).toString()}`)
     },
     async finish(_callback, { userId, upstream: to }) {
+      fail(to, 'finish')
       const credential = sealed.seal(userId, to.id, { accessToken: 'token', issuer: `https://${to.id}.example`, clientId: 'lanyard' })
       await rows.connect({ userId, upstream: to.id }, credential, now(), { action: 'connection.created', outcome: 'success', subject: userId, upstream: to.id })
     },

@@ -21,6 +21,8 @@ export interface Connector {
    * be asked for instead, or undefined where asking again gives no more.
    */
   stepUp?(userId: string, upstream: Upstream, lacking: readonly string[]): Promise<readonly string[] | undefined>
+  /** The scopes that connecting asks for. @throws UpstreamUnavailable, ConnectionRefused */
+  asks?(upstream: Upstream): Promise<readonly string[]>
   /** Starts connecting: where to send the browser. Only after consent, only from the user's own session. */
   connect?(start: ConnectionStart): Promise<URL>
   /** Finishes connecting with the answer of the upstream's authorization server. @throws ConnectionRefused */

@@ -3,6 +3,7 @@ import type { ChangeFeed } from '../../../audit/change.ts'
 import type { Recorder } from '../../../audit/event.ts'
 import type { Outbound } from '../../../http/outbound.ts'
 import type { Sealer } from '../../../keys/seal.ts'
+import { parseScope } from '../../../oauth/scope.ts'
 import { hash, newSecret } from '../../../oauth/secret.ts'
 import type { OAuthCredential, Vault } from '../../../vault/credential.ts'
 import type { ConnectionKey, ConnectionStore, PendingRevocation } from '../../connection-store.ts'
@@ -83,6 +84,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       const record = await deps.store.find({ userId, upstream: upstream.id })
       return record?.state === 'active' ? widerScope(upstream, deps.vault.open(userId, upstream.id, record.credential), lacking) : undefined
     },
+    asks: async (upstream) => parseScope(requestedScope(upstream, await found.discover(upstream))) ?? [],
     connect: async (start) => beginAttempt(deps, await party(start.upstream), start),
     async finish(callback, attempt) {
       const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
