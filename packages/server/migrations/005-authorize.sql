@@ -8,6 +8,8 @@ CREATE TABLE grants (
   auth_time BIGINT,
   acr TEXT,
   amr TEXT,
+  -- What the profile reached when the person approved.
+  reach TEXT,
   created_at BIGINT NOT NULL,
   last_used_at BIGINT NOT NULL,
   revoked_at BIGINT

@@ -9,6 +9,8 @@ export interface Authorization {
   readonly clientId: string
   readonly resource: Resource
   readonly scope: readonly string[]
+  /** What the resource's profile reached when the person approved: see `reachOf`. */
+  readonly reach?: readonly string[]
   readonly authTime?: number
   readonly acr?: string
   readonly amr?: readonly string[]

@@ -116,7 +116,7 @@ async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
   return codeResponse(deps.issuer, pending.request, code)
 }
 
-function codeRecord({ pending, client, signedIn }: Step, code: string, now: number): CodeRecord {
+function codeRecord({ pending, client, profile, signedIn }: Step, code: string, now: number): CodeRecord {
   const { resource, scope, redirectUri, codeChallenge } = pending.request
   const { authTime, acr, amr } = signedIn.session
   return {
@@ -127,6 +127,7 @@ function codeRecord({ pending, client, signedIn }: Step, code: string, now: numb
       clientId: client.id,
       resource,
       scope,
+      reach: reachOf(profile),
       ...(authTime === undefined ? {} : { authTime }),
       ...(acr === undefined ? {} : { acr }),
       ...(amr === undefined ? {} : { amr }),

@@ -108,8 +108,8 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
         const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
         if (ended.length === 0) return false
         await tx.query(
-          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, created_at, last_used_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)`,
+          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, created_at, last_used_at, reach)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)`,
           [
             granted.id,
             granted.userId,
@@ -120,6 +120,7 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
             granted.acr ?? null,
             granted.amr === undefined ? null : JSON.stringify(granted.amr),
             Math.floor(now / 1000),
+            granted.reach === undefined ? null : JSON.stringify(granted.reach),
           ],
         )
         await tx.query('INSERT INTO codes (hash, grant_id, redirect_uri, code_challenge, expires_at) VALUES ($1, $2, $3, $4, $5)', [

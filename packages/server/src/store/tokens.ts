@@ -11,7 +11,7 @@ import type { StoreParts } from './parts.ts'
 /** Longer than any access token lives. */
 const KEEP_S = 86_400
 
-const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.created_at AS granted_at'
+const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.reach, g.created_at AS granted_at'
 
 interface GrantRow {
   readonly grant_id: string
@@ -22,6 +22,7 @@ interface GrantRow {
   readonly auth_time: number | null
   readonly acr: string | null
   readonly amr: string | null
+  readonly reach: string | null
   readonly granted_at: number
 }
 
@@ -163,6 +164,7 @@ function authorization(row: GrantRow): Authorization {
     ...(row.auth_time === null ? {} : { authTime: row.auth_time }),
     ...(row.acr === null ? {} : { acr: row.acr }),
     ...(row.amr === null ? {} : { amr: JSON.parse(row.amr) as string[] }),
+    ...(row.reach === null ? {} : { reach: JSON.parse(row.reach) as string[] }),
   }
 }
 

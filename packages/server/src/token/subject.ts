@@ -4,7 +4,7 @@ import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
 import { OAuthError } from '../oauth/error.ts'
 import type { Policy } from '../policy/policy.ts'
-import { isFor } from '../upstreams/profile.ts'
+import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
 import { trace, type Granted, type GrantRequest } from './grants/grant.ts'
 import type { TokenStore } from './token-store.ts'
@@ -36,6 +36,8 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (user.disabled) throw await ended(options, request, granted, 'user disabled')
     if (state === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
     const profile = options.profiles.byResource(authorization.resource)
+    // D06: what it reaches now, nobody approved. The client comes back with the person, who sees what is new.
+    if (profile !== undefined && authorization.reach !== undefined && !isWithin(reachOf(profile), authorization.reach)) throw refused('the profile has grown since it was approved')
     const upstreams = profile !== undefined && isFor(profile, user) ? profile.upstreams : []
     const { address } = request.context
     const reachable = upstreams.some(({ id }) => options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address }))

@@ -44,7 +44,7 @@ function pending(id: string, more: Partial<PendingRequest> = {}): PendingRequest
 function code(grantId: string, more: Partial<CodeRecord['authorization']> = {}): CodeRecord {
   return {
     hash: hashed(`code of ${grantId}`),
-    authorization: { id: grantId, userId: 'usr_1', clientId: 'app', resource: RESOURCE, scope: ['mcp.read', 'mcp.write'], authTime: 5, acr: 'urn:mfa', amr: ['pwd'], ...more },
+    authorization: { id: grantId, userId: 'usr_1', clientId: 'app', resource: RESOURCE, scope: ['mcp.read', 'mcp.write'], reach: ['notes', 'tickets read_*'], authTime: 5, acr: 'urn:mfa', amr: ['pwd'], ...more },
     redirectUri: CALLBACK,
     codeChallenge: 'c',
     expiresAt: NOW / 1000 + 60,
