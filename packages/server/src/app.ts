@@ -35,6 +35,7 @@ import { authorizeStore } from './store/authorize.ts'
 import { clientStore } from './store/clients.ts'
 import { connectionStore } from './store/connections.ts'
 import type { Store } from './store/open.ts'
+import { pinStore } from './store/pins.ts'
 import { tokenStore } from './store/tokens.ts'
 import { identityStore } from './store/users.ts'
 import { tokens, type Tokens } from './token/routes.ts'
@@ -260,6 +261,7 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
     policy: ground.policy,
     cutoffs: store.cutoffs,
     feed: store.feed,
+    pins: pinStore(store),
     state,
     streams: outbound.streams,
     audit,

@@ -12,6 +12,7 @@ export type AuditAction =
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
   | 'key.created' | 'key.activated' | 'key.revoked'
   | 'provider.degraded'
+  | 'tool.pinned' | 'tool.changed' | 'tool.refused' | 'pin.approved' | 'pin.withdrawn'
 
 /** One recorded fact. It never holds a token, a code, a secret, an assertion or a tool's arguments. */
 export interface AuditEvent {

@@ -88,6 +88,7 @@ const upstream = z.strictObject({
   connector: connector.default({ type: 'none' }),
   readOnlyTools: z.array(z.string()).default([]),
   timeoutSeconds: z.number().positive().max(3600).default(60),
+  toolChanges: z.enum(['hide', 'report']).default('hide'),
 })
 
 const profile = z.strictObject({

@@ -6,10 +6,12 @@ import { isObject } from './message.ts'
 export interface Catalogue {
   /** What a call of the tool needs, `unknown` when there is no such tool, `stale` when the upstream must be asked. */
   access(key: string, upstream: Upstream, tool: string): Access | 'unknown' | 'stale'
-  /** Adds the tools of one page of a list. */
-  learn(key: string, tools: readonly unknown[]): void
+  /** Adds the tools of one page of a list; what else the page names is not to be known any more. */
+  learn(key: string, tools: readonly unknown[], page?: readonly unknown[]): void
   /** Puts a whole list in the place of what was known. */
   replace(key: string, tools: readonly unknown[]): void
+  /** Forgets what is known of an upstream, whoever it is known for: a definition of it was approved, or is not any more. */
+  forget(upstreamId: string): void
 }
 
 const FRESH_MS = 5 * 60_000
@@ -41,8 +43,9 @@ export function catalogue(now: () => number): Catalogue {
       if (found === undefined) return now() - known.askedAt > ASK_AGAIN_MS ? 'stale' : 'unknown'
       return upstream.readOnlyTools.includes(tool) ? 'read' : found
     },
-    learn(key, tools) {
+    learn(key, tools, page = []) {
       const known = all.get(key) ?? { tools: new Map<string, Access>(), learnedAt: 0, askedAt: 0 }
+      for (const tool of page) if (isObject(tool)) known.tools.delete(String(tool['name']))
       for (const tool of tools) add(known.tools, tool)
       // One page says nothing of the tools on others: it does not make them known for longer.
       put(key, known)
@@ -51,6 +54,9 @@ export function catalogue(now: () => number): Catalogue {
       const known = new Map<string, Access>()
       for (const tool of tools) add(known, tool)
       put(key, { tools: known, learnedAt: now(), askedAt: now() })
+    },
+    forget(upstreamId) {
+      for (const key of all.keys()) if (key === upstreamId || key.startsWith(`${upstreamId} `)) all.delete(key)
     },
   }
 }

@@ -27,6 +27,8 @@ import { lateSessions } from './late-session.ts'
 import { post, type PostDeps } from './post.ts'
 import { openCalls, stopping, type OpenCall, type OpenCalls } from './open-calls.ts'
 import { checkOrigin } from './origin.ts'
+import type { PinStore } from './pin-store.ts'
+import { pinning } from './pinning.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import { sessions } from './session.ts'
 import { endSession, streamSession } from './session-requests.ts'
@@ -46,6 +48,7 @@ export interface GatewayDeps {
   readonly policy: Pick<Policy, 'decide' | 'mayReach'>
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
+  readonly pins: Pick<PinStore, 'states' | 'see'>
   readonly state: StateSealer
   /** Where calls are sent through: `Outbound.streams`. */
   readonly streams: Dispatcher
@@ -81,7 +84,10 @@ interface Plane extends PostDeps {
 const MAX_CALL_MS = 3600_000
 
 export function gateway(deps: GatewayDeps): Gateway {
-  const sending = { forward: forward(deps.streams), catalogue: catalogue(deps.now) }
+  const sending = { forward: forward(deps.streams), catalogue: catalogue(deps.now), pinning: pinning({ ...deps, store: deps.pins }) }
+  deps.feed.subscribe(({ kind, key }) => {
+    if (kind === 'pin') sending.catalogue.forget(key)
+  })
   const plane: Plane = {
     ...deps,
     ...sending,

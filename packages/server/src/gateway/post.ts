@@ -22,7 +22,7 @@ import { declaresUrlElicitation, notFound, revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { upstreamSessionId, type SessionState } from './session.ts'
 import { lackingScope } from './step-up.ts'
-import { catalogueKey, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
+import { catalogueKey, pinnedList, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
 import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
 export interface PostDeps extends MissingConnectionDeps, SessionRequestDeps {
@@ -148,11 +148,16 @@ function sessionHeader(deps: PostDeps, call: Call, answer: Answer): Readonly<Rec
 function rewriteFor(deps: PostDeps, call: Call, { connector, permitted }: Passage): Rewrite | undefined {
   if (call.operation.kind === 'open') return (result) => visibleCapabilities(result, permitted, call.revision)
   if (call.operation.kind !== 'tools') return undefined
-  return (result) => {
+  const show = (result: Readonly<Record<string, unknown>>, page: readonly unknown[]): Readonly<Record<string, unknown>> => {
     const visible = visibleTools(result, permitted, call.revision)
     const isWhole = call.message.params['cursor'] === undefined && result['nextCursor'] === undefined && Array.isArray(result['tools'])
-    deps.catalogue[isWhole ? 'replace' : 'learn'](catalogueKey(call, connector), visible.tools)
+    deps.catalogue[isWhole ? 'replace' : 'learn'](catalogueKey(call, connector), visible.tools, page)
     return visible.result
+  }
+  return (result) => {
+    const page: unknown[] = Array.isArray(result['tools']) ? result['tools'] : []
+    const pinned = pinnedList(deps.pinning, call.upstream, result)
+    return pinned instanceof Promise ? pinned.then((admitted) => show(admitted, page)) : show(pinned, page)
   }
 }
 

@@ -7,7 +7,8 @@ import type { Policy } from '../policy/policy.ts'
 import type { OpenCalls } from './open-calls.ts'
 import { permissions } from './permit.ts'
 import type { Session, Sessions } from './session.ts'
-import { visibleResult } from './tools.ts'
+import type { Pinning } from './pinning.ts'
+import { pinnedList, visibleResult } from './tools.ts'
 import { credentialFor, drain, outgoingSession, sendWithCredential, type UpstreamCallDeps } from './upstream-call.ts'
 
 export interface SessionRequestDeps extends UpstreamCallDeps {
@@ -16,6 +17,7 @@ export interface SessionRequestDeps extends UpstreamCallDeps {
   readonly connector: Connectors
   readonly policy: Pick<Policy, 'decide' | 'mayReach'>
   readonly audit: Recorder
+  readonly pinning: Pinning
 }
 
 /** `GET`: the upstream's own messages in a session of the 2025 revisions. RS-40: there is no such stream without one. */
@@ -29,7 +31,10 @@ export async function streamSession(deps: SessionRequestDeps, contact: Contact):
   if (credential === 'connection_required') throw noStream()
   const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session.upstream))
   if (answer === 'connection_required') throw noStream()
-  await deliverStream(contact, answer, (result) => visibleResult(result, permitted))
+  await deliverStream(contact, answer, (result) => {
+    const pinned = pinnedList(deps.pinning, contact.upstream, result)
+    return pinned instanceof Promise ? pinned.then((admitted) => visibleResult(admitted, permitted)) : visibleResult(pinned, permitted)
+  })
 }
 
 /** `DELETE`: the client ends its session, and with it the upstream's. */

@@ -6,6 +6,7 @@ import type { Catalogue } from './catalogue.ts'
 import { resultOfOwn } from './deliver.ts'
 import { Stopped } from './exchange.ts'
 import { isObject } from './message.ts'
+import type { Pinning, PinnedUpstream } from './pinning.ts'
 import type { Permissions } from './permit.ts'
 import { accountLost, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
@@ -19,6 +20,7 @@ export function catalogueKey({ upstream, caller }: Call, connector: Connector): 
 
 export interface ToolDeps extends UpstreamCallDeps {
   readonly catalogue: Catalogue
+  readonly pinning: Pinning
 }
 
 /** How to ask the upstream on behalf of a call. */
@@ -38,7 +40,9 @@ export function toolAccess(deps: ToolDeps): ToolAccess {
     for (let other = asking.get(key); other !== undefined; other = asking.get(key)) {
       if (await other.then(() => true, askerGone)) return
     }
-    const question = askForTools(deps, call, line).finally(() => asking.delete(key))
+    const question = askForTools(deps, call, line)
+      .then((tools) => deps.pinning.admitted(call.upstream, tools))
+      .finally(() => asking.delete(key))
     asking.set(key, question)
     deps.catalogue.replace(key, await question)
   }
@@ -83,6 +87,13 @@ function metaOf({ message, revision }: Call): Readonly<Record<string, unknown>> 
   if (revision.era === 'legacy' || !isObject(meta)) return {}
   const { progressToken: _token, ...rest } = meta
   return { _meta: rest }
+}
+
+/** H20: a list with those of its tools that may be shown to anybody; what was left out is not known of it any more. */
+export function pinnedList(pinning: Pinning, upstream: PinnedUpstream, result: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | Promise<Readonly<Record<string, unknown>>> {
+  if (!Array.isArray(result['tools'])) return result
+  const admitted = pinning.admitted(upstream, result['tools'])
+  return admitted instanceof Promise ? admitted.then((tools) => ({ ...result, tools })) : { ...result, tools: admitted }
 }
 
 /** RS-26, RS-27, RS-28: what the caller may use, in the upstream's order, for nobody else's cache. */

@@ -9,6 +9,8 @@ export interface Upstream {
   /** Tools that an administrator marked read-only, besides those that the upstream annotates so. */
   readonly readOnlyTools: readonly string[]
   readonly timeoutMs: number
+  /** What a change of a tool's definition does until an administrator approved it; `hide` when absent. */
+  readonly toolChanges?: 'hide' | 'report'
 }
 
 export type ConnectorSettings =

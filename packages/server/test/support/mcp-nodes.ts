@@ -21,6 +21,7 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { pinStore } from '../../src/store/pins.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
@@ -288,6 +289,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
     cutoffs: live,
     feed,
+    pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
     streams: shared.client.streams,
     audit,

@@ -13,6 +13,7 @@ import { policy } from '../../src/policy/policy.ts'
 import type { AuditSink } from '../../src/store/audit-log.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import { openStore } from '../../src/store/open.ts'
+import { pinStore } from '../../src/store/pins.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
 import { connectors } from '../../src/upstreams/connectors/index.ts'
 import { oauthConnector } from '../../src/upstreams/connectors/oauth/connector.ts'
@@ -73,6 +74,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     policy: policy([{ id: 'everything', effect: 'allow' }]),
     cutoffs: store.cutoffs,
     feed: store.feed,
+    pins: pinStore(store),
     state: pages.state,
     streams: client.streams,
     flood: () => ({ allowed: true, retryAfter: 0 }),

@@ -1,0 +1,128 @@
+// Owns which definitions of an upstream's tools may be shown and called (H20). A tool is pinned when it is first seen; a
+// definition that nobody approved hides it, or is only reported, as the upstream is configured. It filters for nobody:
+// what a caller may use is policy's.
+import type { ChangeFeed } from '../audit/change.ts'
+import type { AuditEvent } from '../audit/event.ts'
+import { rateLimit, type RateLimit } from '../http/rate-limit.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import { isObject } from './message.ts'
+import type { Pin, PinState, PinStore, Sight } from './pin-store.ts'
+import { canonical, definitionOf } from './pinned-definition.ts'
+import { MAX_DEFINITION, refusalOf, shownName } from './pinning-refusals.ts'
+
+export interface Pinning {
+  /**
+   * The tools of a list that may be shown and called, in its order; at once when all of them are known.
+   *
+   * @throws StoreUnavailable when one is not, and the store does not answer
+   */
+  admitted(upstream: PinnedUpstream, tools: readonly unknown[]): readonly unknown[] | Promise<readonly unknown[]>
+}
+
+export type PinnedUpstream = Pick<Upstream, 'id' | 'toolChanges'>
+
+export interface PinningDeps {
+  readonly store: Pick<PinStore, 'states' | 'see'>
+  readonly feed: Pick<ChangeFeed, 'subscribe'>
+  readonly now: () => number
+}
+
+/** What this node knows of one upstream's definitions, until a change says that it is out of date. */
+interface Known {
+  readonly states: Map<string, PinState>
+  /** Lists that were looked at, by the very array that holds them. */
+  readonly lists: WeakMap<readonly unknown[], readonly unknown[]>
+}
+
+const MAX_KNOWN = 20_000
+/** How often one upstream may show something new. */
+const SIGHTINGS = { limit: 120, windowMs: 3600_000 }
+
+interface Telling extends PinningDeps {
+  readonly sightings: RateLimit
+}
+
+/** One tool of a list; undefined for what is none. */
+type Seen = (Sight & { readonly value: unknown }) | undefined
+
+export function pinning(given: PinningDeps): Pinning {
+  const deps = { ...given, sightings: rateLimit({ ...SIGHTINGS, now: given.now }) }
+  const all = new Map<string, Known>()
+  const know = (upstream: string): Known => {
+    let known = all.get(upstream)
+    if (known === undefined || known.states.size > MAX_KNOWN) {
+      known = { states: new Map(), lists: new WeakMap() }
+      all.set(upstream, known)
+    }
+    return known
+  }
+  deps.feed.subscribe(({ kind, key }) => {
+    if (kind === 'pin') all.delete(key)
+  })
+  const look = async (upstream: PinnedUpstream, seen: readonly Seen[]): Promise<Known> => {
+    for (;;) {
+      const known = know(upstream.id)
+      for (const [hash, state] of await statesOf(deps, upstream, seen, known)) known.states.set(hash, state)
+      // What changed while it was read may have been read as it was.
+      if (all.get(upstream.id) === known) return known
+    }
+  }
+  return {
+    admitted(upstream, tools) {
+      const known = know(upstream.id)
+      const before = known.lists.get(tools)
+      if (before !== undefined) return before
+      const seen = tools.map(sightOf)
+      const choose = ({ states, lists }: Known): readonly unknown[] => {
+        const admitted = seen.filter((each) => each !== undefined && isShown(upstream, each, states.get(each.hash))).map((each) => each?.value)
+        lists.set(tools, admitted)
+        return admitted
+      }
+      const isKnown = seen.every((each) => each === undefined || known.states.has(each.hash))
+      return isKnown ? choose(known) : look(upstream, seen).then(choose)
+    },
+  }
+}
+
+function sightOf(tool: unknown): Seen {
+  if (!isObject(tool) || typeof tool['name'] !== 'string') return undefined
+  const definition = definitionOf(tool)
+  const refusal = refusalOf(tool, definition.text.length)
+  if (refusal === undefined) return { ...definition, refusal, value: tool }
+  const name = shownName(definition.tool)
+  // What is too large to be shown is too large to be kept.
+  return { ...definition, tool: name, text: definition.text.length > MAX_DEFINITION ? canonical({ name }) : definition.text, refusal, value: tool }
+}
+
+/** A definition that could not be written down is one that nobody approved. */
+function isShown({ toolChanges = 'hide' }: PinnedUpstream, { refusal }: Sight, state: PinState = 'pending'): boolean {
+  return refusal === undefined && (state === 'approved' || toolChanges === 'report')
+}
+
+/** Asks the store for what this node does not know, and tells it of what nobody had seen. */
+async function statesOf(deps: Telling, upstream: PinnedUpstream, seen: readonly Seen[], known: Known): Promise<ReadonlyMap<string, PinState>> {
+  const unknown = new Map(seen.filter((each) => each !== undefined && !known.states.has(each.hash)).map((each) => [each?.hash ?? '', each]))
+  const states = await deps.store.states(upstream.id, [...unknown.keys()])
+  const unseen = [...unknown.values()].filter((each): each is Sight & { readonly value: unknown } => each !== undefined && !states.has(each.hash))
+  if (unseen.length === 0) return states
+  return new Map([...states, ...(await tell(deps, upstream, unseen))])
+}
+
+/** Who changes its tools with every list is not written down without end; hidden or shown, they are as before. */
+async function tell({ store, sightings, now }: Telling, upstream: PinnedUpstream, unseen: readonly Sight[]): Promise<ReadonlyMap<string, PinState>> {
+  if (!sightings(upstream.id).allowed) return new Map()
+  return store.see(upstream.id, unseen.map(({ tool, hash, text, refusal }) => ({ tool, hash, text, refusal })), now(), (added) => eventsOf(upstream, added))
+}
+
+const MAX_NAMED = 100
+
+/** What administrators are told: what was pinned in one event, what changed or is refused tool by tool. */
+function eventsOf(upstream: PinnedUpstream, added: readonly Pin[]): readonly AuditEvent[] {
+  const pinned = added.filter(({ state }) => state === 'approved').map(({ tool }) => tool)
+  const first: readonly AuditEvent[] = pinned.length === 0 ? [] : [{ action: 'tool.pinned', outcome: 'success', upstream: upstream.id, detail: { count: pinned.length, tools: pinned.slice(0, MAX_NAMED) } }]
+  const others = added.filter(({ state }) => state !== 'approved').map(({ tool, state, reason, hash }): AuditEvent => {
+    const effect = state === 'refused' || upstream.toolChanges !== 'report' ? 'hidden' : 'reported'
+    return { action: state === 'refused' ? 'tool.refused' : 'tool.changed', outcome: 'failure', upstream: upstream.id, tool, ...(reason === undefined ? {} : { reason }), detail: { hash, effect } }
+  })
+  return [...first, ...others]
+}
