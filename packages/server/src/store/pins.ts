@@ -40,7 +40,8 @@ function sightVerbs({ db, audit, changed }: StoreParts): Pick<PinStore, 'states'
         const sorted = [...seen].sort((a, b) => compare(a.tool, b.tool) || compare(a.hash, b.hash))
         const first = await pinFirst(tx, upstream, seen, sorted, at)
         const added: Pin[] = []
-        for (const sight of sorted) {
+        // What pins a tool stands there before what differs from it.
+        for (const sight of sorted.toSorted((a, b) => Number(first.has(b.hash)) - Number(first.has(a.hash)))) {
           const pin = await addDefinition(tx, upstream, sight, { isFirst: first.has(sight.hash), at })
           if (pin !== undefined) added.push(pin)
         }
