@@ -1,5 +1,8 @@
 // Owns the wiring: every room's factory is called here once, with what it needs, and all routes meet in one table. It
 // does nothing by itself and decides nothing.
+import { adminRoutes } from './admin/admin.ts'
+import { administration, withAdministration } from './admin/administration.ts'
+import { approvals } from './approval/approvals.ts'
 import { authorizeRoutes } from './authorize/endpoint.ts'
 import { homeRoutes } from './authorize/home.ts'
 import { ASSERTION_ALGORITHMS } from './clients/assertion.ts'
@@ -11,7 +14,7 @@ import { clients } from './clients/registry.ts'
 import { remoteKeys } from './clients/remote-keys.ts'
 import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
-import { introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { gateway } from './gateway/gateway.ts'
 import { clientAddress } from './http/address.ts'
 import { assetRoutes } from './http/assets.ts'
@@ -30,10 +33,16 @@ import { recheck } from './identity/recheck.ts'
 import { sessions } from './identity/sessions.ts'
 import type { Sealer, StateSealer } from './keys/seal.ts'
 import type { KeyRing } from './keys/signing.ts'
+import { emailTarget } from './notices/email.ts'
+import type { Notices } from './notices/notice.ts'
+import { outbox } from './notices/outbox.ts'
+import { webhookTarget } from './notices/webhook.ts'
 import { policy } from './policy/policy.ts'
+import { approvalStore } from './store/applications.ts'
 import { authorizeStore } from './store/authorize.ts'
 import { clientStore } from './store/clients.ts'
 import { connectionStore } from './store/connections.ts'
+import { outboxStore } from './store/notices.ts'
 import type { Store } from './store/open.ts'
 import { pinStore } from './store/pins.ts'
 import { tokenStore } from './store/tokens.ts'
@@ -55,6 +64,9 @@ const FLOOD_FACTOR = 100
 const UNUSED_CLIENT_MS = 90 * DAY_MS
 /** A registration costs its maker nothing: one that led to no sign-in must not stay. */
 const NEVER_USED_CLIENT_MS = 7 * DAY_MS
+/** What nobody decided for this long is asked again, if anybody still wants it. */
+const FORGOTTEN_REQUEST_MS = 30 * DAY_MS
+const DECIDED_REQUEST_MS = 90 * DAY_MS
 
 export interface AppDeps {
   readonly config: Config
@@ -74,6 +86,8 @@ export interface App extends Pick<ServerOptions, 'fetch' | 'mcp'> {
   maintain(): Promise<void>
   /** Revokes at their providers the credentials of ended connections: to be called more often. */
   revokeDue(): Promise<void>
+  /** Sends notices that are due: to be called more often still. */
+  sendNotices(): Promise<void>
   /** Ends the open streams of the MCP endpoints. */
   close(): void
 }
@@ -94,6 +108,7 @@ export function app(deps: AppDeps): App {
     ...registrationRoom(ground, token),
     ...accounts.routes,
     ...plane.routes,
+    ...adminRoom(ground, people, token),
   ]
   const { issuer, hosts } = deps.config
   const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
@@ -107,6 +122,7 @@ export function app(deps: AppDeps): App {
     mcp: (request, response) => plane.handle(request, response),
     maintain: () => maintain(ground, token),
     revokeDue: accounts.revokeDue,
+    sendNotices: applications.notices.sendDue,
     close: () => plane.close(),
   }
 }
@@ -117,17 +133,20 @@ type Ground = ReturnType<typeof groundFloor>
 function groundFloor(deps: AppDeps) {
   const { config, store, now } = deps
   const upstreams = upstreamSettings(config)
+  const administrators = administration(config.issuer, config.admins?.groups ?? [])
   const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
   return {
     ...deps,
     issuer: config.issuer,
     audit: store.audit,
     upstreams,
-    profiles: profiles(config.issuer, upstreams, profileSettings(config)),
+    administrators,
+    profiles: withAdministration(profiles(config.issuer, upstreams, profileSettings(config)), administrators),
     policy: policy(config.rules),
     address: clientAddress(config.trustedProxies),
     cookies: cookies(config.issuer),
     clientStore: clientStore(store),
+    approvalStore: approvalStore(store),
     identityStore: identityStore(store),
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
@@ -144,17 +163,34 @@ function groundFloor(deps: AppDeps) {
 
 type Applications = ReturnType<typeof clientRoom>
 
-function clientRoom({ config, issuer, store, clientStore, outbound, audit, now }: Ground) {
+function clientRoom(ground: Ground) {
+  const { config, issuer, store, clientStore, outbound, audit, now } = ground
   const registry = clients({
     preRegistered: preRegisteredClients(config),
-    ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, now }) } : {}),
+    ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, fetched: (client) => decisions.seen(client), now }) } : {}),
     statementIssuers: statementSettings(config).issuers.map(({ issuer }) => issuer),
     store: clientStore,
     feed: store.feed,
     now,
   })
   const authentication = clientAuthentication({ issuer, tokenEndpoint: `${issuer}/token`, clients: registry, store: clientStore, outbound, audit, now })
-  return { clients: registry, authentication }
+  const letters = noticeRoom(ground)
+  const decisions = approvals({
+    settings: approvalSettings(config),
+    applications: registry,
+    store: ground.approvalStore,
+    notices: letters,
+    noticeDue: () => inBackground(ground, 'sending of notices', letters.sendDue),
+    feed: store.feed,
+    now,
+  })
+  return { clients: registry, authentication, approvals: decisions, notices: letters }
+}
+
+function noticeRoom({ config, issuer, store, outbound, now }: Ground): Notices {
+  const email = emailSettings(config)
+  const targets = [...config.notices.webhooks.map((webhook) => webhookTarget(webhook, outbound)), ...(email === undefined ? [] : [emailTarget(email)])]
+  return outbox({ gateway: issuer, targets, store: outboxStore(store), now })
 }
 
 function registrationRoom({ config, issuer, clientStore, outbound, limits, audit, now }: Ground, { grantTypes }: Tokens): readonly Route[] {
@@ -206,7 +242,7 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
   return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue }
 }
 
-function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }: People): Tokens {
+function tokenRoom(ground: Ground, { authentication, approvals: decisions }: Applications, { recheck }: People): Tokens {
   const { config, issuer, tokenStore: store, keys, sealer, identityStore, policy: rules, limits, audit, now } = ground
   return tokens({
     issuer,
@@ -216,6 +252,7 @@ function tokenRoom(ground: Ground, { authentication }: Applications, { recheck }
     authentication,
     users: knownUsers((userId) => identityStore.findUser(userId), ground.store.feed),
     recheck,
+    approvals: decisions,
     cutoffs: ground.store.cutoffs,
     policy: rules,
     profiles: ground.profiles,
@@ -232,6 +269,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
   const deps = {
     issuer: ground.issuer,
     clients: applications.clients,
+    approvals: applications.approvals,
     profiles: ground.profiles,
     sessions: people.sessions,
     signIn: people.login,
@@ -271,12 +309,17 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
   })
 }
 
-async function maintain({ keys, clientStore, identityStore, authorizeStore, connectionStore, log, now }: Ground, token: Tokens): Promise<void> {
+function adminRoom({ issuer, administrators, store, audit, limits }: Ground, { sessions }: People, { verifier }: Tokens): readonly Route[] {
+  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [])
+}
+
+async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, log, now }: Ground, token: Tokens): Promise<void> {
   const at = now()
   const tasks = {
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     tokens: () => token.maintain(),
+    approvals: () => approvalStore.reap({ pending: at - FORGOTTEN_REQUEST_MS, decided: at - DECIDED_REQUEST_MS }),
     clients: () => clientStore.reap({ used: at - UNUSED_CLIENT_MS, never: at - NEVER_USED_CLIENT_MS }, at),
     sessions: () => identityStore.reap(at),
     authorizations: () => authorizeStore.reap(at),

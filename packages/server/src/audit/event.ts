@@ -10,7 +10,9 @@ export type AuditAction =
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
+  | 'api.refused'
   | 'key.created' | 'key.activated' | 'key.revoked'
+  | 'profile.created' | 'profile.changed' | 'profile.deleted'
   | 'provider.degraded'
   | 'tool.pinned' | 'tool.changed' | 'tool.refused' | 'pin.approved' | 'pin.withdrawn'
 

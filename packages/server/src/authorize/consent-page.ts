@@ -4,7 +4,7 @@ import { csrfToken } from '../http/csrf.ts'
 import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
 import { hash } from '../oauth/secret.ts'
-import { reachOf } from '../upstreams/profile.ts'
+import { reachOf, toolsOf } from '../upstreams/profile.ts'
 import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import type { Step } from './step.ts'
 
@@ -39,8 +39,8 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
         <dd>${name} ${identityBadge(step)}</dd>
         <dt>Returns to</dt>
         <dd>${returnPlace(pending.request.redirectUri)}</dd>
-        <dt>Tools of</dt>
-        <dd><ul class="plain">${upstreams.map((upstream) => html`<li>${toolsOf(upstream, profile)}</li>`)}</ul></dd>
+        ${upstreams.length === 0 ? '' : html`<dt>Tools of</dt>
+        <dd><ul class="plain">${upstreams.map((upstream) => html`<li>${contentOf(upstream, profile)}</li>`)}</ul></dd>`}
         <dt>May</dt>
         <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
@@ -97,14 +97,16 @@ function returnPlace(redirectUri: string): Html {
 }
 
 /** P-3: what of a third party's is used, and with which scopes there when they are known. */
-function toolsOf({ id, name, connector }: Upstream, { tools }: Profile): Html {
-  const shown = tools?.[id] === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, of it ${tools[id].map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
+function contentOf({ id, name, connector }: Upstream, profile: Profile): Html {
+  const tools = toolsOf(profile, id)
+  const shown = tools === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, of it ${tools.map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
   if (connector.type !== 'oauth') return shown
   const scopes = (connector.scopes ?? []).map((scope) => html` <code>${plain(scope, 120)}</code>`)
   return html`${shown} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
 }
 
 function describeScope(scope: string, upstreams: readonly Upstream[]): string {
+  if (scope === 'admin') return 'Administer this gateway: its rules, applications and everything else that you may change here'
   const [, middle, last] = /^mcp\.(?:(.+)\.)?(read|write)$/.exec(scope) ?? []
   const upstream = upstreams.find(({ id }) => id === middle)
   const where = upstream === undefined ? '' : ` of ${plain(upstream.name, 60)}`

@@ -48,7 +48,7 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   if (profile === undefined || !isFor(profile, signedIn.user)) return refuse(deps, pending, new OAuthError('invalid_target', 'there is no such resource here', { reason: 'gone, or for others' }), signedIn)
   const client = await proveAgain(pending.request, deps.clients)
   const step = stepOf(deps, { pending, client, profile, signedIn, context })
-  if (step.upstreams.length === 0) {
+  if (step.upstreams.length === 0 && profile.scopes === undefined) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
   const silent = pending.request.prompt.includes('none')

@@ -128,8 +128,8 @@ function checkScope(params: Params, profile: Profile): readonly string[] {
   const requested = parseScope(params.get('scope') ?? '')
   if (requested === undefined) throw new OAuthError('invalid_scope', 'scope is malformed')
   const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
-  if (wanted.length === 0) return BASELINE_SCOPE
-  const known = resourceScopes(profile.upstreams.map((upstream) => upstream.id))
+  if (wanted.length === 0) return profile.scopes ?? BASELINE_SCOPE
+  const known = profile.scopes ?? resourceScopes(profile.upstreams.map((upstream) => upstream.id))
   const unknown = wanted.filter((scope) => !known.includes(scope))
   if (unknown.length > 0) throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`)
   return wanted

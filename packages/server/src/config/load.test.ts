@@ -290,5 +290,5 @@ test('each field takes what it should', () => {
   })
   assert.equal(config.generateKeyEncryptionKey, false)
   assert.equal(config.keyEncryption, 'env:KEK')
-  assert.deepEqual(config.notes, ['admins is accepted, and has no effect in this version'])
+  assert.deepEqual(config.notes, [])
 })

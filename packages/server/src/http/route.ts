@@ -1,5 +1,5 @@
 /** Who may call a route: nobody is trusted by default, so each route says what it checks. */
-export type RouteAccess = 'public' | 'client' | 'session' | 'flow' | 'bearer'
+export type RouteAccess = 'public' | 'client' | 'session' | 'flow' | 'bearer' | 'admin'
 
 export interface RequestContext {
   /** The caller's network address, behind trusted proxies. */
@@ -11,12 +11,12 @@ export interface RequestContext {
 }
 
 export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Hono's path syntax. */
   readonly path: string
   readonly access: RouteAccess
-  /** How errors are told: a page for people, JSON for OAuth clients. */
-  readonly errors: 'page' | 'oauth'
+  /** How errors are told: a page for people, JSON for OAuth clients, a problem (RFC 9457) for clients of the JSON API. */
+  readonly errors: 'page' | 'oauth' | 'problem'
   /** Whether scripts of any origin may call it (metadata, token, registration), without credentials. */
   readonly cors?: boolean
   readonly respond: (request: Request, context: RequestContext) => Promise<Response> | Response

@@ -5,6 +5,7 @@ import { OAuthError } from '../oauth/error.ts'
 import type { ClientAddress } from './address.ts'
 import { PageError, StoreUnavailable } from './errors.ts'
 import { errorPage, sentence } from './page.ts'
+import { ProblemError } from './problem.ts'
 import type { RequestContext, Route } from './route.ts'
 
 export interface RouterSettings {
@@ -63,7 +64,8 @@ export function router(routes: readonly Route[], settings: RouterSettings): Hono
   for (const [path, methods] of known) {
     app.all(path, () => new Response('This method is not allowed here.\n', { status: 405, headers: { allow: [...methods].join(', ') } }))
   }
-  app.notFound(nothingHere)
+  const spokenInProblems = new Set(routes.filter(({ errors }) => errors === 'problem').map(({ path }) => path.split('/')[1]))
+  app.notFound(({ req }) => (spokenInProblems.has(req.path.split('/')[1]) ? new ProblemError('not-found', 'There is nothing at this address.').toResponse(newReference()) : nothingHere()))
   return app
 }
 
@@ -80,6 +82,7 @@ async function answer(route: Route, request: Request, context: RequestContext, l
       const headers = error.retryAfter === undefined ? {} : { 'retry-after': String(Math.ceil(error.retryAfter)) }
       return errorPage({ status: error.status, title: 'This request cannot be completed', message: sentence(error.message), headers, reference: context.reference })
     }
+    if (error instanceof ProblemError && route.errors === 'problem') return error.toResponse(context.reference)
     if (error instanceof PageError) {
       return errorPage({ status: error.status, title: error.title, message: error.message, headers: error.headers, reference: error.reference ?? context.reference })
     }
@@ -90,6 +93,7 @@ async function answer(route: Route, request: Request, context: RequestContext, l
     }
     log({ ...place, error: error instanceof Error ? error.stack : 'not an error' })
     if (route.errors === 'oauth') return new OAuthError('server_error', `something went wrong here; the reference is ${context.reference}`).toResponse()
+    if (route.errors === 'problem') return new ProblemError('internal-error', 'This is a fault of the gateway, not yours.').toResponse(context.reference)
     return errorPage({ status: 500, title: 'Something went wrong', message: 'This is a fault of the gateway, not yours. Please try again.', reference: context.reference })
   }
 }
@@ -99,6 +103,7 @@ const RETRY_S = 5
 /** RFC 9110 §10.2.3: nothing was changed, and it is known when to come back. */
 function tryLater(route: Route, context: RequestContext): Response | Promise<Response> {
   if (route.errors === 'oauth') return new OAuthError('temporarily_unavailable', 'please try again in a moment', { retryAfter: RETRY_S }).toResponse()
+  if (route.errors === 'problem') return new ProblemError('unavailable', 'Nothing was changed; please try again in a moment.', { headers: { 'retry-after': String(RETRY_S) } }).toResponse(context.reference)
   const message = 'The gateway cannot reach its database at the moment. Nothing was changed; please try again in a moment.'
   return errorPage({ status: 503, title: 'Please try again in a moment', message, headers: { 'retry-after': String(RETRY_S) }, reference: context.reference })
 }

@@ -1,3 +1,5 @@
+import { judge } from '../approval/approval.ts'
+import type { Approvals } from '../approval/approvals.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { AuditEvent } from '../audit/event.ts'
 import type { Recheck } from '../identity/sign-in.ts'
@@ -13,6 +15,7 @@ export interface SubjectCheckOptions {
   readonly store: Pick<TokenStore, 'revokeGrant'>
   readonly users: Users
   readonly recheck: Recheck
+  readonly approvals: Pick<Approvals, 'standing'>
   readonly cutoffs: Cutoffs
   readonly policy: Pick<Policy, 'mayReach'>
   readonly profiles: Pick<Profiles, 'byResource'>
@@ -38,9 +41,11 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     const profile = options.profiles.byResource(authorization.resource)
     // D06: what it reaches now, nobody approved. The client comes back with the person, who sees what is new.
     if (profile !== undefined && authorization.reach !== undefined && !isWithin(reachOf(profile), authorization.reach)) throw refused('the profile has grown since it was approved')
-    const upstreams = profile !== undefined && isFor(profile, user) ? profile.upstreams : []
+    const usable = profile !== undefined && isFor(profile, user) ? profile : undefined
     const { address } = request.context
-    const reachable = upstreams.some(({ id }) => options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address }))
+    const standing = await options.approvals.standing(clientId)
+    const isApproved = (upstream: string): boolean => judge(standing, { upstream, access: 'read' }, user.groups).kind === 'approved'
+    const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address })))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
     if (!reachable) throw refused('policy allows nothing of the resource')
   }

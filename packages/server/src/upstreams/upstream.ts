@@ -37,6 +37,8 @@ export interface Profile {
   readonly groups?: readonly string[]
   /** By upstream, patterns of the tools that it offers; an upstream that is not named here offers all that it has. */
   readonly tools?: Readonly<Record<string, readonly string[]>>
+  /** The scopes of a resource that is none of MCP. */
+  readonly scopes?: readonly string[]
 }
 
 /** The profile of all upstreams, at `/mcp`. */
@@ -45,5 +47,6 @@ export const EVERYTHING = 'everything'
 export interface Profiles {
   byId(id: string): Profile | undefined
   byResource(resource: Resource): Profile | undefined
+  /** All but people's own. */
   all(): readonly Profile[]
 }

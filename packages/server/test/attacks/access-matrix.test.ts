@@ -62,6 +62,10 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /.well-known/oauth-protected-resource/mcp/:profile': everybody(200),
   'GET /.well-known/oauth-protected-resource/mcp': everybody(404),
   'GET /.well-known/oauth-protected-resource': everybody(404),
+  // Who is signed in: bob, by his session. A token for a tool server is none for the API (RFC 8707 §2).
+  'GET /api/me': [401, 200, 401, 401],
+  'GET /api/openapi.json': everybody(200),
+  'GET /.well-known/oauth-protected-resource/api': everybody(200),
   // The token is for another server than this one.
   'POST /mcp/notes': everybody(401),
   'GET /mcp/notes': everybody(401),

@@ -75,7 +75,7 @@ test('every route is there once, with an access rule, and everything that the me
   wired(async ({ app: { routes }, ask }) => {
     const names = routes.map((route) => `${route.method} ${route.path}`)
     assert.equal(new Set(names).size, names.length)
-    for (const route of routes) assert.ok(['public', 'client', 'session', 'flow', 'bearer'].includes(route.access), route.path)
+    for (const route of routes) assert.ok(['public', 'client', 'session', 'flow', 'bearer', 'admin'].includes(route.access), route.path)
     const metadata = (await (await ask('/.well-known/oauth-authorization-server')).json()) as Record<string, unknown>
     for (const [name, value] of Object.entries(metadata)) {
       if (!name.endsWith('_endpoint') && name !== 'jwks_uri') continue
