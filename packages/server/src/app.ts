@@ -122,7 +122,7 @@ export function app(deps: AppDeps): App {
     mcp: (request, response) => plane.handle(request, response),
     maintain: () => maintain(ground, token),
     revokeDue: accounts.revokeDue,
-    sendNotices: applications.notices.sendDue,
+    sendNotices: () => applications.notices.sendDue(),
     close: () => plane.close(),
   }
 }
@@ -180,7 +180,7 @@ function clientRoom(ground: Ground) {
     applications: registry,
     store: ground.approvalStore,
     notices: letters,
-    noticeDue: () => inBackground(ground, 'sending of notices', letters.sendDue),
+    noticeDue: () => inBackground(ground, 'sending of notices', () => letters.sendDue()),
     feed: store.feed,
     now,
   })
@@ -328,6 +328,7 @@ async function maintain({ approvalStore, keys, clientStore, identityStore, autho
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))
 }
+    profiles: () => stored.reload(),
 
 /** Does what nobody waits for; what goes wrong with it is logged. */
 function inBackground({ log }: Pick<AppDeps, 'log'>, task: string, run: () => Promise<void>): void {

@@ -21,6 +21,7 @@ const MAINTENANCE_MS = 5 * 60_000
 const REVOCATION_MS = 30_000
 
 export interface StartOptions {
+const NOTICES_MS = 5_000
   /** Where audit events go besides the store: JSON lines on standard output when absent. */
   readonly sink?: AuditSink
 }
@@ -65,6 +66,7 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     return { address: server.address, close: () => opened.disposeAsync() }
   } catch (error) {
     await opened.disposeAsync()
+    opened.defer(every(NOTICES_MS, 'sending of notices', () => gateway.sendNotices()))
     throw error
   }
 }

@@ -15,6 +15,9 @@ export type AuditAction =
   | 'profile.created' | 'profile.changed' | 'profile.deleted'
   | 'provider.degraded'
   | 'tool.pinned' | 'tool.changed' | 'tool.refused' | 'pin.approved' | 'pin.withdrawn'
+  | 'approval.requested' | 'approval.granted' | 'approval.refused'
+  | 'application.approved' | 'application.refused' | 'application.withdrawn' | 'application.pinned' | 'application.changed'
+  | 'notice.sent' | 'notice.failed'
 
 /** One recorded fact. It never holds a token, a code, a secret, an assertion or a tool's arguments. */
 export interface AuditEvent {
@@ -23,6 +26,9 @@ export interface AuditEvent {
   /** The user's identifier, when known. */
   readonly subject?: string
   readonly clientId?: string
+  /** The application that the client is, and whether anybody vouches for it. */
+  readonly application?: string
+  readonly verified?: boolean
   readonly grantId?: string
   readonly resource?: string
   readonly upstream?: string
@@ -37,7 +43,7 @@ export interface AuditEvent {
 }
 
 const FIELDS = [
-  'action', 'outcome', 'subject', 'clientId', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
+  'action', 'outcome', 'subject', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
 ] as const satisfies readonly (keyof AuditEvent)[]
 
 /** The fields of the schema alone: what else an object carried along, that was spread into an event, is never recorded. */

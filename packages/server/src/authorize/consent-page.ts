@@ -84,7 +84,8 @@ function account(step: Step): Html {
   </form>`
 }
 
-function identityBadge({ client }: Step): Html {
+/** Whether anybody vouches for the application: beside its name, wherever that stands. */
+export function identityBadge({ client }: Step): Html {
   const voucher = voucherOf(client)
   if (voucher !== undefined) return html`<span class="badge verified">${plain(voucher, 120)}</span>`
   return html`<span class="badge unverified">unverified: it chose this name itself</span>`

@@ -1,3 +1,4 @@
+import type { Need } from '../approval/approval.ts'
 import type { AuditEvent, Recorder } from '../audit/event.ts'
 import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
@@ -9,6 +10,7 @@ import type { Policy } from '../policy/policy.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
+import { approvalOf, refusedByAdministrator, tooManyWaiting, waitForApproval, type ApprovalStepDeps } from './approval-step.ts'
 import type { CodeRecord } from './authorization.ts'
 import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.ts'
 import { nextConnection } from './connections-step.ts'
@@ -20,8 +22,7 @@ import { proveAgain } from './validate.ts'
 
 const CODE_SECONDS = 60
 
-export interface DispatchDeps {
-  readonly issuer: string
+export interface DispatchDeps extends ApprovalStepDeps {
   readonly clients: Clients
   readonly profiles: Profiles
   readonly sessions: Sessions
@@ -32,12 +33,11 @@ export interface DispatchDeps {
   readonly audit: Recorder
   /** How long a grant lasts at most, for the page that asks for it. */
   readonly grantSeconds: number
-  readonly now: () => number
 }
 
 /**
- * Decides the next step of a request from what is stored: sign-in, policy, consent, connections, code. Every step comes
- * back here; no step knows another. Nothing goes to an upstream's provider before the consent (P-1, P-2).
+ * Decides the next step of a request from what is stored: sign-in, policy, consent, approval, connections, code. Every
+ * step comes back here; no step knows another. Nothing goes to an upstream's provider before the consent (P-1, P-2).
  */
 export async function dispatch(deps: DispatchDeps, request: Request, context: RequestContext, stored: PendingRequest): Promise<Response> {
   const signedIn = await deps.sessions.current(request)
@@ -51,12 +51,23 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   if (step.upstreams.length === 0 && profile.scopes === undefined) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
+  const since = deps.now()
+  const approval = await approvalOf(deps, step)
+  if (approval.kind === 'refused') return refuse(deps, pending, refusedByAdministrator(approval.reason), signedIn)
   const silent = pending.request.prompt.includes('none')
   if (await needsConsent(deps, step)) {
     return silent ? refuse(deps, pending, new OAuthError('consent_required', 'the user must approve'), signedIn) : consentPage(step, deps)
   }
+  if (approval.kind === 'unknown') return waitFor(deps, step, approval.needs, since)
   const connecting = silent ? undefined : await nextConnection(deps, request, step)
   return connecting ?? issueCode(deps, step)
+}
+
+async function waitFor(deps: DispatchDeps, step: Step, needs: readonly Need[], since: number): Promise<Response> {
+  const { pending, signedIn } = step
+  // OpenID Connect Core §3.1.2.6: no page may be shown, and one would be needed.
+  if (pending.request.prompt.includes('none')) return refuse(deps, pending, new OAuthError('interaction_required', 'an administrator must approve the application'), signedIn)
+  return (await waitForApproval(deps, step, needs, since)) ?? refuse(deps, pending, tooManyWaiting(), signedIn)
 }
 
 async function withSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<PendingRequest> {
@@ -107,6 +118,7 @@ async function needsConsent(deps: DispatchDeps, step: Step): Promise<boolean> {
 
 async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
   const { pending, signedIn, context } = step
+  await deps.approvals.used(step.client)
   const code = newSecret('lyd_ac')
   const now = deps.now()
   const record = codeRecord(step, code, now)

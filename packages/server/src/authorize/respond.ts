@@ -17,7 +17,7 @@ export function codeResponse(issuer: string, target: Target, code: string): Resp
 
 /** Sends an error to the client (RFC 6749 §4.1.2.1), `iss` included (AS-7). */
 export function errorResponse(issuer: string, target: Target, error: OAuthError): Response {
-  return redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.message })
+  return redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.description })
 }
 
 /** Shows what is wrong with a request, and where the answer to it leads: the person decides whether to go there. */

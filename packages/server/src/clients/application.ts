@@ -7,8 +7,9 @@ export function softwareApplicationId({ issuer, id }: Pick<Software, 'issuer' | 
 }
 
 export function applicationOf({ id, kind, software }: Pick<Client, 'id' | 'kind' | 'software'>): Application {
-  if (kind !== 'dynamic') return { id, verified: true }
-  return software === undefined ? { id, verified: false } : { id: softwareApplicationId(software), verified: true }
+  if (kind === 'pre-registered') return { id, verified: true, by: 'administrator' }
+  if (kind === 'metadata-document') return { id, verified: true, by: 'host' }
+  return software === undefined ? { id, verified: false } : { id: softwareApplicationId(software), verified: true, by: 'issuer' }
 }
 
 /** Changes when what the application is changes: what was approved, and what was pinned, is one digest. */

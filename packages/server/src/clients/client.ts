@@ -28,6 +28,8 @@ export interface Application {
   /** What rules and approvals name it by. */
   readonly id: string
   readonly verified: boolean
+  /** Who vouches for it. */
+  readonly by?: 'administrator' | 'host' | 'issuer'
 }
 
 /** Tells of which application a client is, without asking anybody outside. */

@@ -32,6 +32,8 @@ interface Cached {
 export interface MetadataDocumentDeps {
   readonly outbound: Outbound
   readonly audit: Recorder
+  /** Told of each document that was fetched. */
+  readonly fetched?: (client: Client) => Promise<void>
   readonly now: () => number
 }
 
@@ -39,7 +41,7 @@ export interface MetadataDocumentDeps {
  * Finds clients whose identifier is the URL of their metadata document (AS-9). Errors and invalid documents are never
  * cached (AS-13); a client of the built-in directory is found even when its host refuses to be fetched from.
  */
-export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps): MetadataDocuments {
+export function metadataDocuments({ outbound, audit, fetched, now }: MetadataDocumentDeps): MetadataDocuments {
   const cache = new Map<string, Cached>()
   const underWay = new Map<string, Promise<Client>>()
   const reportDrift = driftReport(audit)
@@ -55,6 +57,7 @@ export function metadataDocuments({ outbound, audit, now }: MetadataDocumentDeps
     const freshUntil = now() + freshness(answer.headers.get('cache-control'))
     remember(cache, clientId, { client, freshUntil, staleUntil: freshUntil + STALE_MS })
     await reportDrift(client)
+    await fetched?.(client)
     return client
   }
 

@@ -53,7 +53,7 @@ export function clients(deps: ClientsDeps): Clients & Applications {
       const known = configured.get(clientId)
       if (known !== undefined) return applicationOf(known)
       // The address is the application; who asks for a call must not wait for its host.
-      if (clientId.startsWith('https://')) return { id: clientId, verified: deps.documents !== undefined }
+      if (clientId.startsWith('https://')) return deps.documents === undefined ? { id: clientId, verified: false } : { id: clientId, verified: true, by: 'host' }
       return registered(clientId).then(applicationOf, (error: unknown) => {
         if (error instanceof OAuthError && error.code === 'invalid_client') return { id: clientId, verified: false }
         throw error

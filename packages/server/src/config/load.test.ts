@@ -200,6 +200,7 @@ test('issuer: an https origin, or http on a loopback address', () => {
 test('each field refuses what it cannot use', () => {
   const client = { id: 'app', name: 'App', redirectUris: ['https://app.example.com/cb'], tokenEndpointAuthMethod: 'none' }
   const upstream = { id: 'notes', url: 'https://notes.example.com/mcp' }
+  const email = { host: 'mail.example.com', from: 'lanyard@example.com', to: ['admins@example.com'] }
   const cases: readonly [object, string][] = [
     [{ listen: '8080' }, 'listen'],
     [{ listen: '0.0.0.0:65536' }, 'listen'],
@@ -217,7 +218,18 @@ test('each field refuses what it cannot use', () => {
     [{ identityProviders: [{ ...provider, clientSecret: '' }] }, 'identityProviders.0.clientSecret'],
     [{ identityProviders: [{ ...provider, acceptTokens: ['aud'] }] }, 'identityProviders.0.acceptTokens'],
     [{ identityProviders: [provider, provider] }, 'identityProviders.1.id'],
-    [{ registration: { approval: 'required' } }, 'registration.approval'],
+    [{ registration: { approval: 'maybe' } }, 'registration.approval'],
+    [{ registration: { changedApplications: 'forget' } }, 'registration.changedApplications'],
+    [{ registration: { softwareStatements: { issuers: [{ issuer: 'https://s.example' }] } } }, 'registration.softwareStatements.issuers.0'],
+    [{ registration: { softwareStatements: { issuers: [{ issuer: 'https://s.example', jwks: { keys: [{ kty: 'EC', d: 'x' }] } }] } } }, 'registration.softwareStatements.issuers.0.jwks.keys.0'],
+    [{ notices: { webhooks: [{ url: 'http://hooks.example.com', secret: 's'.repeat(32) }] } }, 'notices.webhooks.0.url'],
+    [{ notices: { webhooks: [{ url: 'https://a:b@hooks.example.com', secret: 's'.repeat(32) }] } }, 'notices.webhooks.0.url'],
+    [{ notices: { webhooks: [{ url: 'https://hooks.example.com', secret: 'short' }] } }, 'notices.webhooks.0.secret'],
+    [{ notices: { email: { ...email, to: [] } } }, 'notices.email.to'],
+    [{ notices: { email: { ...email, from: 'a@b.example\r\nBcc: c@d.example' } } }, 'notices.email.from'],
+    [{ notices: { email: { ...email, to: ['a@b.example, c@d.example'] } } }, 'notices.email.to.0'],
+    [{ notices: { email: { ...email, tls: 'none' } } }, 'notices.email.tls'],
+    [{ notices: { email: { ...email, user: 'u' } } }, 'notices.email.user'],
     [{ upstreams: [{ ...upstream, id: 'a__b' }] }, 'upstreams.0.id'],
     [{ upstreams: [{ ...upstream, id: '-a' }] }, 'upstreams.0.id'],
     [{ upstreams: [{ ...upstream, id: 'a'.repeat(64) }] }, 'upstreams.0.id'],
@@ -285,6 +297,11 @@ test('each field takes what it should', () => {
       { id: 'rs', name: 'Resource server', clientSecret: 'x'.repeat(32), resources: ['https://lanyard.example.com/mcp/notes', 'https://lanyard.example.com/mcp'] },
       { id: 'jwt', name: 'Assertions', tokenEndpointAuthMethod: 'private_key_jwt', jwksUri: 'https://a.example/jwks', redirectUris: ['https://a.example/cb'] },
     ],
+    registration: { approval: 'required', changedApplications: 'hold', softwareStatements: { issuers: [{ issuer: 'https://s.example', jwksUri: 'https://s.example/jwks' }], unknown: 'refuse' } },
+    notices: {
+      webhooks: [{ url: 'https://hooks.example.com/lanyard', secret: 's'.repeat(32) }, { url: 'http://127.0.0.1:9000/', secret: 's'.repeat(32) }],
+      email: { host: 'localhost', port: 25, from: 'lanyard@example.com', to: ['admins@example.com'], tls: 'none' },
+    },
     signing: { algorithm: 'EdDSA' },
     admins: { groups: ['it'] },
   })

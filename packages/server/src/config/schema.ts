@@ -1,6 +1,7 @@
 // Owns the configuration file: one schema, one frozen value, every mistake reported at once. It starts nothing.
 import * as z from 'zod'
 import { redirectClass } from '../oauth/redirect-uri.ts'
+import { notices } from './notices.ts'
 
 const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
 const secret = z.string().min(1, 'must not be empty')
@@ -126,10 +127,11 @@ export const schema = z.strictObject({
     .strictObject({
       dynamic: z.boolean().default(true),
       clientIdMetadataDocuments: z.boolean().default(true),
-      approval: z.literal('none', { error: 'this version knows no approval but "none"' }).default('none'),
+      approval: z.enum(['none', 'required']).default('none'),
+      changedApplications: z.enum(['report', 'hold']).default('report'),
       softwareStatements: statements,
     })
-    .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', softwareStatements: { issuers: [], unknown: 'unverified' } }),
+    .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', changedApplications: 'report', softwareStatements: { issuers: [], unknown: 'unverified' } }),
   upstreams: z.array(upstream).default([]),
   profiles: z.array(profile).default([]),
   rules: z.array(rule).default([]),
@@ -149,6 +151,7 @@ export const schema = z.strictObject({
   signing: z
     .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
     .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
+  notices,
   admins: z.strictObject({ groups: z.array(z.string()).default([]) }).optional(),
   scim: z.strictObject({ tokens: z.array(z.strictObject({ provider: id, token: secret })).default([]) }).optional(),
 })

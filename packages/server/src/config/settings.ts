@@ -1,9 +1,11 @@
 // Owns how the one configuration file becomes the settings of each room: names default to identifiers, units are those
 // of the room, what was left out is absent.
 import { canonicalResource } from '../oauth/resource.ts'
+import type { ApprovalSettings } from '../approval/approval.ts'
 import type { PreRegisteredClient } from '../clients/registry.ts'
 import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
+import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
 import type { ProfileSettings } from '../upstreams/profiles.ts'
 import type { ConnectorSettings, Upstream } from '../upstreams/upstream.ts'
@@ -35,6 +37,16 @@ export function preRegisteredClients(config: Config): readonly PreRegisteredClie
 
 export function statementSettings({ registration: { softwareStatements } }: Config): SoftwareStatementSettings {
   return { unknown: softwareStatements.unknown, issuers: softwareStatements.issuers.map(present) }
+}
+
+export function approvalSettings({ registration }: Config): ApprovalSettings {
+  return { required: registration.approval === 'required', holdChanged: registration.changedApplications === 'hold' }
+}
+
+const IMPLICIT_TLS_PORT = 465
+
+export function emailSettings({ notices: { email } }: Config): EmailSettings | undefined {
+  return email === undefined ? undefined : { ...present(email), tls: email.tls ?? (email.port === IMPLICIT_TLS_PORT ? 'implicit' : 'starttls') }
 }
 
 export function upstreamSettings(config: Config): readonly Upstream[] {

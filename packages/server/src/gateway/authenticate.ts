@@ -1,6 +1,6 @@
 import { hash as digest } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
+import type { Change, ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import { addressBucket } from '../http/address.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
@@ -30,6 +30,14 @@ interface Known {
 
 const MAX_CACHED = 50_000
 
+/** What a change says something new of, by its key. */
+const OUTDATED: Readonly<Partial<Record<Change['kind'], (caller: Caller) => string>>> = {
+  user: ({ user }) => user.id,
+  subject: ({ user }) => user.id,
+  registration: ({ clientId }) => clientId,
+  application: ({ standing }) => standing.application.id,
+}
+
 /**
  * Verifies each token once and remembers its caller by the token's hash: later calls cost one hash and two look-ups.
  * What was revoked is asked every time, and a changed user is read again.
@@ -38,9 +46,10 @@ export function authentication({ verifier, cutoffs, feed, audit, flood, now }: A
   const callers = new Map<string, Known>()
   let changes = 0
   feed.subscribe((change) => {
-    if (change.kind !== 'user' && change.kind !== 'subject') return
+    const isAbout = OUTDATED[change.kind]
+    if (isAbout === undefined) return
     changes += 1
-    for (const [key, { caller }] of callers) if (caller.user.id === change.key) callers.delete(key)
+    for (const [key, { caller }] of callers) if (isAbout(caller) === change.key) callers.delete(key)
   })
   return async (request, profile, address) => {
     const token = bearerToken(request)

@@ -21,7 +21,7 @@ function contact(groups: readonly string[], scope: readonly string[] = [], upstr
   const resource = 'https://lanyard.example/mcp/notes' as Resource
   const user = { id: 'usr_1', provider: 'corp', issuer: 'https://idp.example', subject: 's', groups, disabled: false }
   const upstream = { id: upstreamId, name: 'Notes', url: 'https://notes.example', connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 1000 }
-  const caller = { user, clientId: 'app', grantId: 'grt_1', scope, resource, expiresAt: 0, issuedAt: 0, kid: 'k' }
+  const caller = { user, clientId: 'app', grantId: 'grt_1', scope, resource, expiresAt: 0, issuedAt: 0, kid: 'k', standing: { application: { id: 'app', verified: false }, required: false, holdChanged: false, decisions: [] } }
   return { caller, upstream, profile: { id: 'notes', name: 'Notes', upstreams: [upstream], resource }, address: '192.0.2.1' } as unknown as Contact
 }
 

@@ -1,4 +1,5 @@
 // The one place where it is decided what a caller may do: for what is called and for what is listed alike.
+import { judge } from '../approval/approval.ts'
 import { scopeAllows, type Access } from '../oauth/scope.ts'
 import type { Decision, Policy } from '../policy/policy.ts'
 import { offers } from '../upstreams/profile.ts'
@@ -12,20 +13,29 @@ export interface Permissions {
   /** Whether any rule lets the caller use anything here. */
   reach(): boolean
   tool(name: string): Decision
+  /** Set when no administrator approved the application here. */
+  readonly unapproved?: true
   /** For what is no tool: only rules for every tool speak of it. */
   everything(): Decision
 }
 
 /** What the profile leaves out of an upstream: no rule is asked about it. */
 const NOT_OFFERED: Decision = { allow: false, rule: 'profile' }
+/** Nor about an application that no administrator approved here. */
+const NOT_APPROVED: Decision = { allow: false, rule: 'approval' }
 
 export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, profile, upstream, address }: Contact): Permissions {
   const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address }
+  if (!isApproved({ caller, upstream }, 'read')) return { unapproved: true, reach: () => false, tool: () => NOT_APPROVED, everything: () => NOT_APPROVED }
   return {
     reach: () => policy.mayReach(input),
     tool: (tool) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool }) : NOT_OFFERED),
     everything: () => (offers(profile, upstream.id) ? policy.decide(input) : NOT_OFFERED),
   }
+}
+
+function isApproved({ caller, upstream }: Pick<Contact, 'caller' | 'upstream'>, access: Access): boolean {
+  return judge(caller.standing, { upstream: upstream.id, access }, caller.user.groups).kind === 'approved'
 }
 
 /** What was decided about an operation: `empty` lists are answered without asking the upstream. */
@@ -35,6 +45,7 @@ export type Verdict = { readonly kind: 'allowed' | 'empty'; readonly rule?: stri
 export function decide(operation: Operation, permitted: Permissions, revision: Revision): Verdict {
   const decision = decisionOn(operation, permitted)
   if (decision?.allow === true) return { kind: 'allowed', rule: decision.rule }
+  if (permitted.unapproved === true) return { kind: 'denied', rule: NOT_APPROVED.rule, error: unapproved() }
   if (!permitted.reach()) return { kind: 'denied', rule: 'default', error: new McpError('unavailable', 'No rule of your administrator lets you use this with this application', { status: 404 }) }
   if (decision === undefined) return { kind: 'allowed' }
   if (operation.kind === 'items' || operation.kind === 'completion') return { kind: 'empty', rule: decision.rule }
@@ -49,6 +60,10 @@ function decisionOn(operation: Operation, permitted: Permissions): Decision | un
   return asksEverything ? permitted.everything() : undefined
 }
 
+function unapproved(): McpError {
+  return new McpError('unavailable', 'Your administrator has not approved this application for this; connect it again to ask for it', { status: 403 })
+}
+
 function hidden(operation: Operation, revision: Revision): McpError {
   if (operation.kind === 'tool') return notFound(revision, 'tool', operation.name)
   if (operation.kind === 'item') return notFound(revision, operation.what, operation.name)
@@ -57,6 +72,7 @@ function hidden(operation: Operation, revision: Revision): McpError {
 
 /** RS-8, RS-9: one challenge with all that the operation needs; `write` includes `read`. @throws Challenge */
 export function requireScope({ caller, upstream }: Call, access: Access): void {
+  if (!isApproved({ caller, upstream }, access)) throw unapproved()
   if (scopeAllows(caller.scope, access, upstream.id)) return
   const wanted = `mcp.${access}`
   throw new Challenge('insufficient_scope', `this needs the scope ${wanted}`, [wanted])

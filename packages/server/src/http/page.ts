@@ -9,6 +9,8 @@ export interface PageContent {
   readonly status?: number
   /** Origins or schemes that a form of this page may lead to by redirect, for the content security policy. */
   readonly formTargets?: readonly string[]
+  /** Where the page goes by itself after a while. */
+  readonly refresh?: { readonly seconds: number; readonly url: string }
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -20,7 +22,8 @@ export async function page(content: PageContent): Promise<Response> {
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <meta name="color-scheme" content="light dark">
-    <title>${content.title} · Lanyard</title>
+    <title>${content.title} · Lanyard</title>${content.refresh === undefined ? '' : html`
+    <meta http-equiv="refresh" content="${content.refresh.seconds};url=${content.refresh.url}">`}
     <link rel="stylesheet" href="/assets/lanyard.css">
     <link rel="icon" href="/assets/lanyard.svg" type="image/svg+xml">
   </head>

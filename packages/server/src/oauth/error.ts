@@ -58,13 +58,17 @@ export class OAuthError extends Error {
     return STATUS[this.code]
   }
 
-  /** The JSON answer of RFC 6749 §5.2, whose description has neither quotes nor backslashes nor anything beyond ASCII. */
+  /** RFC 6749 §4.1.2.1, §5.2: neither quotes nor backslashes nor anything beyond ASCII; letters lose their accents. */
+  get description(): string {
+    return this.message.normalize('NFKD').replace(/\p{M}/gu, '').replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'")
+  }
+
+  /** The JSON answer of RFC 6749 §5.2. */
   toResponse(): Response {
     const headers = new Headers({ 'cache-control': 'no-store', pragma: 'no-cache' })
     if (this.retryAfter !== undefined) headers.set('retry-after', String(Math.ceil(this.retryAfter)))
     // RFC 6749 §5.2: a client that authenticated by the Authorization header gets the matching challenge.
     if (this.status === 401) headers.set('www-authenticate', `${this.challenge ?? 'Basic'} realm="lanyard"${this.challenge === 'Bearer' ? `, error="${this.code}"` : ''}`)
-    const description = this.message.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'")
-    return Response.json({ error: this.code, error_description: description }, { status: this.status, headers })
+    return Response.json({ error: this.code, error_description: this.description }, { status: this.status, headers })
   }
 }

@@ -1,3 +1,4 @@
+import type { Approvals } from '../approval/approvals.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
@@ -26,6 +27,7 @@ export interface TokenOptions {
   readonly sealer: Sealer
   readonly authentication: ClientAuthentication
   readonly users: Users
+  readonly approvals: Pick<Approvals, 'standing'>
   readonly recheck: Recheck
   readonly cutoffs: Cutoffs
   readonly policy: Pick<Policy, 'mayReach'>

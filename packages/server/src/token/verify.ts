@@ -1,3 +1,5 @@
+import type { Approvals } from '../approval/approvals.ts'
+import type { Standing } from '../approval/approval.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { User, Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
@@ -14,6 +16,8 @@ export interface Caller {
   readonly expiresAt: number
   readonly issuedAt: number
   readonly kid: string
+  /** Which application calls, and what administrators decided about it. */
+  readonly standing: Standing
 }
 
 export interface AccessTokenVerifier {
@@ -31,20 +35,21 @@ export interface VerifierOptions {
   readonly keys: Pick<KeyRing, 'publicKey'>
   readonly cutoffs: Pick<Cutoffs, 'isCut'>
   readonly users: Users
+  readonly approvals: Pick<Approvals, 'standing'>
   readonly now: () => number
 }
 
-export function accessTokenVerifier({ issuer, keys, cutoffs, users, now }: VerifierOptions): AccessTokenVerifier {
+export function accessTokenVerifier({ issuer, keys, cutoffs, users, approvals, now }: VerifierOptions): AccessTokenVerifier {
   return {
     async verify(token, resource) {
       const claims = readAccessToken(token, { issuer, keys, now: now() })
       // RFC 8707 §2, RFC 9068 §4: equal as strings; a token for one resource is worth nothing at another.
       if (claims.audience !== resource) throw new AccessTokenError('audience')
-      const user = await liveUser(users, claims.userId)
+      const [user, standing] = await Promise.all([liveUser(users, claims.userId), approvals.standing(claims.clientId)])
       // Last, as it is in memory: what was revoked while the store was asked counts.
       if (cutoffs.isCut(claims)) throw new AccessTokenError('cut')
       const { clientId, grantId, scope, expiresAt, issuedAt, kid } = claims
-      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid }
+      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid, standing }
     },
   }
 }

@@ -27,7 +27,7 @@ eachClientWorld('RFC 7591 §2.3: what the statement says takes precedence, and a
   assert.deepEqual([first.body['client_name'], first.body['redirect_uris']], ['Agent', STATED.redirect_uris])
   // RFC 7591 §3.2.1: "its value MUST be returned unmodified in the response".
   assert.equal(first.body['software_statement'], statement)
-  const expected = { id: 'software:https://software.example#agent-7', verified: true }
+  const expected = { id: 'software:https://software.example#agent-7', verified: true, by: 'issuer' }
   assert.deepEqual([await applicationOf(world, first), await applicationOf(world, second)], [expected, expected])
   const client = await clientOf(world, first)
   assert.deepEqual([client.name, client.redirectUris], ['Agent', STATED.redirect_uris])

@@ -1,6 +1,8 @@
 // The rooms that a person walks through, wired as the product wires them: authorization endpoint, sign-in, connections,
 // own page, over a real store. Clients, rules, the identity provider's answers and the clock are what the test says.
 import { createHash, randomBytes } from 'node:crypto'
+import type { ApprovalSettings } from '../../src/approval/approval.ts'
+import type { Approvals } from '../../src/approval/approvals.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { authorizeRoutes } from '../../src/authorize/endpoint.ts'
 import { homeRoutes } from '../../src/authorize/home.ts'
@@ -17,6 +19,7 @@ import type { IdentityProvider, LoginOptions } from '../../src/identity/provider
 import { sessions } from '../../src/identity/sessions.ts'
 import type { Identity } from '../../src/identity/user.ts'
 import { sealer, stateSealer, type Sealer } from '../../src/keys/seal.ts'
+import type { NoticeContent } from '../../src/notices/notice.ts'
 import { OAuthError } from '../../src/oauth/error.ts'
 import { hash, newSecret } from '../../src/oauth/secret.ts'
 import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
@@ -30,6 +33,7 @@ import { connectionRoutes, connections } from '../../src/upstreams/connection-ro
 import type { ConnectionStore } from '../../src/upstreams/connection-store.ts'
 import type { Profile, Profiles, Upstream } from '../../src/upstreams/upstream.ts'
 import { vault, type Vault } from '../../src/vault/credential.ts'
+import { OPEN, testApprovals } from './approvals.ts'
 import { browser, type Browser, type Page } from './browser.ts'
 import { eachStore, type TestStore } from './store.ts'
 
@@ -52,6 +56,9 @@ export interface World {
   /** What was started at upstream providers. */
   readonly connecting: ConnectionStart[]
   upstreams: Upstream[]
+  /** Whether applications must be approved; what administrators are told. */
+  approval: ApprovalSettings
+  readonly told: NoticeContent[]
   /** Profiles besides each upstream alone and `engineering`, which is all of them. */
   readonly profiles: Profile[]
   /** What goes wrong at an upstream's provider: before the browser goes there, or when it is back. */
@@ -78,7 +85,7 @@ export interface House extends World {
   close(): Promise<void>
 }
 
-export type Table = 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'sessions' | 'audit'
+export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'sessions' | 'audit'
 /** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
 export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -130,6 +137,8 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
     person: { subject: 'alice' },
     asked: [],
     connecting: [],
+    approval: OPEN,
+    told: [],
     upstreams: [upstream('notes', 'none'), upstream('tickets', 'oauth')],
     profiles: [],
     broken: new Map(),
@@ -190,11 +199,18 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
       mayConnect: (input: Parameters<Policy['mayConnect']>[0]) => world.rules.mayConnect(input),
     },
     connections: connections(connecting),
+    approvals: houseApprovals(world, store),
     store: authorizeStore(store),
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
   }
   return [...assetRoutes(), ...authorizeRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+}
+
+/** Its settings may change while the house stands. */
+function houseApprovals(world: World, store: TestStore): Pick<Approvals, 'standingOf' | 'ask' | 'used'> {
+  const made = (): Approvals => testApprovals({ parts: store, feed: { subscribe: () => undefined, fresh: false }, now: () => world.now, settings: world.approval, find: (id) => world.clients.get(id), told: world.told })
+  return { standingOf: (each) => made().standingOf(each), ask: (each) => made().ask(each), used: (each) => made().used(each) }
 }
 
 async function findClient(world: World, id: string): Promise<Client> {

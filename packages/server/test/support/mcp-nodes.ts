@@ -29,6 +29,7 @@ import type { Connector, Credential } from '../../src/upstreams/connectors/conne
 import { noneConnector } from '../../src/upstreams/connectors/none.ts'
 import { profiles } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
+import { testApprovals } from './approvals.ts'
 import { eachDatabase, type Handles } from './databases.ts'
 import { mcpUpstream, type McpUpstream } from './mcp-upstream.ts'
 
@@ -224,7 +225,7 @@ async function makeCluster(handles: Handles, [notes, tickets, weather]: Fixtures
     refusals: shared.refusals,
     token(options: Partial<TokenOptions> = {}) {
       const { userId = 'usr_alice', clientId = 'app', profile = 'notes', scope = ['mcp.read', 'mcp.write'], grantId = newId('grt'), lifetime = 1e9 } = options
-      const authorization = { id: grantId, userId, clientId, resource: resourceOf(profile), scope }
+      const authorization = { id: grantId, userId, clientId, resource: (options.resource ?? resourceOf(profile)) as Resource, scope }
       return issuer.accessToken({ authorization, scope, grantedAt: Math.floor(shared.world.now / 1000) + lifetime - 1e9 }).token
     },
     sign: (claims: Record<string, unknown>, typ = 'at+jwt') => nodes[0].keys.sign(claims, typ),
@@ -285,7 +286,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     profiles: profiles(ISSUER, shared.upstreams, []),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, now }),
+    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals: testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now }), now }),
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
     cutoffs: live,
     feed,

@@ -19,6 +19,7 @@ import { keyStore } from '../../src/store/keys.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
+import { testApprovals } from './approvals.ts'
 import { eachDatabase, type Handles } from './databases.ts'
 
 export const ISSUER = 'https://lanyard.example'
@@ -202,6 +203,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
     users: { find: async (id) => world.users.get(id) },
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
+    approvals: testApprovals({ parts, feed, now }),
     cutoffs: live,
     policy: { mayReach: ({ upstream }) => world.reachable && upstream === 'notes' },
     profiles: { byResource: (value) => profile(value) },

@@ -70,7 +70,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     profiles: profiles(ISSUER, [upstream], []),
     connector,
     connections: connections(pages),
-    verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1' }) },
+    verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1', standing: { application: { id: 'client', verified: false }, required: false, holdChanged: false, decisions: [] } }) },
     policy: policy([{ id: 'everything', effect: 'allow' }]),
     cutoffs: store.cutoffs,
     feed: store.feed,

@@ -1,0 +1,51 @@
+import { html } from 'hono/html'
+import type { Need } from '../approval/approval.ts'
+import { csrfToken } from '../http/csrf.ts'
+import { formTarget, outside, page, plain, referenceLine, type Html } from '../http/page.ts'
+import { answerPurpose, clientName, identityBadge } from './consent-page.ts'
+import type { Step } from './step.ts'
+
+const MINUTE_MS = 60_000
+/** How long the page asks by itself, and how often by then: a person who left it open asks no longer. */
+const PACE: readonly (readonly [untilMs: number, seconds: number])[] = [
+  [MINUTE_MS, 3],
+  [5 * MINUTE_MS, 6],
+  [20 * MINUTE_MS, 15],
+]
+
+/** Says that an administrator must decide, and goes on by itself once they have; no script, so the page is loaded again. */
+export function waitingPage(step: Step, needs: readonly Need[], { issuer, now }: { readonly issuer: string; readonly now: number }): Promise<Response> {
+  const { pending, signedIn, profile } = step
+  const here = `/authorize/${pending.id}`
+  const name = clientName(step)
+  const seconds = PACE.find(([until]) => now - pending.createdAt < until)?.[1]
+  return page({
+    title: 'Waiting for your administrator',
+    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
+    ...(seconds === undefined ? {} : { refresh: { seconds, url: here } }),
+    body: html`<h1>Waiting for your administrator</h1>
+      <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too, and has been told.</p>
+      <p role="status">${seconds === undefined ? 'This page no longer checks by itself.' : 'This page goes on by itself as soon as they have decided.'}</p>
+      <dl class="facts">
+        <dt>Application</dt>
+        <dd>${name} ${identityBadge(step)}</dd>
+        <dt>Must be approved for</dt>
+        <dd><ul class="plain">${wanted(step, needs).map((line) => html`<li>${line}</li>`)}</ul></dd>
+      </dl>
+      <div class="actions"><a class="button-quiet" href="${here}">Check now</a></div>
+      <form method="post" action="${here}">
+        <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
+        <div class="actions"><button class="button-quiet" name="decision" value="deny">Stop waiting</button></div>
+      </form>
+      <p class="muted">If it takes longer, close this page and start again from your application later: what you asked for stays with your administrator.</p>
+      ${referenceLine(pending.reference)}`,
+  })
+}
+
+function wanted({ profile }: Step, needs: readonly Need[]): readonly Html[] {
+  const names = new Map(profile.upstreams.map(({ id, name }) => [id, plain(name, 60)]))
+  return [...new Set(needs.map(({ upstream }) => upstream))].map((upstream) => {
+    const writes = needs.some((need) => need.upstream === upstream && need.access === 'write')
+    return html`${names.get(upstream) ?? upstream} <span class="muted">${writes ? 'reading and changing' : 'reading'}</span>`
+  })
+}
