@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { pathProblem } from '../gateway/http-upstream/path.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
@@ -18,7 +19,7 @@ const lenient = z.object({
   keyEncryption: present,
   identityProviders: list({ id: text }),
   clients: list({ id: text, redirectUris: texts, resources: texts, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
-  upstreams: list({ id: text, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
+  upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
 })
@@ -34,6 +35,7 @@ export function crossCheck(document: ReadDocument, add: Add): void {
   checkUpstreamNames(data, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))
   data.upstreams.forEach((upstream, index) => {
+    if (upstream !== undefined) checkUpstream(upstream, (setting, message) => add(['upstreams', index, setting], message))
     if (upstream?.connector.clientSecret === true && !upstream.connector.clientId) add(['upstreams', index, 'connector', 'clientSecret'], 'is of no use without a clientId')
   })
   if (data.store.startsWith('postgres') && !data.keyEncryption) {
@@ -76,6 +78,16 @@ function checkUpstreamNames(data: Names, add: Add): void {
   )
 }
 
+function checkUpstream(upstream: NonNullable<Names['upstreams'][number]>, add: (setting: string, message: string) => void): void {
+  if (upstream.type === 'http') {
+    // Paths are put behind it as they are.
+    const { pathname, href, origin } = URL.canParse(upstream.url) ? new URL(upstream.url) : { pathname: '', href: '', origin: '' }
+    if (href !== `${origin}${pathname}` || pathProblem({ path: pathname.replace(/\/$/, ''), query: '' }, { encodedSlashes: false }) !== undefined) add('url', 'must be the base of the API: a plain path, without query or credentials')
+    return
+  }
+  for (const setting of ['maxBodyMegabytes', 'encodedSlashes'] as const) if (upstream[setting]) add(setting, 'is for HTTP APIs: set type to http')
+}
+
 function checkClient(client: NonNullable<Names['clients'][number]>, issuer: string, add: Add): void {
   const method = client.tokenEndpointAuthMethod
   const secretMethod = method.startsWith('client_secret')
@@ -85,7 +97,7 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
   if (client.redirectUris.length === 0 && client.resources.length === 0) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
   client.resources.forEach((resource, index) => {
-    const path = canonicalResource(resource)?.split(`${issuer}/mcp`)
-    if (path?.length !== 2 || path[0] !== '' || !/^(?:\/[a-z0-9-]+)?$/.test(path[1] ?? '')) add(['resources', index], 'must be the address of an MCP endpoint of this gateway: {issuer}/mcp/{profile or upstream}')
+    const path = canonicalResource(resource)
+    if (path?.startsWith(`${issuer}/`) !== true || !/^\/(?:mcp(?:\/[a-z0-9-]+)?|http\/[a-z0-9-]+)$/.test(path.slice(issuer.length))) add(['resources', index], 'must be the address of an MCP endpoint of this gateway: {issuer}/mcp/{profile or upstream}, or {issuer}/http/{upstream}')
   })
 }

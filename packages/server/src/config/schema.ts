@@ -90,6 +90,9 @@ const upstream = z.strictObject({
   readOnlyTools: z.array(z.string()).default([]),
   timeoutSeconds: z.number().positive().max(3600).default(60),
   toolChanges: z.enum(['hide', 'report']).default('hide'),
+  type: z.enum(['mcp', 'http']).default('mcp'),
+  maxBodyMegabytes: z.number().positive().max(10_240).default(64),
+  encodedSlashes: z.boolean().default(false),
 })
 
 const profile = z.strictObject({

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 
 /** An upstream's answer, from its first line on; the body flows when somebody takes it. */
@@ -19,9 +20,11 @@ export interface Answer {
 }
 
 export interface UpstreamRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: Dispatcher.HttpMethod
+  /** Path and query, when not those of the upstream's own address. */
+  readonly path?: string
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Buffer | Readable
   /** Milliseconds to the first line of the answer. */
   readonly timeoutMs: number
   /** Milliseconds between two pieces of the body; 0 for a stream that may be silent. */

@@ -63,7 +63,7 @@ function exchange(dispatcher: Dispatcher, { origin, path }: Target, request: Ups
   if (call.ended !== undefined) throw new Stopped('stopped')
   call.stop = () => running.stop()
   const { method, headers, body, timeoutMs, idleMs } = request
-  dispatcher.dispatch({ origin, path, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs }, running)
+  dispatcher.dispatch({ origin, path: request.path ?? path, method, headers, body: body ?? null, headersTimeout: timeoutMs, bodyTimeout: idleMs }, running)
   // The deadline to the first line begins when the request is sent: it may wait for a connection before.
   running.giveUpAfter(timeoutMs + CONNECT_MS, () => new Crowded('no connection'))
   return running.started

@@ -23,6 +23,7 @@ import { Challenge, sendChallenge } from './challenge.ts'
 import { McpError } from './error.ts'
 import { Stopped } from './exchange.ts'
 import { forward } from './forward.ts'
+import { answerHttp } from './http-upstream/plane.ts'
 import { lateSessions } from './late-session.ts'
 import { post, type PostDeps } from './post.ts'
 import { openCalls, stopping, type OpenCall, type OpenCalls } from './open-calls.ts'
@@ -61,7 +62,7 @@ export interface GatewayDeps {
 }
 
 export interface Gateway {
-  /** Answers `/mcp` and `/mcp/{profile}`, and nothing below them. */
+  /** Answers `/mcp` and `/mcp/{profile}`, and nothing below them; `/http/{upstream}` and everything below it. */
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>
   /** The metadata of the protected resources (RFC 9728). */
   readonly routes: readonly Route[]
@@ -100,7 +101,7 @@ export function gateway(deps: GatewayDeps): Gateway {
     open: openCalls(deps),
   }
   return {
-    handle: (request, response) => handle(plane, request, response),
+    handle: (request, response) => ((request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)),
     routes: resourceMetadataRoutes(deps.issuer, deps.profiles),
     close: () => plane.open.close(),
   }

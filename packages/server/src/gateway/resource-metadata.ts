@@ -33,6 +33,7 @@ export function resourceMetadataRoutes(issuer: string, profiles: Profiles): read
   return [
     route('/.well-known/oauth-protected-resource/mcp/:profile', (id) => (id === EVERYTHING ? undefined : profiles.byId(id ?? ''))),
     route('/.well-known/oauth-protected-resource/mcp', everything),
+    route('/.well-known/oauth-protected-resource/http/:profile', (id) => profiles.httpById(id ?? '')),
     route('/.well-known/oauth-protected-resource', () => onlyProfile(profiles) ?? everything()),
   ]
 }

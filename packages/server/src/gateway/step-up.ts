@@ -8,7 +8,7 @@ import type { Answer } from './exchange.ts'
  * C-17: the scopes that the user's account must be connected with before this call can succeed; none unless the upstream
  * says that those of the credential do not suffice (RFC 6750 §3.1) and asking for more may help.
  */
-export async function lackingScope(connector: Connector, { caller, upstream, operation }: Call, { status, headers }: Answer): Promise<readonly string[] | undefined> {
+export async function lackingScope(connector: Connector, { caller, upstream, operation }: Pick<Call, 'caller' | 'upstream' | 'operation'>, { status, headers }: Answer): Promise<readonly string[] | undefined> {
   if (status !== 403 || connector.stepUp === undefined || (operation.kind !== 'tool' && operation.kind !== 'item')) return undefined
   // RFC 9110 §11.6.1: an upstream may send several, each in a line of its own.
   const challenge = challengeParameters([headers['www-authenticate'] ?? []].flat().join(', '))

@@ -7,12 +7,12 @@ export interface ServerOptions {
   /** `ADDRESS:PORT`. */
   readonly listen: string
   readonly fetch: (request: Request, env: Bindings) => Response | Promise<Response>
-  /** Answers `/mcp` and `/mcp/{profile}`, on Node's own request and response. */
+  /** Answers `/mcp` and `/mcp/{profile}`, and what is below `/http/`, on Node's own request and response. */
   readonly mcp: (request: IncomingMessage, response: ServerResponse) => Promise<void>
 }
 
-/** The data plane is `/mcp` and one segment below it; metadata and whatever else lies deeper are ordinary routes. */
-const MCP_PATH = /^\/mcp(?:\/[^/?#]+)?(?:\?|$)/
+/** The data plane is `/mcp` and one segment below it, and all of `/http/`; metadata and whatever else lies deeper are ordinary routes. */
+const MCP_PATH = /^(?:\/mcp(?:\/[^/?#]+)?(?:\?|$)|\/http\/)/
 
 const LIMITS = {
   headersTimeout: 15_000,

@@ -32,7 +32,7 @@ export function metadataRoutes(settings: MetadataSettings, keys: Pick<KeyRing, '
  * older clients take the address of the MCP endpoint for the issuer.
  */
 function addresses(name: string): readonly string[] {
-  return [`/.well-known/${name}`, `/.well-known/${name}/mcp`, `/.well-known/${name}/mcp/:profile`, `/mcp/:profile/.well-known/${name}`]
+  return [`/.well-known/${name}`, `/.well-known/${name}/mcp`, `/.well-known/${name}/mcp/:profile`, `/mcp/:profile/.well-known/${name}`, `/.well-known/${name}/http/:profile`]
 }
 
 /** For five minutes, and then by entity tag: a rotated key is published longer than that before it signs. */

@@ -1,5 +1,5 @@
 import { canonicalResource, type Resource } from '../oauth/resource.ts'
-import { EVERYTHING, type Profile, type Profiles, type Upstream } from './upstream.ts'
+import { EVERYTHING, speaksMcp, type Profile, type Profiles, type Upstream } from './upstream.ts'
 
 /** A profile as it was declared or stored: its upstreams by name. */
 export interface ProfileSettings extends Pick<Profile, 'id' | 'name' | 'owner' | 'groups' | 'tools'> {
@@ -18,11 +18,12 @@ const NONE: StoredProfiles = { find: () => undefined, all: () => [] }
  * Makes the protected resources: each upstream alone, the profiles that are declared, all upstreams together, and the
  * profiles that are stored. Of one name, what is declared stands.
  */
-export function profiles(issuer: string, upstreams: readonly Upstream[], named: readonly ProfileSettings[], stored: StoredProfiles = NONE): Profiles {
-  const single = upstreams.map((upstream): Profile => ({ id: upstream.id, name: upstream.name, upstreams: [upstream], resource: resourceOf(issuer, upstream.id) }))
+export function profiles(issuer: string, all: readonly Upstream[], named: readonly ProfileSettings[], stored: StoredProfiles = NONE): Profiles {
+  const upstreams = all.filter(speaksMcp)
+  const apis = new Map(all.filter(({ http }) => http !== undefined).map((upstream): [string, Profile] => [upstream.id, single(upstream, `${issuer}/http/${upstream.id}`)]))
   const everything: Profile = { id: EVERYTHING, name: 'All your tools', upstreams, resource: resourceOf(issuer) }
   const composed = named.map((settings) => compose(issuer, upstreams, settings))
-  const fixed = [...single, ...composed, everything].filter(isServed)
+  const fixed = [...upstreams.map((upstream) => single(upstream, `${issuer}/mcp/${upstream.id}`)), ...composed, everything].filter(isServed)
   const byId = new Map(fixed.map((profile) => [profile.id, profile]))
   const made = new WeakMap<ProfileSettings, Profile>()
   const make = (settings: ProfileSettings): Profile => {
@@ -41,15 +42,22 @@ export function profiles(issuer: string, upstreams: readonly Upstream[], named: 
   }
   return {
     byId: find,
-    byResource: (resource) => find(idOf(issuer, resource)),
-    all: () => [...fixed, ...[...stored.all()].filter(({ id }) => !byId.has(id)).map(make).filter(isServed)],
+    httpById: (id) => apis.get(id),
+    byResource: (resource) => find(idOf(issuer, resource)) ?? apis.get(idOf(issuer, resource, 'http')),
+    all: () => [...fixed, ...apis.values(), ...[...stored.all()].filter(({ id }) => !byId.has(id)).map(make).filter(isServed)],
   }
 }
 
 /** The one that is meant by who names none: the only upstream, where nothing is declared besides it. */
 export function onlyProfile(profiles: Pick<Profiles, 'all'>): Profile | undefined {
-  const [only, ...others] = profiles.all().filter(({ id, owner }) => id !== EVERYTHING && owner === undefined)
+  const shared = profiles.all().filter(({ id, owner }) => id !== EVERYTHING && owner === undefined)
+  const mcp = shared.filter(({ resource }) => !isApi(resource))
+  const [only, ...others] = mcp.length === 0 ? shared : mcp
   return others.length === 0 ? only : undefined
+}
+
+function isApi(resource: Resource): boolean {
+  return new URL(resource).pathname.startsWith('/http/')
 }
 
 function isServed({ upstreams }: Profile): boolean {
@@ -60,16 +68,24 @@ function compose(issuer: string, upstreams: readonly Upstream[], settings: Profi
   return { ...settings, upstreams: upstreams.filter((upstream) => settings.upstreams.includes(upstream.id)), resource: resourceOf(issuer, settings.id) }
 }
 
+function single(upstream: Upstream, address: string): Profile {
+  return { id: upstream.id, name: upstream.name, upstreams: [upstream], resource: resourceAt(address) }
+}
+
 function resourceOf(issuer: string, id?: string): Resource {
-  const canonical = canonicalResource(id === undefined ? `${issuer}/mcp` : `${issuer}/mcp/${id}`)
-  if (canonical === undefined) throw new Error(`${id} makes no resource`)
+  return resourceAt(id === undefined ? `${issuer}/mcp` : `${issuer}/mcp/${id}`)
+}
+
+function resourceAt(address: string): Resource {
+  const canonical = canonicalResource(address)
+  if (canonical === undefined) throw new Error(`${address} is no resource`)
   return canonical
 }
 
 /** RFC 8707 §2: resources are equal as strings; what is none of ours has no identifier. */
-function idOf(issuer: string, resource: string): string {
-  if (resource === `${issuer}/mcp`) return EVERYTHING
-  const start = `${issuer}/mcp/`
+function idOf(issuer: string, resource: string, below: 'mcp' | 'http' = 'mcp'): string {
+  if (resource === `${issuer}/mcp` && below === 'mcp') return EVERYTHING
+  const start = `${issuer}/${below}/`
   const id = resource.startsWith(start) ? resource.slice(start.length) : ''
   return id === EVERYTHING ? '' : id
 }

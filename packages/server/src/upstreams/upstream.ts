@@ -11,6 +11,20 @@ export interface Upstream {
   readonly timeoutMs: number
   /** What a change of a tool's definition does until an administrator approved it; `hide` when absent. */
   readonly toolChanges?: 'hide' | 'report'
+  /** What there is to know of an HTTP API; absent for an MCP server. */
+  readonly http?: HttpSettings
+}
+
+export interface HttpSettings {
+  /** Bytes of the largest body that a request may carry. */
+  readonly maxBodyBytes: number
+  /** Whether the API names things with `%2F` in its paths. */
+  readonly encodedSlashes: boolean
+}
+
+/** Whether it speaks MCP to the gateway's clients. */
+export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
+  return http === undefined
 }
 
 export type ConnectorSettings =
@@ -25,7 +39,7 @@ export type ConnectorSettings =
       readonly scopes?: readonly string[]
     }
 
-/** A named set of upstreams that is one protected resource; an upstream alone is a profile of one. */
+/** A named set of upstreams that is one protected resource; an upstream alone is a profile of one, and so is an HTTP API under its own address. */
 export interface Profile {
   readonly id: string
   readonly name: string
@@ -46,6 +60,8 @@ export const EVERYTHING = 'everything'
 
 export interface Profiles {
   byId(id: string): Profile | undefined
+  /** The resource of an HTTP API under `/http`, by its upstream. */
+  httpById(id: string): Profile | undefined
   byResource(resource: Resource): Profile | undefined
   /** All but people's own. */
   all(): readonly Profile[]

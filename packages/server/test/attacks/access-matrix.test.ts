@@ -43,6 +43,8 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /.well-known/oauth-authorization-server/mcp': everybody(200),
   'GET /.well-known/oauth-authorization-server/mcp/:profile': everybody(200),
   'GET /mcp/:profile/.well-known/oauth-authorization-server': everybody(200),
+  'GET /.well-known/oauth-authorization-server/http/:profile': everybody(200),
+  'GET /.well-known/openid-configuration/http/:profile': everybody(200),
   'GET /.well-known/openid-configuration': everybody(200),
   'GET /.well-known/openid-configuration/mcp': everybody(200),
   'GET /.well-known/openid-configuration/mcp/:profile': everybody(200),
@@ -61,6 +63,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /connections/:upstream/client.json': everybody(200),
   'GET /.well-known/oauth-protected-resource/mcp/:profile': everybody(200),
   'GET /.well-known/oauth-protected-resource/mcp': everybody(404),
+  'GET /.well-known/oauth-protected-resource/http/:profile': everybody(404),
   'GET /.well-known/oauth-protected-resource': everybody(404),
   // Who is signed in: bob, by his session. A token for a tool server is none for the API (RFC 8707 §2).
   'GET /api/me': [401, 200, 401, 401],

@@ -125,6 +125,8 @@ export interface TokenOptions {
   readonly userId: string
   readonly clientId: string
   readonly profile: string
+  /** Instead of the profile's, for what is not under `/mcp`. */
+  readonly resource: string
   readonly scope: readonly string[]
   readonly grantId: string
   readonly lifetime: number
@@ -133,6 +135,8 @@ export interface TokenOptions {
 export interface ClusterOptions {
   readonly rules?: readonly Rule[]
   readonly upstreams?: Partial<Upstream>
+  /** Besides the three: with addresses of their own. */
+  readonly more?: () => Promise<readonly Upstream[]>
   readonly allowedOrigins?: readonly string[]
 }
 
@@ -163,7 +167,7 @@ interface Shared {
 
 async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>, options: ClusterOptions): Promise<void> {
   const fixtures = await Promise.all([mcpUpstream(), mcpUpstream(), mcpUpstream()])
-  const shared = prepare(fixtures, options)
+  const shared = prepare(fixtures, options, (await options.more?.()) ?? [])
   try {
     const cluster = await makeCluster(handles, fixtures, shared)
     await run(cluster)
@@ -178,7 +182,7 @@ async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>
 
 type Fixtures = readonly [McpUpstream, McpUpstream, McpUpstream]
 
-function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions): Shared {
+function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions, more: readonly Upstream[]): Shared {
   const key = { id: 'k1', key: randomBytes(32) }
   const upstream = (id: string, { url }: McpUpstream, connector: Upstream['connector']): Upstream => ({ id, name: `The ${id}`, url, connector, readOnlyTools: [], timeoutMs: 5000, ...options.upstreams })
   const person = (id: string, groups: readonly string[]): [string, User] => [id, { id, provider: 'corp', issuer: 'https://idp.example', subject: id, groups, disabled: false }]
@@ -198,6 +202,7 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions): 
       upstream('notes', notes, { type: 'none' }),
       upstream('tickets', tickets, { type: 'oauth' }),
       upstream('weather', weather, { type: 'api-key', header: 'X-Api-Key', value: API_KEY }),
+      ...more,
     ],
     allowedOrigins: options.allowedOrigins ?? [],
     secrets: sealer([key]),

@@ -110,7 +110,10 @@ async function find(outbound: Outbound, upstream: Upstream, provenance: (url: UR
     return { server, resource: document.data.resource, scope: challenge.scope ?? document.data.scopes_supported ?? [] }
   }
   // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
-  const server = await firstUsableServer(serversOf(upstream, [new URL(upstream.url).origin]), fetchJson)
+  const origin = new URL(upstream.url).origin
+  // An HTTP API may know nothing of RFC 9728: there the operator's word is enough.
+  const named = upstream.http === undefined ? origin : (configuredIssuer(upstream) ?? origin)
+  const server = await firstUsableServer(serversOf(upstream, [named]), fetchJson)
   return { server, resource: upstream.url, scope: challenge.scope ?? [] }
 }
 
@@ -145,13 +148,8 @@ function serversOf(upstream: Upstream, named: readonly string[]): readonly strin
 
 /** C-1: what the upstream itself says when it is asked without a token. */
 async function challengeOf(outbound: Outbound, upstream: Upstream): Promise<{ resourceMetadata?: string; scope?: readonly string[] }> {
-  const answer = await outbound.request(upstream.url, {
-    method: 'POST',
-    provenance: 'configured',
-    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
-    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }),
-    maxBytes: MAX_BYTES,
-  })
+  const ping = { method: 'POST', headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }) } as const
+  const answer = await outbound.request(upstream.url, { ...(upstream.http === undefined ? ping : {}), provenance: 'configured', maxBytes: MAX_BYTES })
   requireCalm(answer.status)
   const parameters = challengeParameters(answer.status === 401 ? (answer.headers.get('www-authenticate') ?? '') : '')
   const [resourceMetadata, scope] = [parameters.get('resource_metadata'), parameters.get('scope')]

@@ -1,0 +1,51 @@
+import { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { Connector } from '../../upstreams/connectors/connector.ts'
+import type { Contact } from '../call.ts'
+import type { Answer } from '../exchange.ts'
+import type { Forward } from '../forward.ts'
+import { credentialFor, drain, type UsableCredential } from '../upstream-call.ts'
+import { CallProblem } from './problem.ts'
+
+/** One request to an API, without a credential. */
+export interface ApiRequest {
+  readonly method: Dispatcher.HttpMethod
+  /** Path and query, below the base or not: whoever builds it has seen to it that it is. */
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer | Readable | undefined
+}
+
+const IDLE_MS = 5 * 60_000
+
+/**
+ * Sends a request with the connector's credential. What the API refuses with 401 was not carried out: it is sent once
+ * more with a renewed credential, where its body is still at hand.
+ *
+ * @throws CallProblem when the credential is refused and this request cannot be repeated
+ */
+export async function sendRequest(forward: Forward, connector: Connector, contact: Contact, credential: UsableCredential, request: ApiRequest): Promise<Answer | 'connection_required'> {
+  const answer = await send(forward, contact, credential, request)
+  if (answer.status !== 401) return answer
+  await drain(answer)
+  const { caller, upstream } = contact
+  await connector.refused(caller.user.id, upstream, credential.version)
+  const renewed = await credentialFor(connector, contact)
+  if (renewed === 'connection_required') return renewed
+  if (renewed.version === credential.version) throw refused(contact)
+  if (request.body instanceof Readable) throw new CallProblem(503, `${upstream.name} asked for a renewed credential while the body was on its way; send the request again`, { headers: { 'retry-after': '1' }, reason: 'upstream: 401 to a body that is gone' })
+  const again = await send(forward, contact, renewed, request)
+  if (again.status !== 401) return again
+  again.cancel()
+  throw refused(contact)
+}
+
+function send(forward: Forward, { upstream, open }: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
+  // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
+  const all = { ...headers, ...credential.headers }
+  return forward.send(upstream, { method, path, headers: all, ...(body === undefined ? {} : { body }), timeoutMs: upstream.timeoutMs, idleMs: IDLE_MS }, open)
+}
+
+function refused({ upstream }: Contact): CallProblem {
+  return new CallProblem(502, `${upstream.name} refuses the credential that this gateway has for it`, { reason: 'upstream: 401' })
+}
