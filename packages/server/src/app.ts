@@ -45,14 +45,17 @@ import { connectionStore } from './store/connections.ts'
 import { outboxStore } from './store/notices.ts'
 import type { Store } from './store/open.ts'
 import { pinStore } from './store/pins.ts'
+import { profileStore } from './store/profiles.ts'
 import { tokenStore } from './store/tokens.ts'
 import { identityStore } from './store/users.ts'
 import { tokens, type Tokens } from './token/routes.ts'
 import { connectionRoutes, connections } from './upstreams/connection-routes.ts'
 import { connectors } from './upstreams/connectors/index.ts'
 import { oauthConnector } from './upstreams/connectors/oauth/connector.ts'
+import { profileEditing } from './upstreams/profile-edit.ts'
 import { profiles } from './upstreams/profiles.ts'
 import { revoker } from './upstreams/revoker.ts'
+import type { LiveProfiles } from './upstreams/stored-profiles.ts'
 import { vault } from './vault/credential.ts'
 
 const MINUTE_MS = 60_000
@@ -75,6 +78,7 @@ export interface AppDeps {
   readonly sealer: Sealer
   readonly state: StateSealer
   readonly outbound: Outbound
+  readonly storedProfiles: LiveProfiles
   readonly log: RouterSettings['log']
   readonly now: () => number
 }
@@ -141,7 +145,7 @@ function groundFloor(deps: AppDeps) {
     audit: store.audit,
     upstreams,
     administrators,
-    profiles: withAdministration(profiles(config.issuer, upstreams, profileSettings(config)), administrators),
+    profiles: withAdministration(profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles), administrators),
     policy: policy(config.rules),
     address: clientAddress(config.trustedProxies),
     cookies: cookies(config.issuer),
@@ -151,6 +155,7 @@ function groundFloor(deps: AppDeps) {
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
     tokenStore: tokenStore(store),
+    profileStore: profileStore(store),
     limits: {
       requests: perMinute(config.limits.tokenRequestsPerMinute),
       floods: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
@@ -239,7 +244,9 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
     revocationDue: () => inBackground(ground, 'revocation at a provider', revokeDue),
     now,
   }
-  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue }
+  const declared = new Set(ground.config.profiles.map(({ id }) => id))
+  const editing = profileEditing({ issuer, store: ground.profileStore, live: ground.storedProfiles, upstreams, declared, policy: rules, now })
+  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue, editing }
 }
 
 function tokenRoom(ground: Ground, { authentication, approvals: decisions }: Applications, { recheck }: People): Tokens {
@@ -275,6 +282,8 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     signIn: people.login,
     policy: ground.policy,
     connections: accounts.connections,
+    stored: ground.storedProfiles,
+    editing: accounts.editing,
     store: ground.authorizeStore,
     audit: ground.audit,
     flows: people.flows,
@@ -313,12 +322,13 @@ function adminRoom({ issuer, administrators, store, audit, limits }: Ground, { s
   return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [])
 }
 
-async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, log, now }: Ground, token: Tokens): Promise<void> {
+async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {
   const at = now()
   const tasks = {
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     tokens: () => token.maintain(),
+    profiles: () => stored.reload(),
     approvals: () => approvalStore.reap({ pending: at - FORGOTTEN_REQUEST_MS, decided: at - DECIDED_REQUEST_MS }),
     clients: () => clientStore.reap({ used: at - UNUSED_CLIENT_MS, never: at - NEVER_USED_CLIENT_MS }, at),
     sessions: () => identityStore.reap(at),

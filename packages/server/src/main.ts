@@ -14,14 +14,16 @@ import { keyRing, type KeyRing } from './keys/signing.ts'
 import type { AuditSink } from './store/audit-log.ts'
 import { keyStore } from './store/keys.ts'
 import { openStore, StoreError, type Store } from './store/open.ts'
+import { profileStore } from './store/profiles.ts'
+import { storedProfiles } from './upstreams/stored-profiles.ts'
 
 const DAY_MS = 24 * 3600_000
 const DRAIN_MS = 25_000
 const MAINTENANCE_MS = 5 * 60_000
 const REVOCATION_MS = 30_000
+const NOTICES_MS = 5_000
 
 export interface StartOptions {
-const NOTICES_MS = 5_000
   /** Where audit events go besides the store: JSON lines on standard output when absent. */
   readonly sink?: AuditSink
 }
@@ -56,17 +58,18 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
-    const gateway = app({ config, store, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const stored = await storedProfiles(profileStore(store), store.feed)
+    const gateway = app({ config, store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
     const server = await listenOn(config, gateway)
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.
     opened.defer(() => gateway.close())
     opened.defer(every(MAINTENANCE_MS, 'maintenance', () => gateway.maintain()))
     opened.defer(every(REVOCATION_MS, 'revocation at providers', () => gateway.revokeDue()))
+    opened.defer(every(NOTICES_MS, 'sending of notices', () => gateway.sendNotices()))
     return { address: server.address, close: () => opened.disposeAsync() }
   } catch (error) {
     await opened.disposeAsync()
-    opened.defer(every(NOTICES_MS, 'sending of notices', () => gateway.sendNotices()))
     throw error
   }
 }

@@ -7,15 +7,15 @@ import { Params } from '../http/params.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import { seeOther } from '../http/see-other.ts'
-import type { Sessions, SignedIn } from '../identity/sign-in.ts'
+import type { SignedIn } from '../identity/sign-in.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Connections, ConnectionSummary } from '../upstreams/connections.ts'
 import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import { isFor } from '../upstreams/profile.ts'
 import type { AuthorizeStore, GrantSummary } from './authorize-store.ts'
+import { ownProfileRoutes, ownProfilesSection, type OwnProfilesDeps } from './own-profiles.ts'
 
-export interface HomeDeps {
-  readonly issuer: string
-  readonly sessions: Sessions
+export interface HomeDeps extends OwnProfilesDeps {
   readonly clients: Clients
   readonly profiles: Profiles
   readonly connections: Connections
@@ -29,6 +29,7 @@ export function homeRoutes(deps: HomeDeps): readonly Route[] {
   return [
     { method: 'GET', path: '/', access: 'public', errors: 'page', respond: (request) => home(deps, request) },
     { method: 'POST', path: '/grants/:id/revoke', access: 'session', errors: 'page', respond: (request, context) => revoke(deps, request, context) },
+    ...ownProfileRoutes(deps),
   ]
 }
 
@@ -51,6 +52,7 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
       <p class="muted">Signed in as <strong>${plain(signedIn.user.name ?? signedIn.user.email ?? signedIn.user.subject, 80)}</strong>.</p>
       <h2>What you may use</h2>
       ${offered.length === 0 ? html`<p>No rule lets you use anything yet. Ask your administrator.</p>` : html`<p>Add one of these addresses to your application; it finds the rest by itself.</p><ul class="list">${offered}</ul>`}
+      ${ownProfilesSection(deps, signedIn, usableUpstreams(deps, signedIn))}
       <h2>Applications</h2>
       ${rows.length === 0 ? html`<p>No application may act as you at the moment.</p>` : html`<ul class="list">${rows}</ul>`}
       <h2>Connected accounts</h2>
@@ -63,17 +65,28 @@ async function home(deps: HomeDeps, request: Request): Promise<Response> {
 }
 
 /** The MCP servers that any rule lets the person use, from whatever application; what each offers, the upstream says. */
-async function profileRows({ profiles, policy, connections }: HomeDeps, { user, secret }: SignedIn): Promise<readonly Html[]> {
-  const mayUse = ({ id: upstream }: Upstream): boolean => policy.mayConnect({ groups: user.groups, subject: user.id, upstream })
-  const offered = profiles.all().filter((profile) => profile.upstreams.some(mayUse))
-  const missing = new Set((await connections.missing(user.id, offered.flatMap((profile) => profile.upstreams))).map(({ id }) => id))
-  return offered.map((profile) => profileRow(profile, profile.upstreams.find(({ id }) => missing.has(id)), secret))
+async function profileRows(deps: HomeDeps, signedIn: SignedIn): Promise<readonly Html[]> {
+  const { profiles, connections } = deps
+  const { user, secret } = signedIn
+  const usable = usableUpstreams(deps, signedIn)
+  const missing = await connections.missing(user.id, usable)
+  const offered = profiles.all().filter((profile) => isFor(profile, user) && profile.upstreams.some((upstream) => usable.includes(upstream)))
+  return offered.map((profile) => profileRow(profile, missing.filter((upstream) => profile.upstreams.includes(upstream)), secret))
 }
 
-function profileRow({ name, resource }: Profile, missing: Upstream | undefined, secret: string): Html {
+/** Those that any rule lets the person use, from whatever application. */
+function usableUpstreams({ profiles, policy }: HomeDeps, { user }: SignedIn): readonly Upstream[] {
+  const all = new Set(profiles.all().flatMap((profile) => profile.upstreams))
+  return [...all].filter(({ id: upstream }) => policy.mayConnect({ groups: user.groups, subject: user.id, upstream }))
+}
+
+/** The account of an upstream alone is connected here, those of a profile in one flow with its application. */
+function profileRow({ name, resource, upstreams }: Profile, missing: readonly Upstream[], secret: string): Html {
+  const [first] = missing
+  const needs = upstreams.length === 1 ? 'needs an account of yours' : `needs accounts of yours: ${missing.map((upstream) => plain(upstream.name, 60)).join(', ')}`
   return html`<li>
-    <span><strong>${plain(name, 60)}</strong>${missing === undefined ? '' : html` <span class="muted">needs an account of yours</span>`}<br><code>${resource}</code></span>
-    ${missing === undefined ? '' : connectionForm(missing, 'connect', 'Connect', secret)}
+    <span><strong>${plain(name, 60)}</strong>${first === undefined ? '' : html` <span class="muted">${needs}</span>`}<br><code>${resource}</code></span>
+    ${first === undefined || upstreams.length > 1 ? '' : connectionForm(first, 'connect', 'Connect', secret)}
   </li>`
 }
 

@@ -8,7 +8,7 @@ const ISSUER = 'https://lanyard.example'
 const upstream = (id: string): Upstream => ({ id, name: id.toUpperCase(), url: `https://${id}.example/mcp`, connector: { type: 'none' }, readOnlyTools: [], timeoutMs: 1000 })
 const notes = [upstream('notes')]
 const upstreams = [...notes, upstream('tickets')]
-const stored = (...all: readonly ProfileSettings[]) => ({ all: () => all, find: (id: string) => all.find((profile) => profile.id === id) })
+const stored = (...all: readonly ProfileSettings[]) => ({ published: () => all.filter(({ owner }) => owner === undefined), find: (id: string) => all.find((profile) => profile.id === id) })
 
 test('each upstream is a profile of its own, and each profile of one is one more', () => {
   const made = profiles(ISSUER, upstreams, [{ id: 'sales', name: 'Sales', upstreams: ['notes'] }])
@@ -38,7 +38,7 @@ test('who names no resource means the only upstream, and nothing where there is 
 
 test('stored profiles are served as long as they are stored; what is declared stands before them', () => {
   let all: readonly ProfileSettings[] = []
-  const made = profiles(ISSUER, notes, [], { all: () => all, find: (id) => stored(...all).find(id) })
+  const made = profiles(ISSUER, notes, [], { published: () => all, find: (id) => stored(...all).find(id) })
   assert.equal(made.byId('team'), undefined)
   all = [{ id: 'team', name: 'Team', groups: ['a'], upstreams: ['notes', 'gone'] }, { id: 'notes', name: 'Shadow', upstreams: ['notes'] }, { id: 'empty', name: 'Empty', upstreams: ['gone'] }]
   assert.deepEqual(made.byId('team')?.groups, ['a'])

@@ -9,10 +9,11 @@ export interface ProfileSettings extends Pick<Profile, 'id' | 'name' | 'owner' |
 /** Profiles that come and go while the gateway runs. */
 export interface StoredProfiles {
   find(id: string): ProfileSettings | undefined
-  all(): Iterable<ProfileSettings>
+  /** Those that are no person's own. */
+  published(): Iterable<ProfileSettings>
 }
 
-const NONE: StoredProfiles = { find: () => undefined, all: () => [] }
+const NONE: StoredProfiles = { find: () => undefined, published: () => [] }
 
 /**
  * Makes the protected resources: each upstream alone, the profiles that are declared, all upstreams together, and the
@@ -44,13 +45,13 @@ export function profiles(issuer: string, all: readonly Upstream[], named: readon
     byId: find,
     httpById: (id) => apis.get(id),
     byResource: (resource) => find(idOf(issuer, resource)) ?? apis.get(idOf(issuer, resource, 'http')),
-    all: () => [...fixed, ...apis.values(), ...[...stored.all()].filter(({ id }) => !byId.has(id)).map(make).filter(isServed)],
+    all: () => [...fixed, ...apis.values(), ...[...stored.published()].filter(({ id }) => !byId.has(id)).map(make).filter(isServed)],
   }
 }
 
 /** The one that is meant by who names none: the only upstream, where nothing is declared besides it. */
 export function onlyProfile(profiles: Pick<Profiles, 'all'>): Profile | undefined {
-  const shared = profiles.all().filter(({ id, owner }) => id !== EVERYTHING && owner === undefined)
+  const shared = profiles.all().filter(({ id }) => id !== EVERYTHING)
   const mcp = shared.filter(({ resource }) => !isApi(resource))
   const [only, ...others] = mcp.length === 0 ? shared : mcp
   return others.length === 0 ? only : undefined
@@ -58,6 +59,11 @@ export function onlyProfile(profiles: Pick<Profiles, 'all'>): Profile | undefine
 
 function isApi(resource: Resource): boolean {
   return new URL(resource).pathname.startsWith('/http/')
+}
+
+/** The protected resource of a profile. */
+export function profileResource(issuer: string, id: string): Resource {
+  return resourceOf(issuer, id)
 }
 
 function isServed({ upstreams }: Profile): boolean {

@@ -30,6 +30,10 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /': everybody(200),
   // Bob ends nothing: like a grant that does not exist.
   'POST /grants/:id/revoke': everybody(303),
+  // Bob's has no name; the others are nobody here.
+  'POST /profiles': [303, 400, 303, 303],
+  // Bob deletes nothing, like a profile that does not exist.
+  'POST /profiles/:id/delete': everybody(303),
   // Without a client nothing is redirected; a POST is sent to ask again by GET.
   'GET /authorize': everybody(400),
   'POST /authorize': everybody(303),
@@ -83,6 +87,7 @@ interface Target {
   readonly requestId: string
   readonly clientId: string
   readonly registrationToken: string
+  readonly profileId: string
 }
 
 const REDIRECT = 'http://127.0.0.1:53999/callback'
@@ -118,7 +123,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     /** The status, once it is sure that the answer neither signs anybody in nor shows what is alice's. */
     async function answered(response: Response): Promise<number> {
       const text = await response.text()
-      assert.doesNotMatch(text, /Alice|lyd_(?:rt|ac|ses)_|"access_token"|Managed|Waiting/)
+      assert.doesNotMatch(text, /Alice|lyd_(?:rt|ac|ses)_|"access_token"|Managed|Waiting|Her own/)
       assert.doesNotMatch(response.headers.get('set-cookie') ?? '', /lanyard_session=[^;]/)
       return response.status
     }
@@ -133,6 +138,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.deepEqual(((await registration.json()) as { redirect_uris: string[] }).redirect_uris, [REDIRECT])
       const home = await alice.browser.open(`${gateway.issuer}/`)
       assert.match(home.text, /Flow test/)
+      assert.match(home.text, new RegExp(`Her own[^]*/mcp/${target.profileId}`))
       assert.ok(home.forms.some(({ action }) => action.endsWith('/connections/tickets/disconnect')))
       const waiting = await alice.browser.open(`${gateway.issuer}/authorize/${target.requestId}`)
       assert.equal(waiting.status, 200)
@@ -145,7 +151,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     }
 
     async function send(route: { readonly method: string; readonly path: string }, caller: Caller): Promise<Response> {
-      const id = route.path.startsWith('/grants') ? target.grantId : route.path.startsWith('/register') ? target.clientId : target.requestId
+      const id = route.path.startsWith('/grants') ? target.grantId : route.path.startsWith('/profiles') ? target.profileId : route.path.startsWith('/register') ? target.clientId : target.requestId
       const path = route.path.replace(':id', id).replace(':provider', 'corp').replace(':upstream', 'tickets').replace(':profile', 'tickets')
       const headers: Record<string, string> = { ...credentials(caller) }
       const init: RequestInit = { method: route.method, redirect: 'manual', headers }
@@ -171,7 +177,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     /** Everything that a form of the route could hold; bob's have the form token that his own session makes for them. */
     function form(path: string, caller: Caller): string {
       const secret = caller === 'bob' ? (bob.cookies('127.0.0.1').get('lanyard_session') ?? '') : 'guessed'
-      const purpose = path.startsWith('/grants') ? `revoke:${target.grantId}` : path.startsWith('/connections') ? `${path.endsWith('disconnect') ? 'disconnect' : 'connect'}:tickets` : path === '/logout' ? 'logout of nobody' : `consent:${target.requestId}:`
+      const purpose = path.startsWith('/grants') ? `revoke:${target.grantId}` : path.startsWith('/profiles') ? (path === '/profiles' ? 'profile' : `delete-profile:${target.profileId}`) : path.startsWith('/connections') ? `${path.endsWith('disconnect') ? 'disconnect' : 'connect'}:tickets` : path === '/logout' ? 'logout of nobody' : `consent:${target.requestId}:`
       const token = alice.tokens()?.access_token ?? ''
       return new URLSearchParams({ csrf: csrfToken(secret, purpose), decision: 'approve', token, grant_type: 'refresh_token', refresh_token: alice.tokens()?.refresh_token ?? '' }).toString()
     }
@@ -189,5 +195,9 @@ async function aimAt(gateway: RunningGateway, alice: MemoryProvider): Promise<Ta
   const metadata = { client_name: 'Managed', redirect_uris: [REDIRECT], token_endpoint_auth_method: 'none' }
   const registered = await fetch(`${gateway.issuer}/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(metadata) })
   const { client_id: clientId, registration_access_token: registrationToken } = (await registered.json()) as { client_id: string; registration_access_token: string }
-  return { grantId, requestId: page.forms.map(({ action }) => new URL(action).pathname).find((path) => path.startsWith('/authorize/'))?.split('/').at(-1) ?? '', clientId, registrationToken }
+  const home = await alice.browser.open(`${gateway.issuer}/`)
+  const building = home.forms.find(({ action }) => action.endsWith('/profiles'))
+  const built = building === undefined ? home : await alice.browser.submit(home, building, { name: 'Her own' })
+  const profileId = /\/mcp\/(u-[a-z2-7]+)/.exec(built.text)?.[1] ?? ''
+  return { profileId, grantId, requestId: page.forms.map(({ action }) => new URL(action).pathname).find((path) => path.startsWith('/authorize/'))?.split('/').at(-1) ?? '', clientId, registrationToken }
 }

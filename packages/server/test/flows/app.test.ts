@@ -18,6 +18,8 @@ import { keyRing } from '../../src/keys/signing.ts'
 import { start, StartError } from '../../src/main.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { openStore, type Store } from '../../src/store/open.ts'
+import { profileStore } from '../../src/store/profiles.ts'
+import { storedProfiles } from '../../src/upstreams/stored-profiles.ts'
 
 const ISSUER = 'https://lanyard.example'
 
@@ -60,7 +62,8 @@ async function wired(run: (wired: Wired) => Promise<void>, options: { readonly c
   const keys = await keyRing({ store: keyStore(store), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now: Date.now })
   const sender = outbound({ allow: [], discoveredLoopback: false, lookup: (_name, callback) => callback(new Error('no network'), []) })
   const log: Readonly<Record<string, unknown>>[] = []
-  const made = app({ config, store: options.store?.(store) ?? store, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: (line) => log.push(line), now: Date.now })
+  const stored = await storedProfiles(profileStore(store), store.feed)
+  const made = app({ config, store: options.store?.(store) ?? store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: (line) => log.push(line), now: Date.now })
   const ask: Wired['ask'] = async (path, init = {}) => made.fetch(new Request(`${ISSUER}${path}`, { ...init, headers: { host: 'lanyard.example', ...init.headers } }), {})
   try {
     await run({ app: made, store, log, ask })

@@ -26,11 +26,15 @@ import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
 import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
 import { authorizeStore } from '../../src/store/authorize.ts'
 import { connectionStore } from '../../src/store/connections.ts'
+import { profileStore } from '../../src/store/profiles.ts'
 import { identityStore } from '../../src/store/users.ts'
 import type { ConnectionStart, Connector } from '../../src/upstreams/connectors/connector.ts'
 import type { Connectors } from '../../src/upstreams/connectors/index.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
 import type { ConnectionStore } from '../../src/upstreams/connection-store.ts'
+import { profileEditing } from '../../src/upstreams/profile-edit.ts'
+import type { ProfileSettings } from '../../src/upstreams/profiles.ts'
+import { storedProfiles, type LiveProfiles } from '../../src/upstreams/stored-profiles.ts'
 import type { Profile, Profiles, Upstream } from '../../src/upstreams/upstream.ts'
 import { vault, type Vault } from '../../src/vault/credential.ts'
 import { OPEN, testApprovals } from './approvals.ts'
@@ -85,7 +89,7 @@ export interface House extends World {
   close(): Promise<void>
 }
 
-export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'sessions' | 'audit'
+export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'profiles' | 'sessions' | 'audit'
 /** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
 export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -189,14 +193,21 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     mayConnect: (user: { readonly id: string; readonly groups: readonly string[] }, to: Upstream) => world.rules.mayConnect({ subject: user.id, groups: user.groups, upstream: to.id }),
     revocationDue: () => undefined,
   }
+  const rows = profileStore(store)
+  // The store of a test tells nobody of changes; whoever makes one waits until it is known.
+  const stored = await storedProfiles(rows, { subscribe: () => undefined })
+  const mayConnect = (input: Parameters<Policy['mayConnect']>[0]): boolean => world.rules.mayConnect(input)
+  const editing = profileEditing({ issuer, store: rows, live: stored, upstreams: world.upstreams, declared: new Set(['engineering']), policy: { mayConnect }, now })
   const shared = {
     ...common,
     signIn,
     clients: { find: (id: string) => findClient(world, id) },
-    profiles: profilesOf(issuer, world),
+    profiles: profilesOf(issuer, world, stored),
+    stored,
+    editing,
     policy: {
       mayReach: (input: Parameters<Policy['mayReach']>[0]) => world.rules.mayReach(input),
-      mayConnect: (input: Parameters<Policy['mayConnect']>[0]) => world.rules.mayConnect(input),
+      mayConnect,
     },
     connections: connections(connecting),
     approvals: houseApprovals(world, store),
@@ -219,14 +230,20 @@ async function findClient(world: World, id: string): Promise<Client> {
   return found
 }
 
-/** Each upstream alone, and one profile of them all. */
-function profilesOf(issuer: string, world: World): Profiles {
+/** Each upstream alone, one profile of them all, those of the test, and those that are stored. */
+function profilesOf(issuer: string, world: World, stored: LiveProfiles): Profiles {
   const all = (): readonly Profile[] => [
     ...world.upstreams.map((each): Profile => ({ id: each.id, name: each.name, upstreams: [each], resource: resourceOf(issuer, each.id) })),
     { id: 'engineering', name: 'Engineering', upstreams: world.upstreams, resource: resourceOf(issuer, 'engineering') },
     ...world.profiles,
+    ...[...stored.published()].map(made),
   ]
-  return { all, byId: (id) => all().find((profile) => profile.id === id), byResource: (resource) => all().find((profile) => profile.resource === resource), httpById: () => undefined }
+  const made = (settings: ProfileSettings): Profile => ({ ...settings, upstreams: world.upstreams.filter(({ id }) => settings.upstreams.includes(id)), resource: resourceOf(issuer, settings.id) })
+  const byId = (id: string): Profile | undefined => {
+    const own = stored.find(id)
+    return all().find((profile) => profile.id === id) ?? (own === undefined ? undefined : made(own))
+  }
+  return { all, byId, byResource: (resource) => byId(resource.slice(`${issuer}/mcp/`.length)), httpById: () => undefined }
 }
 
 function resourceOf(issuer: string, id: string): Resource {

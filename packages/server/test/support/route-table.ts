@@ -9,6 +9,8 @@ import { sealer, stateSealer } from '../../src/keys/seal.ts'
 import { keyRing } from '../../src/keys/signing.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { openStore } from '../../src/store/open.ts'
+import { profileStore } from '../../src/store/profiles.ts'
+import { storedProfiles } from '../../src/upstreams/stored-profiles.ts'
 
 const SETTINGS = {
   issuer: 'https://lanyard.example',
@@ -25,7 +27,8 @@ export async function routeTable(): Promise<readonly Route[]> {
   const secrets = sealer(encryption)
   const keys = await keyRing({ store: keyStore(store), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now: Date.now })
   const sender = outbound({ allow: [], discoveredLoopback: false })
-  const made = app({ config, store, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: () => undefined, now: Date.now })
+  const stored = await storedProfiles(profileStore(store), store.feed)
+  const made = app({ config, store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: () => undefined, now: Date.now })
   made.close()
   await sender.close()
   await store.close()

@@ -89,8 +89,8 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
     async finish(callback, attempt) {
       const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
       const at = await sameParty(attempt.upstream, secrets)
-      const redirectUri = connectionRedirectUri(deps.issuer, attempt.upstream.id)
-      const redeem = server.redeem(at, callback, { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri })
+      const asked = { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri: connectionRedirectUri(deps.issuer, attempt.upstream.id) }
+      const redeem = server.redeem(at, callback, asked)
       const credential = await redeem.catch(async (error: unknown) => {
         await forgetIfUnknown(deps, at, error)
         throw error
