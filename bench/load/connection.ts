@@ -21,6 +21,11 @@ export function connection(origin: string): Client {
   return new Client(origin, { pipelining: 1, headersTimeout: 30_000, bodyTimeout: 30_000, keepAliveTimeout: 60_000 })
 }
 
+/** One connection that may be silent for as long as it likes. */
+export function streamConnection(origin: string): Client {
+  return new Client(origin, { pipelining: 1, headersTimeout: 60_000, bodyTimeout: 0, keepAliveTimeout: 60_000 })
+}
+
 /** Posts on undici's own events: the generator shares the machine with what it measures. */
 export function post(client: Client, { path, headers, body, bytesPerSecond, end }: Ask): Promise<Reply> {
   return new Promise((resolve, reject) => {

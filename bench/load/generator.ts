@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { announce } from '../program.ts'
 import type { Actor, Job, Order, Outcome, Plan, Report } from './job.ts'
 import { mcpActor } from './mcp.ts'
+import { streamActors } from './streams.ts'
 import { tokenActors } from './token.ts'
 
 const crews = new Map<string, readonly Actor[]>()
@@ -28,6 +29,7 @@ async function obey(order: Order): Promise<Report> {
 }
 
 function crewFor(job: Job): Actor[] {
+  if (job.kind === 'streams') return streamActors(job)
   return job.kind === 'mcp' ? Array.from({ length: job.connections }, (_, index) => mcpActor(job, index)) : tokenActors(job)
 }
 

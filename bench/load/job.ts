@@ -35,7 +35,19 @@ export interface Secret {
   readonly verifier?: string
 }
 
-export type Job = McpJob | TokenJob
+/** Streams that are open and silent; one operation is one message that all of them get at once. */
+export interface StreamsJob {
+  readonly kind: 'streams'
+  readonly url: string
+  readonly era: Era
+  /** Access tokens: as many streams belong to one as it takes; none where nobody asks for one. */
+  readonly tokens: readonly string[]
+  readonly connections: number
+  /** Asked, it makes the upstream say something to everybody. */
+  readonly newsUrl: string
+}
+
+export type Job = McpJob | TokenJob | StreamsJob
 
 export interface Plan {
   readonly seconds: number

@@ -3,7 +3,9 @@ import type { Client } from 'undici'
 import { connection, post, type Reply } from './connection.ts'
 import type { Actor, Call, McpJob } from './job.ts'
 
-const CLIENT = { name: 'bench', version: '1' }
+export const CLIENT = { name: 'bench', version: '1' }
+/** What every request of 2026-07-28 says of its sender. */
+export const MODERN_META = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {}, 'io.modelcontextprotocol/clientInfo': CLIENT }
 const ACCEPT = 'application/json, text/event-stream'
 
 export function mcpActor(job: McpJob, index: number): Actor {
@@ -55,7 +57,7 @@ function argumentsOf(call: Call, id: string): object {
 }
 
 function metaOf({ era, call }: McpJob, id: string): object {
-  const own = era === '2026-07-28' ? { 'io.modelcontextprotocol/protocolVersion': era, 'io.modelcontextprotocol/clientCapabilities': {}, 'io.modelcontextprotocol/clientInfo': CLIENT } : {}
+  const own = era === '2026-07-28' ? MODERN_META : {}
   const progress = call.tool === 'progress' ? { progressToken: `p${id}` } : {}
   return Object.keys(own).length + Object.keys(progress).length === 0 ? {} : { _meta: { ...own, ...progress } }
 }

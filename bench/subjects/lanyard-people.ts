@@ -52,6 +52,32 @@ function proofKey(): { readonly verifier: string; readonly challenge: string } {
   return { verifier, challenge: createHash('sha256').update(verifier).digest('base64url') }
 }
 
+/** As many people as wanted who signed in like this one, each with a token of their own: copies of the rows of one, as nobody signs in so often. */
+export async function crowd(lanyard: Lanyard, like: Person, count: number): Promise<readonly string[]> {
+  const tokens: string[] = []
+  for (let index = 0; index < count; index += 1) {
+    const [code] = await mintCodes(lanyard, { ...like, userId: await copyPerson(lanyard, like.userId, index) }, 1)
+    const form = { grant_type: 'authorization_code', code: code?.value ?? '', code_verifier: code?.verifier ?? '', client_id: like.clientId, redirect_uri: REDIRECT_URI }
+    const answer = await answerOf(await fetch(`${lanyard.issuer}/token`, { method: 'POST', body: new URLSearchParams(form) }))
+    tokens.push(String(answer['access_token']))
+  }
+  return tokens
+}
+
+async function copyPerson({ store }: Lanyard, userId: string, index: number): Promise<string> {
+  const db = openDatabase(store)
+  const copy = async (table: 'users' | 'sessions', where: string, own: Readonly<Record<string, string>>): Promise<void> => {
+    const [row] = await db.query<Record<string, string | number | null>>(`SELECT * FROM ${table} WHERE ${where} = $1`, [userId])
+    const entries = Object.entries({ ...row, ...own })
+    await db.query(`INSERT INTO ${table} (${entries.map(([name]) => name).join(', ')}) VALUES (${entries.map((_, at) => `$${at + 1}`).join(', ')})`, entries.map(([, value]) => value))
+  }
+  const id = newId('usr')
+  await copy('users', 'id', { id, subject: `${index}-${id}` })
+  await copy('sessions', 'user_id', { id: newId('ses'), hash: hash(id), user_id: id })
+  await db.close()
+  return id
+}
+
 /**
  * Puts grants and their codes into the store with the authorization endpoint's own verbs: to go through its pages a
  * thousand times would take longer than what is measured.

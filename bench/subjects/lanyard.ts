@@ -29,6 +29,8 @@ export interface Lanyard extends Subject {
 export interface LanyardOptions {
   readonly store: 'sqlite' | 'postgres'
   readonly upstream: string
+  /** Whether the upstream asks each person for an account of theirs: then it is the protected one. */
+  readonly accounts?: boolean
   readonly rules?: number
   readonly execArgv?: readonly string[]
 }
@@ -117,7 +119,7 @@ function configuration({ directory, issuer, clientSecret, provider, store, optio
     outbound: { allow: ['127.0.0.0/8'] },
     identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: provider.facts.url, clientId: 'lanyard', clientSecret }],
     clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }],
-    upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: 'oauth' } }],
+    upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }],
     rules: rules(options.rules ?? 10_000),
     tokens: { accessTokenSeconds: 3600 },
     // They guard against floods, and here is one.

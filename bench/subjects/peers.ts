@@ -6,11 +6,13 @@ import type { Subject } from './subject.ts'
 export interface Upstream extends Subject {
   /** The same server as a protected resource. */
   readonly protectedUrl: string
+  /** Asked, it tells all who listen that its tools have changed. */
+  readonly newsUrl: string
 }
 
 /** The MCP server behind all subjects, which is a subject itself: what a call costs there is in every call. */
 export async function startUpstream(): Promise<Upstream> {
-  const program = await startProgram<{ readonly url: string; readonly protectedUrl: string }>('subjects/upstream.ts')
+  const program = await startProgram<{ readonly url: string; readonly protectedUrl: string; readonly newsUrl: string }>('subjects/upstream.ts')
   return { name: 'direct', pid: program.pid, ...program.facts, close: () => program.stop() }
 }
 

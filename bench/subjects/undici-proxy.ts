@@ -5,7 +5,7 @@ import { Agent, type Dispatcher } from 'undici'
 import { announce } from '../program.ts'
 
 const upstream = new URL(process.argv[2] ?? '')
-const agent = new Agent({ connections: 1024, headersTimeout: 0, bodyTimeout: 0 })
+const agent = new Agent({ connections: 16_384, headersTimeout: 0, bodyTimeout: 0 })
 const DROPPED = new Set(['host', 'connection', 'keep-alive', 'content-length', 'transfer-encoding'])
 
 const server = createServer((request, response) => {
@@ -21,7 +21,7 @@ function forward(request: IncomingMessage, response: ServerResponse, body: Buffe
     onRequestStart: (controller) => void response.once('close', () => controller.abort(new Error('gone'))),
     onResponseStart(_controller, status, answered) {
       const kept = Object.entries(answered).filter(([name]) => !DROPPED.has(name) || name === 'content-length')
-      response.writeHead(status, Object.fromEntries(kept))
+      response.writeHead(status, Object.fromEntries(kept)).flushHeaders()
     },
     onResponseData(controller, chunk) {
       if (response.write(chunk)) return

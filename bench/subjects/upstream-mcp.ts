@@ -13,20 +13,24 @@ interface Message {
 }
 
 const TOOLS = ['echo', 'large', 'progress'].map((name) => ({ name, description: `The tool ${name}`, inputSchema: { type: 'object' }, annotations: { readOnlyHint: true } }))
-const INFO = { capabilities: { tools: {} }, serverInfo: { name: 'echo', version: '1' } }
+const INFO = { capabilities: { tools: { listChanged: true } }, serverInfo: { name: 'echo', version: '1' } }
 const EVENTS_PER_SECOND = 5000
 
 const sessions = new Set<string>()
+/** What is open and silent, until there is news. */
+const streams = new Map<ServerResponse, Readonly<Record<string, unknown>>>()
 
 /** Answers one request in the era that it speaks, for the account that it came from. */
 export function answerMcp(request: IncomingMessage, response: ServerResponse, body: string, account: string): void {
   if (request.method === 'DELETE') return void response.writeHead(sessions.delete(String(request.headers['mcp-session-id'])) ? 200 : 404).end()
+  if (request.method === 'GET' && sessions.has(String(request.headers['mcp-session-id']))) return hold(response, {})
   if (request.method !== 'POST') return void response.writeHead(405, { allow: 'POST' }).end()
   const message = JSON.parse(body) as Message
   const isModern = (request.headers['mcp-protocol-version'] ?? '') >= '2026'
   if (message.method === 'initialize') return open(response, message)
   if (!isModern && !sessions.has(String(request.headers['mcp-session-id']))) return json(response, { jsonrpc: '2.0', id: null, error: { code: -32001, message: 'Session not found' } }, 404)
   if (message.id === undefined) return void response.writeHead(202).end()
+  if (message.method === 'subscriptions/listen') return listen(response, message)
   const complete = isModern ? { resultType: 'complete' } : {}
   const cached = isModern ? { ...complete, ttlMs: 300_000, cacheScope: 'public' } : {}
   if (message.method === 'tools/call') return call(response, message, account, complete)
@@ -38,6 +42,25 @@ function open(response: ServerResponse, { id, params }: Message): void {
   const session = randomUUID()
   sessions.add(session)
   json(response, { jsonrpc: '2.0', id, result: { protocolVersion: params?.protocolVersion, ...INFO } }, 200, { 'mcp-session-id': session })
+}
+
+/** RS-31: the stream says first what it is about, and each of its messages which request it belongs to. */
+function listen(response: ServerResponse, { id }: Message): void {
+  const meta = { 'io.modelcontextprotocol/subscriptionId': id }
+  hold(response, { _meta: meta })
+  response.write(event({ jsonrpc: '2.0', method: 'notifications/subscriptions/acknowledged', params: { _meta: meta, notifications: { toolsListChanged: true } } }))
+}
+
+function hold(response: ServerResponse, params: Readonly<Record<string, unknown>>): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }).flushHeaders()
+  streams.set(response, params)
+  response.once('close', () => streams.delete(response))
+}
+
+/** Tells everybody who listens that the tools are others now. @returns how many those are */
+export function tellAll(): number {
+  for (const [response, params] of streams) response.write(event({ jsonrpc: '2.0', method: 'notifications/tools/list_changed', params }))
+  return streams.size
 }
 
 function call(response: ServerResponse, message: Message, account: string, complete: object): void {

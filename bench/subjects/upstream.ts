@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { announce } from '../program.ts'
-import { answerMcp } from './upstream-mcp.ts'
+import { answerMcp, tellAll } from './upstream-mcp.ts'
 import { authorizationServer } from './upstream-oauth.ts'
 
 const server = createServer()
@@ -21,6 +21,7 @@ server.on('request', (request, response) => {
 function respond(request: IncomingMessage, response: ServerResponse, body: string): void {
   try {
     if (request.url === '/open/mcp') return answerMcp(request, response, body, 'nobody')
+    if (request.url === '/news') return void response.end(String(tellAll()))
     if (request.url !== '/mcp') return oauth.respond(request, response, body)
     const account = oauth.accountOf(request.headers.authorization)
     if (account === undefined) return oauth.challenge(response)
@@ -31,4 +32,4 @@ function respond(request: IncomingMessage, response: ServerResponse, body: strin
   }
 }
 
-announce({ url: `${issuer}/open/mcp`, protectedUrl: `${issuer}/mcp` })
+announce({ url: `${issuer}/open/mcp`, protectedUrl: `${issuer}/mcp`, newsUrl: `${issuer}/news` })
