@@ -338,7 +338,6 @@ async function maintain({ approvalStore, keys, clientStore, identityStore, autho
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))
 }
-    profiles: () => stored.reload(),
 
 /** Does what nobody waits for; what goes wrong with it is logged. */
 function inBackground({ log }: Pick<AppDeps, 'log'>, task: string, run: () => Promise<void>): void {
