@@ -138,7 +138,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.deepEqual(((await registration.json()) as { redirect_uris: string[] }).redirect_uris, [REDIRECT])
       const home = await alice.browser.open(`${gateway.issuer}/`)
       assert.match(home.text, /Flow test/)
-      assert.match(home.text, new RegExp(`Her own[^]*/mcp/${target.profileId}`))
+      assert.match(home.text, new RegExp(`Her own[^]*/profiles/${target.profileId}/delete`))
       assert.ok(home.forms.some(({ action }) => action.endsWith('/connections/tickets/disconnect')))
       const waiting = await alice.browser.open(`${gateway.issuer}/authorize/${target.requestId}`)
       assert.equal(waiting.status, 200)
@@ -198,6 +198,6 @@ async function aimAt(gateway: RunningGateway, alice: MemoryProvider): Promise<Ta
   const home = await alice.browser.open(`${gateway.issuer}/`)
   const building = home.forms.find(({ action }) => action.endsWith('/profiles'))
   const built = building === undefined ? home : await alice.browser.submit(home, building, { name: 'Her own' })
-  const profileId = /\/mcp\/(u-[a-z2-7]+)/.exec(built.text)?.[1] ?? ''
+  const profileId = built.forms.map(({ action }) => /\/profiles\/(u-[a-z2-7]+)\/delete$/.exec(action)?.[1]).find((id) => id !== undefined) ?? ''
   return { profileId, grantId, requestId: page.forms.map(({ action }) => new URL(action).pathname).find((path) => path.startsWith('/authorize/'))?.split('/').at(-1) ?? '', clientId, registrationToken }
 }

@@ -243,7 +243,7 @@ function profilesOf(issuer: string, world: World, stored: LiveProfiles): Profile
     const own = stored.find(id)
     return all().find((profile) => profile.id === id) ?? (own === undefined ? undefined : made(own))
   }
-  return { all, byId, byResource: (resource) => byId(resource.slice(`${issuer}/mcp/`.length)), httpById: () => undefined }
+  return { all, byId, byResource: (resource) => byId(resource.startsWith(`${issuer}/mcp/`) ? resource.slice(`${issuer}/mcp/`.length) : ''), httpById: () => undefined }
 }
 
 function resourceOf(issuer: string, id: string): Resource {

@@ -90,8 +90,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       const secrets = JSON.parse(attempt.secrets) as AttemptSecrets
       const at = await sameParty(attempt.upstream, secrets)
       const asked = { state: attempt.state, codeVerifier: secrets.codeVerifier, redirectUri: connectionRedirectUri(deps.issuer, attempt.upstream.id) }
-      const redeem = server.redeem(at, callback, asked)
-      const credential = await redeem.catch(async (error: unknown) => {
+      const credential = await server.redeem(at, callback, asked).catch(async (error: unknown) => {
         await forgetIfUnknown(deps, at, error)
         throw error
       })
