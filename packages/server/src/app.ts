@@ -2,7 +2,10 @@
 // does nothing by itself and decides nothing.
 import { adminRoutes } from './admin/admin.ts'
 import { administration, withAdministration } from './admin/administration.ts'
+import { applicationEndpoints } from './admin/applications.ts'
+import { approvalEndpoints } from './admin/approvals.ts'
 import { approvals } from './approval/approvals.ts'
+import { decisions } from './approval/decisions.ts'
 import { authorizeRoutes } from './authorize/endpoint.ts'
 import { homeRoutes } from './authorize/home.ts'
 import { ASSERTION_ALGORITHMS } from './clients/assertion.ts'
@@ -172,7 +175,7 @@ function clientRoom(ground: Ground) {
   const { config, issuer, store, clientStore, outbound, audit, now } = ground
   const registry = clients({
     preRegistered: preRegisteredClients(config),
-    ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, fetched: (client) => decisions.seen(client), now }) } : {}),
+    ...(config.registration.clientIdMetadataDocuments ? { documents: metadataDocuments({ outbound, audit, fetched: (client) => judging.seen(client), now }) } : {}),
     statementIssuers: statementSettings(config).issuers.map(({ issuer }) => issuer),
     store: clientStore,
     feed: store.feed,
@@ -180,7 +183,7 @@ function clientRoom(ground: Ground) {
   })
   const authentication = clientAuthentication({ issuer, tokenEndpoint: `${issuer}/token`, clients: registry, store: clientStore, outbound, audit, now })
   const letters = noticeRoom(ground)
-  const decisions = approvals({
+  const judging = approvals({
     settings: approvalSettings(config),
     applications: registry,
     store: ground.approvalStore,
@@ -189,7 +192,7 @@ function clientRoom(ground: Ground) {
     feed: store.feed,
     now,
   })
-  return { clients: registry, authentication, approvals: decisions, notices: letters }
+  return { clients: registry, authentication, approvals: judging, notices: letters }
 }
 
 function noticeRoom({ config, issuer, store, outbound, now }: Ground): Notices {
@@ -249,7 +252,7 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
   return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue, editing }
 }
 
-function tokenRoom(ground: Ground, { authentication, approvals: decisions }: Applications, { recheck }: People): Tokens {
+function tokenRoom(ground: Ground, { authentication, approvals: judging }: Applications, { recheck }: People): Tokens {
   const { config, issuer, tokenStore: store, keys, sealer, identityStore, policy: rules, limits, audit, now } = ground
   return tokens({
     issuer,
@@ -259,7 +262,7 @@ function tokenRoom(ground: Ground, { authentication, approvals: decisions }: App
     authentication,
     users: knownUsers((userId) => identityStore.findUser(userId), ground.store.feed),
     recheck,
-    approvals: decisions,
+    approvals: judging,
     cutoffs: ground.store.cutoffs,
     policy: rules,
     profiles: ground.profiles,
@@ -318,8 +321,9 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
   })
 }
 
-function adminRoom({ issuer, administrators, store, audit, limits }: Ground, { sessions }: People, { verifier }: Tokens): readonly Route[] {
-  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [])
+function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens): readonly Route[] {
+  const approving = { store: decided, decisions: decisions(decided, now) }
+  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }
 
 async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {

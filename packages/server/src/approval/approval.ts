@@ -70,6 +70,11 @@ function changedSince({ application, digest, holdChanged }: Standing, before: st
  * it are refused later.
  */
 export function assess(standing: Standing, needs: readonly Need[], groups: readonly string[]): Assessment {
+  // What reaches no upstream waits for nobody, and yet is not for an application that was refused altogether.
+  if (needs.length === 0) {
+    const whole = judge(standing, { upstream: EVERY_UPSTREAM, access: 'write' }, groups)
+    return whole.kind === 'refused' ? whole : { kind: 'approved' }
+  }
   const judged = needs.map((need) => ({ need, judgement: judge(standing, need, groups) }))
   const closed = new Set(judged.filter(({ need, judgement }) => need.access === 'read' && judgement.kind === 'refused').map(({ need }) => need.upstream))
   const open = judged.filter(({ need }) => !closed.has(need.upstream))

@@ -45,3 +45,8 @@ export function pinnedDocument(clientId: string): Readonly<Record<string, unknow
   const document = Object.hasOwn(DOCUMENTS, clientId) ? DOCUMENTS[clientId] : undefined
   return document === undefined ? undefined : { client_id: clientId, ...document }
 }
+
+/** The applications that the built-in directory knows. */
+export function directoryEntries(): readonly { readonly id: string; readonly name: string; readonly voucher: string }[] {
+  return Object.entries(DOCUMENTS).map(([id, document]) => ({ id, name: String(document['client_name']), voucher: `verified: ${new URL(id).host}` }))
+}

@@ -99,12 +99,18 @@ export function metadataDocuments({ outbound, audit, fetched, now }: MetadataDoc
   }
 }
 
+/** The digest that a well-known client's document has in the built-in directory. */
+export function directoryDigest(clientId: string): string | undefined {
+  const pinned = pinnedDocument(clientId)
+  return pinned === undefined ? undefined : readDocument(clientId, pinned).digest
+}
+
 /** Tells once of each document that the directory should have and has not. */
 function driftReport(audit: Recorder): (client: Client) => Promise<void> {
   const reported = new Map<string, string>()
   return async ({ id: clientId, digest }) => {
-    const pinned = pinnedDocument(clientId)
-    if (pinned === undefined || readDocument(clientId, pinned).digest === digest || reported.get(clientId) === digest) return
+    const pinned = directoryDigest(clientId)
+    if (pinned === undefined || pinned === digest || reported.get(clientId) === digest) return
     reported.set(clientId, digest)
     await audit.record({ action: 'client.updated', outcome: 'success', clientId, reason: 'the document differs from the built-in directory' })
   }
