@@ -1,4 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { StoreUnavailable } from '../http/errors.ts'
 import type { Database, Transaction, Value } from './database.ts'
 
 /** How long what was only added may wait for the disk. */
@@ -28,7 +29,7 @@ export function openSqlite(path: string, { readOnly = false }: { readonly readOn
   }
 
   const exclusively = <T>(work: () => T | Promise<T>): Promise<T> => {
-    const result = last.then(work)
+    const result = last.then(work).catch(rethrow)
     last = result.catch(() => undefined)
     return result
   }
@@ -46,6 +47,16 @@ export function openSqlite(path: string, { readOnly = false }: { readonly readOn
         connection.close()
       }),
   }
+}
+
+/** SQLITE_BUSY, _LOCKED, _READONLY, _IOERR, _FULL, _CANTOPEN: what passes by itself, or when an operator sees to it. */
+const PASSING = new Set([5, 6, 8, 10, 13, 14])
+
+/** Tells an outage from a mistake: whoever asked is to come back later. */
+function rethrow(error: unknown): never {
+  const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
+  if (error instanceof Error && PASSING.has(code)) throw new StoreUnavailable(error.message, `SQLITE_${code}`, error)
+  throw error
 }
 
 type Run = <Row>(sql: string, params: readonly Value[]) => Row[]

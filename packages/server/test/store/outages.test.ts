@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, test } from 'node:test'
+import { StoreUnavailable } from '../../src/http/errors.ts'
 import type { Transaction } from '../../src/store/database.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openDatabase, openStore, StoreError } from '../../src/store/open.ts'
@@ -38,6 +39,31 @@ test('PostgreSQL that is not there, or not known: which one and why, without its
   await refused('postgres://lanyard:hunter2@no-such-host.invalid/db', /store postgres:\/\/no-such-host\.invalid: .+/)
   await refused('postgres://lanyard:h@hunter2@no-such-host.invalid', /store postgres:\/\/no-such-host\.invalid: .+/)
   await refused('postgres://lanyard:hunter2#x@127.0.0.1/db', /cannot be read/)
+})
+
+test('SQLite that another process keeps locked, or that may not grow: an outage that passes, and nothing half written (X10)', async () => {
+  const file = join(directory, 'busy.db')
+  const db = openDatabase(`sqlite:${file}`)
+  await migrate(db)
+  await db.query('PRAGMA busy_timeout = 50')
+  const write = (name: string): Promise<unknown> => db.transaction((tx) => tx.query('INSERT INTO migrations (name, applied_at) VALUES ($1, $2)', [name, 1]))
+  const other = new DatabaseSync(file)
+  other.exec('BEGIN IMMEDIATE')
+  await assert.rejects(write('locked'), (error) => error instanceof StoreUnavailable && error.code === 'SQLITE_5')
+  await db.query('SELECT 1 AS one')
+  other.exec('ROLLBACK')
+  other.close()
+  await write('free again')
+  const [{ page_count: pages } = { page_count: 0 }] = await db.query<{ page_count: number }>('PRAGMA page_count')
+  await db.query(`PRAGMA max_page_count = ${pages}`)
+  await assert.rejects(write('x'.repeat(100_000)), (error) => error instanceof StoreUnavailable && error.code === 'SQLITE_13')
+  await db.query('PRAGMA max_page_count = 1000000')
+  await write('y'.repeat(100_000))
+  const names = await db.query<{ name: string }>("SELECT substr(name, 1, 4) AS name FROM migrations WHERE name NOT LIKE '%.sql' ORDER BY 1")
+  assert.deepEqual(names.map(({ name }) => name), ['free', 'yyyy'])
+  // A mistake of ours is none of these.
+  await assert.rejects(db.query('SELECT nothing FROM nowhere'), (error) => !(error instanceof StoreUnavailable))
+  await db.close()
 })
 
 test('PostgreSQL whose connections are all taken: an error in time, never silence, and nothing that happens afterwards', needsPostgres, async () => {
