@@ -110,7 +110,7 @@ eachPair('events in a transaction are rolled back with it, and shown after its c
   const audit = auditLog(db, (recorded) => shown.push(...recorded.map((each) => each.event)))
   const append = async (tx: Transaction, fail: boolean): Promise<void> => {
     await audit.append(tx, [event('one'), event('two')])
-    await tx.query(`INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at) VALUES ('u', 'c', 'h', 'r', 's', 'd', 1)`)
+    await tx.query(`INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, reach, granted_at) VALUES ('u', 'c', 'h', 'r', 's', 'd', 'x', 1)`)
     assert.deepEqual(shown, [])
     if (fail) throw new Error('no')
   }

@@ -25,7 +25,7 @@ eachStore('a transaction that throws leaves nothing behind and announces nothing
 })
 
 eachStore('of 50 parallel compare-and-swaps exactly one wins', async ({ db }) => {
-  await db.query('INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)', ['u', 'c', 'h', 'r', 's', 'free', 1])
+  await db.query('INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, granted_at, reach) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)', ['u', 'c', 'h', 'r', 's', 'free', 1, '[]'])
   const winners = await Promise.all(
     Array.from({ length: 50 }, (_, index) =>
       db.transaction(async (tx) => (await tx.query(`UPDATE consents SET client_digest = $1 WHERE client_digest = 'free' RETURNING user_id`, [`taken ${index}`])).length),
