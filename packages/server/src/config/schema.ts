@@ -89,6 +89,7 @@ const upstream = z.strictObject({
   connector: connector.default({ type: 'none' }),
   readOnlyTools: z.array(z.string()).default([]),
   timeoutSeconds: z.number().positive().max(3600).default(60),
+  dataClasses: z.record(z.string().min(1), patterns).optional(),
   toolChanges: z.enum(['hide', 'report']).default('hide'),
   type: z.enum(['mcp', 'http']).default('mcp'),
   maxBodyMegabytes: z.number().positive().max(10_240).default(64),

@@ -51,7 +51,7 @@ export function emailSettings({ notices: { email } }: Config): EmailSettings | u
 
 export function upstreamSettings(config: Config): readonly Upstream[] {
   return config.upstreams.map(({ timeoutSeconds, connector, type, maxBodyMegabytes, encodedSlashes, ...upstream }) => ({
-    ...upstream,
+    ...present(upstream),
     ...(type === 'http' ? { http: { maxBodyBytes: Math.floor(maxBodyMegabytes * 1024 * 1024), encodedSlashes } } : {}),
     name: upstream.name ?? upstream.id,
     connector: present(connector) as ConnectorSettings,

@@ -18,6 +18,7 @@ import { isFor } from '../upstreams/profile.ts'
 import { EVERYTHING, type Profile, type Profiles, type Upstream } from '../upstreams/upstream.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
 import type { Contact } from './call.ts'
+import { callPolicy } from './call-policy.ts'
 import { catalogue } from './catalogue.ts'
 import { Challenge, sendChallenge } from './challenge.ts'
 import { McpError } from './error.ts'
@@ -46,7 +47,7 @@ export interface GatewayDeps {
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
-  readonly policy: Pick<Policy, 'decide' | 'mayReach'>
+  readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations'>>
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
   readonly pins: Pick<PinStore, 'states' | 'see'>
@@ -92,6 +93,7 @@ export function gateway(deps: GatewayDeps): Gateway {
   const plane: Plane = {
     ...deps,
     ...sending,
+    policy: callPolicy(deps.policy, sending.catalogue, deps.now),
     servesHost: hostCheck(deps),
     origins: new Set([new URL(deps.issuer).origin, ...deps.allowedOrigins.map((origin) => new URL(origin).origin)]),
     authenticate: authentication(deps),

@@ -41,7 +41,7 @@ test('what a rule for every tool allows, a rule for some does not', () => {
 
 test('a denied tool answers as one that does not exist, with the rule for the trail alone (H06)', () => {
   const verdict = decide({ kind: 'tool', name: 'delete_a' }, permitted('engineering'), LEGACY)
-  assert.ok(verdict.kind === 'denied')
+  assert.ok(verdict.kind === 'denied' && !(verdict.error instanceof Challenge))
   assert.deepEqual([verdict.rule, verdict.error.message, verdict.error.code, verdict.error.status], ['no-deletes', 'Unknown tool: delete_a', 'invalid_params', 200])
 })
 

@@ -1,9 +1,13 @@
 // The one place where it is decided what a caller may do: for what is called and for what is listed alike.
 import { judge } from '../approval/approval.ts'
 import { scopeAllows, type Access } from '../oauth/scope.ts'
-import type { Decision, Policy } from '../policy/policy.ts'
+import type { Decision } from '../policy/policy.ts'
+import type { ToolAnnotations, ToolFacts } from '../policy/rule.ts'
+import { dataClassesOf } from '../upstreams/data-classes.ts'
 import { offers } from '../upstreams/profile.ts'
+import type { CallPolicy } from './call-policy.ts'
 import type { Call, Contact } from './call.ts'
+import { marked } from './catalogue.ts'
 import { Challenge } from './challenge.ts'
 import { McpError } from './error.ts'
 import type { Operation } from './operation.ts'
@@ -12,7 +16,10 @@ import { notFound, type Revision } from './revisions.ts'
 export interface Permissions {
   /** Whether any rule lets the caller use anything here. */
   reach(): boolean
-  tool(name: string): Decision
+  /** @param annotations what its upstream says of it, where it says so now */
+  tool(name: string, annotations?: ToolAnnotations): Decision
+  /** Whether a rule looks at what the tool is annotated with, and nobody knows: the upstream must be asked first. */
+  lacksAnnotations?(name: string): boolean
   /** Set when no administrator approved the application here. */
   readonly unapproved?: true
   /** For what is no tool: only rules for every tool speak of it. */
@@ -20,16 +27,19 @@ export interface Permissions {
 }
 
 /** What the profile leaves out of an upstream: no rule is asked about it. */
-const NOT_OFFERED: Decision = { allow: false, rule: 'profile' }
+const NOT_OFFERED: Decision = { allow: false, effect: 'deny', rule: 'profile' }
 /** Nor about an application that no administrator approved here. */
-const NOT_APPROVED: Decision = { allow: false, rule: 'approval' }
+const NOT_APPROVED: Decision = { allow: false, effect: 'deny', rule: 'approval' }
 
-export function permissions(policy: Pick<Policy, 'decide' | 'mayReach'>, { caller, profile, upstream, address }: Contact): Permissions {
-  const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address }
+export function permissions(policy: CallPolicy, contact: Contact): Permissions {
+  const { caller, profile, upstream, address } = contact
+  const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address, application: caller.standing.application, at: policy.now?.() }
+  const factsOf = (tool: string, annotations = policy.annotations?.(contact, tool)): ToolFacts => ({ annotations: annotations && marked(upstream, tool, annotations), dataClasses: dataClassesOf(upstream, tool) })
   if (!isApproved({ caller, upstream }, 'read')) return { unapproved: true, reach: () => false, tool: () => NOT_APPROVED, everything: () => NOT_APPROVED }
   return {
     reach: () => policy.mayReach(input),
-    tool: (tool) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool }) : NOT_OFFERED),
+    tool: (tool, annotations) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool, toolFacts: factsOf(tool, annotations) }) : NOT_OFFERED),
+    lacksAnnotations: (tool) => policy.asksAnnotations?.(upstream.id) === true && policy.annotations?.(contact, tool) === undefined,
     everything: () => (offers(profile, upstream.id) ? policy.decide(input) : NOT_OFFERED),
   }
 }
@@ -39,7 +49,11 @@ function isApproved({ caller, upstream }: Pick<Contact, 'caller' | 'upstream'>, 
 }
 
 /** What was decided about an operation: `empty` lists are answered without asking the upstream. */
-export type Verdict = { readonly kind: 'allowed' | 'empty'; readonly rule?: string } | { readonly kind: 'denied'; readonly rule: string; readonly error: McpError }
+export type Verdict =
+  | { readonly kind: 'allowed' | 'empty'; readonly rule?: string }
+  /** It is decided once the upstream was asked what the tool is annotated with. */
+  | { readonly kind: 'later'; readonly rule?: undefined }
+  | { readonly kind: 'denied'; readonly rule: string; readonly error: McpError | Challenge; readonly reason?: string }
 
 /** Decides by policy. What is denied answers as if it did not exist. */
 export function decide(operation: Operation, permitted: Permissions, revision: Revision): Verdict {
@@ -48,8 +62,20 @@ export function decide(operation: Operation, permitted: Permissions, revision: R
   if (permitted.unapproved === true) return { kind: 'denied', rule: NOT_APPROVED.rule, error: unapproved() }
   if (!permitted.reach()) return { kind: 'denied', rule: 'default', error: new McpError('unavailable', 'No rule of your administrator lets you use this with this application', { status: 404 }) }
   if (decision === undefined) return { kind: 'allowed' }
+  if (operation.kind === 'tool' && decision.rule !== NOT_OFFERED.rule && permitted.lacksAnnotations?.(operation.name) === true) return { kind: 'later' }
+  // What a step-up or an approval would open is listed: whoever uses it is told what to do.
+  if (decision.effect !== 'deny') return operation.kind === 'items' ? { kind: 'allowed', rule: decision.rule } : lacking(decision)
   if (operation.kind === 'items' || operation.kind === 'completion') return { kind: 'empty', rule: decision.rule }
   return { kind: 'denied', rule: decision.rule, error: hidden(operation, revision) }
+}
+
+/** What is not denied and not allowed yet, and how it can be. */
+function lacking({ effect, rule, challenge }: Decision): Verdict {
+  if (effect === 'step-up') {
+    // RFC 9470 §3: what the next sign-in must be like, for this call and no less than it.
+    return { kind: 'denied', rule, reason: 'step-up', error: new Challenge('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', undefined, challenge) }
+  }
+  return { kind: 'denied', rule, reason: 'approval', error: new McpError('unavailable', 'An administrator must approve this first. Ask your administrator, and try again when they did') }
 }
 
 const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'completion'])

@@ -1,9 +1,9 @@
 import type { Connectors } from '../upstreams/connectors/index.ts'
+import type { CallPolicy } from './call-policy.ts'
 import { trace, type Contact } from './call.ts'
 import { deliverStream } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Recorder } from '../audit/event.ts'
-import type { Policy } from '../policy/policy.ts'
 import type { OpenCalls } from './open-calls.ts'
 import { permissions } from './permit.ts'
 import type { Session, Sessions } from './session.ts'
@@ -15,7 +15,7 @@ export interface SessionRequestDeps extends UpstreamCallDeps {
   readonly sessions: Sessions
   readonly open: Pick<OpenCalls, 'becomeStream'>
   readonly connector: Connectors
-  readonly policy: Pick<Policy, 'decide' | 'mayReach'>
+  readonly policy: CallPolicy
   readonly audit: Recorder
   readonly pinning: Pinning
 }

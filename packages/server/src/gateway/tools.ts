@@ -2,7 +2,7 @@ import type { Revision } from './revisions.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
 import type { Call } from './call.ts'
 import type { Access } from '../oauth/scope.ts'
-import type { Catalogue } from './catalogue.ts'
+import { annotationsOf, type Catalogue } from './catalogue.ts'
 import { resultOfOwn } from './deliver.ts'
 import { Stopped } from './exchange.ts'
 import { isObject } from './message.ts'
@@ -99,7 +99,7 @@ export function pinnedList(pinning: Pinning, upstream: PinnedUpstream, result: R
 /** RS-26, RS-27, RS-28: what the caller may use, in the upstream's order, for nobody else's cache. */
 export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): { readonly result: Readonly<Record<string, unknown>>; readonly tools: readonly unknown[] } {
   const tools: unknown[] = Array.isArray(result['tools']) ? result['tools'] : []
-  const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name']).allow)
+  const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name'], annotationsOf(tool)).effect !== 'deny')
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
   return { result: { ...result, tools: visible, ...cache }, tools }
 }
@@ -114,7 +114,7 @@ export function visibleResult(result: Readonly<Record<string, unknown>>, permitt
 export function visibleCapabilities(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): Readonly<Record<string, unknown>> {
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
   if (!isObject(result['capabilities'])) return { ...result, ...cache }
-  const hidden = new Set(permitted.everything().allow ? UNBOUND : [...UNBOUND, ...NOT_TOOLS])
+  const hidden = new Set(permitted.everything().effect !== 'deny' ? UNBOUND : [...UNBOUND, ...NOT_TOOLS])
   const capabilities = without(result['capabilities'], hidden)
   const { extensions } = capabilities
   return { ...result, capabilities: { ...capabilities, ...(isObject(extensions) ? { extensions: without(extensions, hidden) } : {}) }, ...cache }

@@ -9,6 +9,8 @@ export interface Upstream {
   /** Tools that an administrator marked read-only, besides those that the upstream annotates so. */
   readonly readOnlyTools: readonly string[]
   readonly timeoutMs: number
+  /** Patterns of the tools that handle data of a class, by the class. */
+  readonly dataClasses?: Readonly<Record<string, readonly string[]>>
   /** What a change of a tool's definition does until an administrator approved it; `hide` when absent. */
   readonly toolChanges?: 'hide' | 'report'
   /** What there is to know of an HTTP API; absent for an MCP server. */

@@ -1,6 +1,7 @@
 // What a caller may not use does not exist for them: not in a list, whatever way the upstream writes it, and not by name.
 import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
+import { policy } from '../../src/policy/policy.ts'
 import { eventually } from '../support/eventually.ts'
 import { at, call, eachMcpCluster, errorOf, initialize, legacy, modern, notify, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 import { event, reply, result, TOOLS, type Asked, type Script } from '../support/mcp-upstream.ts'
@@ -257,7 +258,7 @@ eachMcpCluster('a session stream that repeats a list is filtered like the list (
 eachMcpCluster('prompts and resources are for those whose rules speak of every tool (P-20)', async (cluster) => {
   const bob = cluster.token({ userId: 'usr_bob' })
   const alice = cluster.token()
-  cluster.policy = { decide: (input) => ({ allow: input.subject === 'usr_alice' || input.tool === 'read_note', rule: 'test' }), mayReach: () => true, mayConnect: () => true }
+  cluster.policy = policy([{ id: 'alice', effect: 'allow', users: ['usr_alice'] }, { id: 'others', effect: 'allow', tools: ['read_note'] }])
   for (const [method, params, empty] of [
     ['prompts/list', {}, { prompts: [] }],
     ['resources/list', {}, { resources: [] }],

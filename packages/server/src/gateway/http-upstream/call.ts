@@ -4,11 +4,11 @@ import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Recorder } from '../../audit/event.ts'
 import { scopeAllows } from '../../oauth/scope.ts'
-import type { Policy } from '../../policy/policy.ts'
 import type { Connections } from '../../upstreams/connections.ts'
 import type { Connectors } from '../../upstreams/connectors/index.ts'
 import type { HttpSettings } from '../../upstreams/upstream.ts'
 import { StoreUnavailable } from '../../http/errors.ts'
+import type { CallPolicy } from '../call-policy.ts'
 import { trace, type Contact } from '../call.ts'
 import { Challenge } from '../challenge.ts'
 import { McpError } from '../error.ts'
@@ -28,7 +28,7 @@ export interface ApiCallDeps {
   readonly forward: Forward
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
-  readonly policy: Pick<Policy, 'decide' | 'mayReach'>
+  readonly policy: CallPolicy
   readonly audit: Recorder
 }
 
