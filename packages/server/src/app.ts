@@ -4,6 +4,8 @@ import { adminRoutes } from './admin/admin.ts'
 import { administration, withAdministration } from './admin/administration.ts'
 import { applicationEndpoints } from './admin/applications.ts'
 import { approvalEndpoints } from './admin/approvals.ts'
+import type { Endpoint } from './admin/endpoint.ts'
+import { profileEndpoints } from './admin/profiles.ts'
 import { approvals } from './approval/approvals.ts'
 import { decisions } from './approval/decisions.ts'
 import { authorizeRoutes } from './authorize/endpoint.ts'
@@ -59,6 +61,7 @@ import { profileEditing } from './upstreams/profile-edit.ts'
 import { profiles } from './upstreams/profiles.ts'
 import { revoker } from './upstreams/revoker.ts'
 import type { LiveProfiles } from './upstreams/stored-profiles.ts'
+import { speaksMcp } from './upstreams/upstream.ts'
 import { vault } from './vault/credential.ts'
 
 const MINUTE_MS = 60_000
@@ -115,7 +118,7 @@ export function app(deps: AppDeps): App {
     ...registrationRoom(ground, token),
     ...accounts.routes,
     ...plane.routes,
-    ...adminRoom(ground, people, token),
+    ...adminRoom(ground, people, token, profileRoom(ground, accounts)),
   ]
   const { issuer, hosts } = deps.config
   const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
@@ -248,7 +251,7 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
     now,
   }
   const declared = new Set(ground.config.profiles.map(({ id }) => id))
-  const editing = profileEditing({ issuer, store: ground.profileStore, live: ground.storedProfiles, upstreams, declared, policy: rules, now })
+  const editing = profileEditing({ issuer, store: ground.profileStore, live: ground.storedProfiles, upstreams: upstreams.filter(speaksMcp), declared, policy: rules, now })
   return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue, editing }
 }
 
@@ -321,9 +324,13 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
   })
 }
 
-function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens): readonly Route[] {
+function profileRoom({ config, issuer, profiles: all, storedProfiles: stored, upstreams, policy: rules }: Ground, { editing }: Accounts): readonly Endpoint[] {
+  return profileEndpoints({ issuer, profiles: all, stored, editing, declared: profileSettings(config), upstreams: upstreams.filter(speaksMcp), policy: rules })
+}
+
+function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
   const approving = { store: decided, decisions: decisions(decided, now) }
-  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...approvalEndpoints(approving), ...applicationEndpoints(approving)])
+  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }
 
 async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {

@@ -12,12 +12,18 @@ import type { LiveProfiles } from './stored-profiles.ts'
 import type { Upstream } from './upstream.ts'
 
 /** What a person says of a profile. */
-export type ProfileDraft = Pick<ProfileSettings, 'name' | 'upstreams' | 'tools'>
+export interface ProfileDraft extends Pick<ProfileSettings, 'name' | 'upstreams'> {
+  readonly tools?: ProfileSettings['tools'] | undefined
+  /** Of a change: the version that it is a change of, when that is known. */
+  readonly version?: number | undefined
+}
 /** What an administrator says of one, besides its name in the address. */
-export type PublishedDraft = ProfileDraft & Pick<ProfileSettings, 'groups'>
+export interface PublishedDraft extends ProfileDraft {
+  readonly groups?: ProfileSettings['groups'] | undefined
+}
 
 /** Who does it, for the audit trail. */
-export type Doer = Required<Pick<AuditEvent, 'subject' | 'reference' | 'address'>>
+export type Doer = Required<Pick<AuditEvent, 'subject' | 'reference' | 'address'>> & Pick<AuditEvent, 'clientId'>
 
 export interface ProfileEditing {
   /** @throws ProfileRefused, as all that follow */
@@ -63,8 +69,9 @@ export function profileEditing(deps: ProfileEditDeps): ProfileEditing {
       return add(deps, { ...checked(deps, draft), id: newOwnName(), owner: user.id }, by)
     },
     async changeOwn(user, id, draft, by) {
+      const before = await find(deps, { id, owner: user.id }, draft)
       requireAllowed(deps, user, draft)
-      return replace(deps, await find(deps, id, user.id), checked(deps, draft), by)
+      return replace(deps, before, checked(deps, draft), by)
     },
     removeOwn: (user, id, by) => remove(deps, { id, owner: user.id }, by),
     async publish(id, draft, by) {
@@ -75,7 +82,7 @@ export function profileEditing(deps: ProfileEditDeps): ProfileEditing {
     },
     async change(id, draft, by) {
       if (isTaken(deps, id)) throw declaredElsewhere()
-      return replace(deps, await find(deps, id, undefined), published(deps, draft), by)
+      return replace(deps, await find(deps, { id }, draft), published(deps, draft), by)
     },
     async remove(id, by) {
       // What was granted at the address is the declared one's.
@@ -123,10 +130,15 @@ function checked(deps: ProfileEditDeps, { name, upstreams, tools }: ProfileDraft
   return { name: shown, upstreams: [...new Set(upstreams)], ...(entries.length === 0 ? {} : { tools: Object.fromEntries(entries) }) }
 }
 
-async function find({ store }: ProfileEditDeps, id: string, owner: string | undefined): Promise<StoredProfile> {
+async function find({ store }: ProfileEditDeps, { id, owner }: Pick<ProfileSettings, 'id' | 'owner'>, { version }: ProfileDraft): Promise<StoredProfile> {
   const found = await store.find(id)
   if (found === undefined || found.owner !== owner) throw notFound()
+  if (version !== undefined && version !== found.version) throw changedMeanwhile()
   return found
+}
+
+function changedMeanwhile(): ProfileRefused {
+  return new ProfileRefused('conflict', 'It was changed meanwhile: look at it again.')
 }
 
 function notFound(): ProfileRefused {
@@ -146,7 +158,7 @@ async function replace(deps: ProfileEditDeps, before: StoredProfile, settings: O
   const after: StoredProfile = { ...settings, id, version, ...(owner === undefined ? {} : { owner }) }
   const grown = isWithin(reach(after), reach(before)) ? undefined : profileResource(deps.issuer, id)
   // Of two changes at once the second knows nothing of the first: it is made anew.
-  if (!(await deps.store.change(after, grown, deps.now(), event(deps, 'profile.changed', after, by)))) throw new ProfileRefused('conflict', 'It was changed meanwhile: look at it again.')
+  if (!(await deps.store.change(after, grown, deps.now(), event(deps, 'profile.changed', after, by)))) throw changedMeanwhile()
   await deps.live.settled(id)
   return { ...after, version: version + 1 }
 }

@@ -72,6 +72,16 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   // Who is signed in: bob, by his session. A token for a tool server is none for the API (RFC 8707 §2).
   'GET /api/me': [401, 200, 401, 401],
   'GET /api/openapi.json': everybody(200),
+  'GET /api/me/profiles': [401, 200, 401, 401],
+  'POST /api/me/profiles': [401, 201, 401, 401],
+  // Alice's: for bob it does not exist.
+  'PUT /api/me/profiles/:id': [401, 404, 401, 401],
+  'DELETE /api/me/profiles/:id': [401, 404, 401, 401],
+  'GET /api/profiles': [401, 403, 401, 401],
+  'POST /api/profiles': [401, 403, 401, 401],
+  'GET /api/profiles/:id': [401, 403, 401, 401],
+  'PUT /api/profiles/:id': [401, 403, 401, 401],
+  'DELETE /api/profiles/:id': [401, 403, 401, 401],
   'GET /.well-known/oauth-protected-resource/api': everybody(200),
   // The token is for another server than this one.
   'POST /mcp/notes': everybody(401),
@@ -151,16 +161,18 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     }
 
     async function send(route: { readonly method: string; readonly path: string }, caller: Caller): Promise<Response> {
-      const id = route.path.startsWith('/grants') ? target.grantId : route.path.startsWith('/profiles') ? target.profileId : route.path.startsWith('/register') ? target.clientId : target.requestId
+      const id = route.path.startsWith('/grants') ? target.grantId : route.path.includes('/profiles/') ? target.profileId : route.path.startsWith('/register') ? target.clientId : target.requestId
       const path = route.path.replace(':id', id).replace(':provider', 'corp').replace(':upstream', 'tickets').replace(':profile', 'tickets')
       const headers: Record<string, string> = { ...credentials(caller) }
       const init: RequestInit = { method: route.method, redirect: 'manual', headers }
-      if (route.method === 'POST' || route.method === 'PUT') {
-        const registering = route.path.startsWith('/register')
-        headers['content-type'] = registering || route.path.startsWith('/mcp') ? 'application/json' : 'application/x-www-form-urlencoded'
+      if (route.method !== 'GET') {
         headers['origin'] = gateway.issuer
         headers['sec-fetch-site'] = 'same-origin'
-        init.body = registering ? JSON.stringify({ client_id: target.clientId, redirect_uris: ['https://evil.example/cb'] }) : form(route.path, caller)
+      }
+      if (route.method === 'POST' || route.method === 'PUT') {
+        const registering = route.path.startsWith('/register')
+        headers['content-type'] = registering || /^\/(?:mcp|api)/.test(route.path) ? 'application/json' : 'application/x-www-form-urlencoded'
+        init.body = route.path.startsWith('/api') ? JSON.stringify({ name: 'Of bob', upstreams: ['notes'] }) : registering ? JSON.stringify({ client_id: target.clientId, redirect_uris: ['https://evil.example/cb'] }) : form(route.path, caller)
       }
       return fetch(`${gateway.issuer}${path}`, init)
     }
