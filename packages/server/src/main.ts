@@ -21,7 +21,7 @@ const DAY_MS = 24 * 3600_000
 const DRAIN_MS = 25_000
 const MAINTENANCE_MS = 5 * 60_000
 const REVOCATION_MS = 30_000
-const NOTICES_MS = 5_000
+const NOTICES_MS = 2_000
 
 export interface StartOptions {
   /** Where audit events go besides the store: JSON lines on standard output when absent. */

@@ -18,7 +18,7 @@ export interface OutboxDeps {
 
 /** Longer than any attempt takes. */
 const LEASE_MS = 120_000
-const FIRST_DELAY_MS = 5_000
+const FIRST_DELAY_MS = 2_000
 const MAX_DELAY_MS = 3600_000
 /** About a day, with the delays between them. */
 const MAX_ATTEMPTS = 32
