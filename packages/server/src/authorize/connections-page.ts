@@ -8,6 +8,8 @@ import type { Step } from './step.ts'
 
 export interface MissingConnection {
   readonly upstream: Upstream
+  /** What its form carries, see `Connections.connectLink`. */
+  readonly link: string
   /** How many are missing besides it. */
   readonly others: number
   /** What its provider is asked for; undefined when that is not known now. */
@@ -17,7 +19,7 @@ export interface MissingConnection {
 }
 
 /** Offers to connect one account that the profile needs, in the same sitting: why, and what its provider will be asked for. */
-export function connectionPage(step: Step, { upstream, others, asks, failure }: MissingConnection, issuer: string): Promise<Response> {
+export function connectionPage(step: Step, { upstream, link, others, asks, failure }: MissingConnection, issuer: string): Promise<Response> {
   const { pending, profile, signedIn } = step
   const here = `/authorize/${pending.id}`
   const name = plain(upstream.name, 60)
@@ -39,6 +41,7 @@ export function connectionPage(step: Step, { upstream, others, asks, failure }: 
         <form method="post" action="/connections/${upstream.id}">
           <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
           <input type="hidden" name="continue" value="${here}">
+          <input type="hidden" name="for" value="${link}">
           <button class="button-primary">Connect ${name}</button>
         </form>
         <form method="post" action="${here}">

@@ -7,7 +7,7 @@ import type { Step } from './step.ts'
 
 export interface ConnectionStepDeps {
   readonly issuer: string
-  readonly connections: Pick<Connections, 'missing' | 'asks'>
+  readonly connections: Pick<Connections, 'missing' | 'asks' | 'connectLink'>
   readonly store: Pick<AuthorizeStore, 'updateProgress'>
 }
 
@@ -25,7 +25,8 @@ export async function nextConnection(deps: ConnectionStepDeps, request: Request,
   if (upstream === undefined) return undefined
   const others = open.length - 1
   const before = failure ?? (unconnected[upstream.id] === undefined ? undefined : { upstream, why: unconnected[upstream.id] ?? 'failed' })
-  return connectionPage(step, { upstream, others, asks: await deps.connections.asks(upstream), ...(before === undefined ? {} : { failure: before }) }, deps.issuer)
+  const link = deps.connections.connectLink(signedIn.user.id, upstream, pending.reference)
+  return connectionPage(step, { upstream, others, link, asks: await deps.connections.asks(upstream), ...(before === undefined ? {} : { failure: before }) }, deps.issuer)
 }
 
 /** The progress when a person goes on without one account: it is not asked for again in this flow. */

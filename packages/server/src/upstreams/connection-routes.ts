@@ -73,10 +73,21 @@ export function connections(deps: ConnectionDeps): Connections {
     },
     connectUrl(userId, upstream, lacking) {
       // RS-37: it names nobody readably and signs nobody in; it only tells whose account it is meant for.
-      const link = deps.state.seal(LINK_PURPOSE, [upstream.id], { userId, lacking }, deps.now() + LINK_MS)
-      return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(link)}`
+      return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(sealLink(deps, upstream, { userId, ...(lacking === undefined ? {} : { lacking }) }))}`
     },
+    connectLink: (userId, upstream, reference) => sealLink(deps, upstream, { userId, reference }),
   }
+}
+
+/** Whose account is to be connected, with which scopes, and in the course of what. */
+interface Link {
+  readonly userId?: string
+  readonly lacking?: readonly string[]
+  readonly reference?: string
+}
+
+function sealLink({ state, now }: Pick<ConnectionDeps, 'state' | 'now'>, upstream: Upstream, link: Link): string {
+  return state.seal(LINK_PURPOSE, [upstream.id], link, now() + LINK_MS)
 }
 
 export function connectionRoutes(deps: ConnectionDeps): readonly Route[] {
@@ -101,7 +112,7 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
     const here = localPath(`${url.pathname}${url.search}`)
     return deps.signIn.start(request, { returnTo: here, startAgainAt: here, reference: context.reference })
   }
-  const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
+  const { lacking = [] } = link === undefined ? {} : await openLink(deps, link, upstream, signedIn, context)
   requireAllowed(deps, signedIn, upstream)
   const name = plain(upstream.name, 60)
   return page({
@@ -126,10 +137,10 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
 }
 
 /** RS-36: whoever opens the link must be the person whose application asked. @returns what the link asks for */
-async function openLink(deps: ConnectionDeps, link: string, upstream: Upstream, signedIn: SignedIn, context: RequestContext): Promise<readonly string[]> {
-  const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as { readonly userId?: string; readonly lacking?: readonly string[] } | undefined
+async function openLink(deps: ConnectionDeps, link: string, upstream: Upstream, signedIn: SignedIn, context: RequestContext): Promise<Link> {
+  const opened = deps.state.open(LINK_PURPOSE, [upstream.id], link, deps.now()) as Link | undefined
   if (opened === undefined) throw new PageError(400, 'This link has expired', 'Call the tool again in your application; it brings a new link.')
-  if (opened.userId === signedIn.user.id) return opened.lacking ?? []
+  if (opened.userId === signedIn.user.id) return opened
   await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, address: context.address, reason: 'the link is for another person' })
   throw new PageError(403, 'This link is for somebody else', 'It was made for another person than the one who is signed in here. Never open such links for others; if it is yours, sign out and sign in as yourself.')
 }
@@ -139,8 +150,8 @@ async function connect(deps: ConnectionDeps, request: Request, context: RequestC
   const { signedIn, params } = await postedForm(deps, request, `connect:${upstream.id}`)
   requireAllowed(deps, signedIn, upstream)
   const link = params.get('for')
-  const lacking = link === undefined ? [] : await openLink(deps, link, upstream, signedIn, context)
-  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference: context.reference, address: context.address, lacking }
+  const { lacking = [], reference = context.reference } = link === undefined ? {} : await openLink(deps, link, upstream, signedIn, context)
+  const start = { userId: signedIn.user.id, upstream, sessionId: signedIn.session.id, returnTo: localPath(params.get('continue')), reference, address: context.address, lacking }
   return seeOther(await connector.connect(start).then((url) => url.href, (error: unknown) => failed(deps, error, start)))
 }
 

@@ -17,6 +17,8 @@ export interface Connections {
    * @param lacking scopes to ask for, of an account that is connected and does not suffice
    */
   connectUrl(userId: string, upstream: Upstream, lacking?: readonly string[]): string
+  /** What a form that starts connecting carries, so that all that comes of it is recorded under this reference. */
+  connectLink(userId: string, upstream: Upstream, reference: string): string
 }
 
 export interface ConnectionSummary {

@@ -96,6 +96,8 @@ for (const [name, at, error, message, reason] of [
     assert.equal(offered(page), 'calendar')
     assert.match(page.text, message)
     assert.deepEqual(house.events('connection.failed').map((event) => [event.upstream, event.reason]), [['tickets', reason]])
+    // J11: the reference finds every step of the flow.
+    assert.equal(house.events('connection.failed')[0]?.reference, house.events('authorization.requested')[0]?.reference)
     page = await connect(house, person, page)
     assert.doesNotMatch(page.text, /was not connected/)
     page = await press(person, page, 'skip', 'mail')

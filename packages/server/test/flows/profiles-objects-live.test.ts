@@ -5,7 +5,7 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { profileStore } from '../../src/store/profiles.ts'
-import type { ProfileStore, StoredProfile } from '../../src/upstreams/profile-store.ts'
+import type { ProfileStore } from '../../src/upstreams/profile-store.ts'
 import { profiles, type ProfileSettings } from '../../src/upstreams/profiles.ts'
 import { storedProfiles, type LiveProfiles } from '../../src/upstreams/stored-profiles.ts'
 import type { Profiles } from '../../src/upstreams/upstream.ts'
@@ -89,7 +89,7 @@ eachTwo('a node that starts knows what is stored; reading all again makes up for
   await one.store.add(TEAM, 5, 1)
   await one.store.add({ id: 'u-1', name: 'Mine', owner: 'usr_1', upstreams: ['notes'] }, 5, 1)
   const started = await storedProfiles(two.store, { subscribe: () => undefined })
-  assert.deepEqual([...started.published()].map((profile) => (profile as StoredProfile).id), ['team'])
+  assert.deepEqual([...started.published()].map(({ id }) => id), ['team'])
   assert.deepEqual(started.ownedBy('usr_1').map(({ id }) => id), ['u-1'])
   assert.deepEqual(started.ownedBy('usr_2'), [])
   await one.store.remove(TEAM, AT, 2)
