@@ -1,6 +1,7 @@
 // Owns the wiring: every room's factory is called here once, with what it needs, and all routes meet in one table. It
 // does nothing by itself and decides nothing.
 import { adminRoutes } from './admin/admin.ts'
+import { pinEndpoints } from './admin/pins.ts'
 import { administration, withAdministration } from './admin/administration.ts'
 import { applicationEndpoints } from './admin/applications.ts'
 import { approvalEndpoints } from './admin/approvals.ts'
@@ -330,7 +331,7 @@ function profileRoom({ config, issuer, profiles: all, storedProfiles: stored, up
 
 function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
   const approving = { store: decided, decisions: decisions(decided, now) }
-  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
+  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...pinEndpoints({ pins: pinStore(store), now }), ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }
 
 async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {

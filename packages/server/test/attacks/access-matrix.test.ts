@@ -72,6 +72,10 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   // Who is signed in: bob, by his session. A token for a tool server is none for the API (RFC 8707 §2).
   'GET /api/me': [401, 200, 401, 401],
   'GET /api/openapi.json': everybody(200),
+  'GET /api/pins': [401, 403, 401, 401],
+  'GET /api/pins/:upstream/:hash': [401, 403, 401, 401],
+  'POST /api/pins/approve': [401, 403, 401, 401],
+  'POST /api/pins/withdraw': [401, 403, 401, 401],
   'GET /api/me/profiles': [401, 200, 401, 401],
   'POST /api/me/profiles': [401, 201, 401, 401],
   // Alice's: for bob it does not exist.
