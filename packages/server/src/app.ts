@@ -109,7 +109,7 @@ export function app(deps: AppDeps): App {
   const people = identityRoom(ground)
   const accounts = upstreamRoom(ground, people)
   const token = tokenRoom(ground, applications, people)
-  const plane = dataPlane(ground, accounts, token)
+  const plane = dataPlane(ground, applications, accounts, token)
   const routes = [
     ...healthRoutes({ unready: () => unready(deps.store) }),
     ...assetRoutes(),
@@ -301,7 +301,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
   return [...homeRoutes(deps), ...authorizeRoutes(deps)]
 }
 
-function dataPlane(ground: Ground, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
+function dataPlane(ground: Ground, { approvals: judging }: Applications, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
   const { config, issuer, store, state, outbound, limits, audit, log, now } = ground
   return gateway({
     issuer,
@@ -321,6 +321,7 @@ function dataPlane(ground: Ground, { connector, connections }: Accounts, { verif
     audit,
     flood: limits.refusedTokens,
     log,
+    approvals: judging,
     now,
   })
 }

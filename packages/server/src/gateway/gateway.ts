@@ -2,6 +2,7 @@
 // nothing, signs nobody in, and knows no protocol revision by itself (revisions.ts does).
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
+import type { Approvals } from '../approval/approvals.ts'
 import type { ChangeFeed, Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { ClientAddress } from '../http/address.ts'
@@ -52,6 +53,7 @@ export interface GatewayDeps {
   readonly feed: ChangeFeed
   readonly pins: Pick<PinStore, 'states' | 'see'>
   readonly state: StateSealer
+  readonly approvals: Pick<Approvals, 'call'>
   /** Where calls are sent through: `Outbound.streams`. */
   readonly streams: Dispatcher
   readonly audit: Recorder

@@ -48,6 +48,9 @@ function isApproved({ caller, upstream }: Pick<Contact, 'caller' | 'upstream'>, 
   return judge(caller.standing, { upstream: upstream.id, access }, caller.user.groups).kind === 'approved'
 }
 
+/** Why a call is denied that an administrator may still approve. */
+export const NEEDS_APPROVAL = 'approval'
+
 /** What was decided about an operation: `empty` lists are answered without asking the upstream. */
 export type Verdict =
   | { readonly kind: 'allowed' | 'empty'; readonly rule?: string }
@@ -75,7 +78,7 @@ function lacking({ effect, rule, challenge }: Decision): Verdict {
     // RFC 9470 §3: what the next sign-in must be like, for this call and no less than it.
     return { kind: 'denied', rule, reason: 'step-up', error: new Challenge('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', undefined, challenge) }
   }
-  return { kind: 'denied', rule, reason: 'approval', error: new McpError('unavailable', 'An administrator must approve this first. Ask your administrator, and try again when they did') }
+  return { kind: 'denied', rule, reason: NEEDS_APPROVAL, error: new McpError('unavailable', 'An administrator must approve this first. Ask your administrator, and try again when they did') }
 }
 
 const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'completion'])
@@ -97,7 +100,7 @@ function hidden(operation: Operation, revision: Revision): McpError {
 }
 
 /** RS-8, RS-9: one challenge with all that the operation needs; `write` includes `read`. @throws Challenge */
-export function requireScope({ caller, upstream }: Call, access: Access): void {
+export function requireScope({ caller, upstream }: Pick<Call, 'caller' | 'upstream'>, access: Access): void {
   if (!isApproved({ caller, upstream }, access)) throw unapproved()
   if (scopeAllows(caller.scope, access, upstream.id)) return
   const wanted = `mcp.${access}`

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Change } from '../../src/audit/change.ts'
 import type { AuditAction, AuditEvent, Recorder } from '../../src/audit/event.ts'
+import type { Client } from '../../src/clients/client.ts'
 import { gateway, type Gateway } from '../../src/gateway/gateway.ts'
 import { clientAddress } from '../../src/http/address.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
@@ -90,6 +91,10 @@ export interface World {
   readonly users: Map<string, User>
   policy: Policy
   fresh: boolean
+  /** Whether applications must be approved. */
+  readonly approval: { required: boolean; holdChanged: boolean }
+  /** Whoever of the clients is not known here is an application of its own, unverified. */
+  readonly applications: Map<string, Client>
   /** Connected accounts of `tickets`, by user: the access token that the upstream is sent. */
   readonly accounts: Map<string, string>
   /** Told when the upstream refused a credential: what the next one is, or undefined when the account is lost. */
@@ -195,6 +200,8 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions, m
       accounts: new Map(),
       renew: () => undefined,
       stepUp: () => undefined,
+      approval: { required: false, holdChanged: false },
+      applications: new Map(),
       beforeRecord: () => Promise.resolve(),
       beforeUser: () => Promise.resolve(),
     },
@@ -288,10 +295,12 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     hosts: [],
     allowedOrigins: shared.allowedOrigins,
     clientAddress: clientAddress([]),
+  const approvals = testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now, settings: world.approval, find: (id) => world.applications.get(id) })
     profiles: profiles(ISSUER, shared.upstreams, []),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals: testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now }), now }),
+    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals, now }),
+    approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
     cutoffs: live,
     feed,

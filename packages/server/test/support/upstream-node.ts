@@ -20,6 +20,7 @@ import { oauthConnector } from '../../src/upstreams/connectors/oauth/connector.t
 import { profiles } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
 import { vault } from '../../src/vault/credential.ts'
+import { testApprovals } from './approvals.ts'
 import { browser, type Browser } from './browser.ts'
 
 /** The gateway's public name: as it is https, Lanyard is a client that hosts its metadata document. */
@@ -72,6 +73,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     connections: connections(pages),
     verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1', standing: { application: { id: 'client', verified: false }, required: false, holdChanged: false, decisions: [] } }) },
     policy: policy([{ id: 'everything', effect: 'allow' }]),
+    approvals: testApprovals({ parts: store, feed: store.feed, now }),
     cutoffs: store.cutoffs,
     feed: store.feed,
     pins: pinStore(store),
