@@ -45,7 +45,7 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     const { address } = request.context
     const standing = await options.approvals.standing(clientId)
     const isApproved = (upstream: string): boolean => judge(standing, { upstream, access: 'read' }, user.groups).kind === 'approved'
-    const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address })))
+    const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address, application: standing.application })))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
     if (!reachable) throw refused('policy allows nothing of the resource')
   }

@@ -90,11 +90,11 @@ export interface World {
   now: number
   readonly users: Map<string, User>
   policy: Policy
-  fresh: boolean
   /** Whether applications must be approved. */
   readonly approval: { required: boolean; holdChanged: boolean }
   /** Whoever of the clients is not known here is an application of its own, unverified. */
   readonly applications: Map<string, Client>
+  fresh: boolean
   /** Connected accounts of `tickets`, by user: the access token that the upstream is sent. */
   readonly accounts: Map<string, string>
   /** Told when the upstream refused a credential: what the next one is, or undefined when the account is lost. */
@@ -196,12 +196,12 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions, m
       now: Date.now(),
       users: new Map([person('usr_alice', ['engineering']), person('usr_anna', ['engineering']), person('usr_bob', ['sales']), person('usr_dana', [])]),
       policy: policy(options.rules ?? RULES),
+      approval: { required: false, holdChanged: false },
+      applications: new Map(),
       fresh: true,
       accounts: new Map(),
       renew: () => undefined,
       stepUp: () => undefined,
-      approval: { required: false, holdChanged: false },
-      applications: new Map(),
       beforeRecord: () => Promise.resolve(),
       beforeUser: () => Promise.resolve(),
     },
@@ -290,6 +290,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
   }
   const keys = await keyRing({ store: keyStore({ db, audit: plain, changed: async () => undefined }), sealer: shared.secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
   const users = { find: async (id: string) => world.beforeUser().then(() => world.users.get(id)) }
+  const approvals = testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now, settings: world.approval, find: (id) => world.applications.get(id) })
   const plane = gateway({
     issuer: ISSUER,
     hosts: [],
