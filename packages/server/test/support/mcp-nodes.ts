@@ -296,7 +296,6 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     hosts: [],
     allowedOrigins: shared.allowedOrigins,
     clientAddress: clientAddress([]),
-  const approvals = testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now, settings: world.approval, find: (id) => world.applications.get(id) })
     profiles: profiles(ISSUER, shared.upstreams, []),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
