@@ -8,6 +8,7 @@ import type { Connector } from '../upstreams/connectors/connector.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
 import type { Rewrite } from './answers.ts'
 import { trace, type Call, type Contact } from './call.ts'
+import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import { deliver, respond } from './deliver.ts'
 import { Challenge } from './challenge.ts'
 import type { Catalogue } from './catalogue.ts'
@@ -25,7 +26,7 @@ import { lackingScope } from './step-up.ts'
 import { catalogueKey, pinnedList, visibleCapabilities, visibleTools, type ToolAccess } from './tools.ts'
 import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
-export interface PostDeps extends MissingConnectionDeps, SessionRequestDeps {
+export interface PostDeps extends MissingConnectionDeps, SessionRequestDeps, CallApprovalDeps {
   readonly catalogue: Catalogue
   readonly toolAccess: ToolAccess
   readonly connector: Connectors
@@ -46,7 +47,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, contact: Co
   if (operation.kind === 'listen') deps.open.becomeStream(contact.open, contact.caller)
 
   const permitted = permissions(deps.policy, contact)
-  const verdict = decide(operation, permitted, revision)
+  const verdict = await afterApproval(deps, call, decide(operation, permitted, revision))
   if (verdict.kind === 'denied') {
     await recordDenial(deps, call, verdict.rule)
     throw verdict.error
