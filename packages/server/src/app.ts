@@ -301,7 +301,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
   return [...homeRoutes(deps), ...authorizeRoutes(deps)]
 }
 
-function dataPlane(ground: Ground, { approvals: judging }: Applications, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
+function dataPlane(ground: Ground, { approvals: judging, notices }: Applications, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
   const { config, issuer, store, state, outbound, limits, audit, log, now } = ground
   return gateway({
     issuer,
@@ -316,6 +316,7 @@ function dataPlane(ground: Ground, { approvals: judging }: Applications, { conne
     cutoffs: store.cutoffs,
     feed: store.feed,
     pins: pinStore(store),
+    notices,
     state,
     streams: outbound.streams,
     audit,

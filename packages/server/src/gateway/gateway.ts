@@ -11,6 +11,7 @@ import { StoreUnavailable } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
 import { hostCheck, newReference } from '../http/router.ts'
 import type { StateSealer } from '../keys/seal.ts'
+import type { Notices } from '../notices/notice.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
@@ -52,6 +53,8 @@ export interface GatewayDeps {
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
   readonly pins: Pick<PinStore, 'states' | 'see'>
+  /** How administrators hear of tools that changed. */
+  readonly notices?: Pick<Notices, 'compose'>
   readonly state: StateSealer
   readonly approvals: Pick<Approvals, 'call'>
   /** Where calls are sent through: `Outbound.streams`. */

@@ -1,4 +1,5 @@
 import type { AuditEvent } from '../audit/event.ts'
+import type { NewNotice } from '../notices/notice.ts'
 import type { Definition } from './pinned-definition.ts'
 
 /** `approved` may be shown; `pending` differs from what was approved; `refused` is never shown, whoever approves it. */
@@ -30,6 +31,12 @@ export interface PinWithText extends Pin {
   readonly text: string
 }
 
+/** What is told of definitions that nobody had seen. */
+export interface Tidings {
+  readonly events: readonly AuditEvent[]
+  readonly notices: readonly NewNotice[]
+}
+
 export interface PinFilter {
   readonly upstream?: string | undefined
   readonly state?: PinState | undefined
@@ -51,9 +58,9 @@ export interface PinStore {
    * Takes note of definitions, in one transaction. The first one of a tool is approved by that, on one node, whichever
    * is first; every other one waits for an administrator. All nodes are told of what is not approved.
    *
-   * @param events what is to be recorded of the ones that nobody had seen
+   * @param tell what is to be told of the ones that nobody had seen
    */
-  see(upstream: string, seen: readonly Sight[], at: number, events: (added: readonly Pin[]) => readonly AuditEvent[]): Promise<ReadonlyMap<string, PinState>>
+  see(upstream: string, seen: readonly Sight[], at: number, tell: (added: readonly Pin[]) => Tidings): Promise<ReadonlyMap<string, PinState>>
   /** Newest first. */
   list(filter: PinFilter): Promise<readonly Pin[]>
   find(upstream: string, hash: string): Promise<PinWithText | undefined>

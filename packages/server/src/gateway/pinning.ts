@@ -4,6 +4,7 @@
 import type { ChangeFeed } from '../audit/change.ts'
 import type { AuditEvent } from '../audit/event.ts'
 import { rateLimit, type RateLimit } from '../http/rate-limit.ts'
+import type { NewNotice, Notices } from '../notices/notice.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { isObject } from './message.ts'
 import type { Pin, PinState, PinStore, Sight } from './pin-store.ts'
@@ -19,11 +20,13 @@ export interface Pinning {
   admitted(upstream: PinnedUpstream, tools: readonly unknown[]): readonly unknown[] | Promise<readonly unknown[]>
 }
 
-export type PinnedUpstream = Pick<Upstream, 'id' | 'toolChanges'>
+export type PinnedUpstream = Pick<Upstream, 'id' | 'name' | 'toolChanges'>
 
 export interface PinningDeps {
   readonly store: Pick<PinStore, 'states' | 'see'>
   readonly feed: Pick<ChangeFeed, 'subscribe'>
+  /** How administrators hear of it, besides the audit trail. */
+  readonly notices?: Pick<Notices, 'compose'>
   readonly now: () => number
 }
 
@@ -109,9 +112,9 @@ async function statesOf(deps: Telling, upstream: PinnedUpstream, seen: readonly 
 }
 
 /** Who changes its tools with every list is not written down without end; hidden or shown, they are as before. */
-async function tell({ store, sightings, now }: Telling, upstream: PinnedUpstream, unseen: readonly Sight[]): Promise<ReadonlyMap<string, PinState>> {
+async function tell({ store, sightings, notices, now }: Telling, upstream: PinnedUpstream, unseen: readonly Sight[]): Promise<ReadonlyMap<string, PinState>> {
   if (!sightings(upstream.id).allowed) return new Map()
-  return store.see(upstream.id, unseen.map(({ tool, hash, text, refusal }) => ({ tool, hash, text, refusal })), now(), (added) => eventsOf(upstream, added))
+  return store.see(upstream.id, unseen.map(({ tool, hash, text, refusal }) => ({ tool, hash, text, refusal })), now(), (added) => ({ events: eventsOf(upstream, added), notices: notices === undefined ? [] : noticesOf(notices, upstream, added) }))
 }
 
 const MAX_NAMED = 100
@@ -125,4 +128,13 @@ function eventsOf(upstream: PinnedUpstream, added: readonly Pin[]): readonly Aud
     return { action: state === 'refused' ? 'tool.refused' : 'tool.changed', outcome: 'failure', upstream: upstream.id, tool, ...(reason === undefined ? {} : { reason }), detail: { hash, effect } }
   })
   return [...first, ...others]
+}
+
+/** One for what one list showed, however many tools that are. */
+function noticesOf(notices: Pick<Notices, 'compose'>, { id, name, toolChanges = 'hide' }: PinnedUpstream, added: readonly Pin[]): readonly NewNotice[] {
+  const named = (state: PinState): readonly string[] => added.filter((pin) => pin.state === state).map(({ tool }) => tool).slice(0, MAX_NAMED)
+  const [changed, refused] = [named('pending'), named('refused')]
+  if (changed.length + refused.length === 0) return []
+  const summary = changed.length === 0 ? `Tools of ${name} are refused` : `Tools of ${name} are not what they were, and ${toolChanges === 'hide' ? 'wait to be approved' : 'are used all the same'}`
+  return notices.compose({ type: 'tools.changed', summary, facts: { upstream: id, changed, refused, effect: toolChanges } })
 }

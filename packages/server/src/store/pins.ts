@@ -1,6 +1,7 @@
 import type { Pin, PinState, PinStore, PinWithText, Sight } from '../gateway/pin-store.ts'
 import { PINNED } from '../gateway/pinned-definition.ts'
 import type { Database, Transaction, Value } from './database.ts'
+import { addNotices } from './notices.ts'
 import type { StoreParts } from './parts.ts'
 
 interface PinRow {
@@ -34,7 +35,7 @@ export function pinStore(parts: StoreParts): PinStore {
 function sightVerbs({ db, audit, changed }: StoreParts): Pick<PinStore, 'states' | 'see'> {
   return {
     states: (upstream, hashes) => statesOf(db, upstream, hashes),
-    see: (upstream, seen, at, events) =>
+    see: (upstream, seen, at, tell) =>
       db.transaction(async (tx) => {
         // In one order on all nodes, so that none waits for another that waits for it.
         const sorted = [...seen].sort((a, b) => compare(a.tool, b.tool) || compare(a.hash, b.hash))
@@ -45,7 +46,9 @@ function sightVerbs({ db, audit, changed }: StoreParts): Pick<PinStore, 'states'
           const pin = await addDefinition(tx, upstream, sight, { isFirst: first.has(sight.hash), at })
           if (pin !== undefined) added.push(pin)
         }
-        await audit.append(tx, events(added))
+        const { events, notices } = tell(added)
+        await audit.append(tx, events)
+        await addNotices(tx, notices)
         if (added.some(({ state }) => state !== 'approved')) await changed(tx, { kind: 'pin', key: upstream, at })
         return statesOf(tx, upstream, seen.map(({ hash }) => hash))
       }),

@@ -1,11 +1,14 @@
 // What the store of pinned definitions promises.
 import assert from 'node:assert/strict'
-import type { Pin, Sight } from '../../src/gateway/pin-store.ts'
+import type { Pin, Sight, Tidings } from '../../src/gateway/pin-store.ts'
 import { definitionOf } from '../../src/gateway/pinned-definition.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { eachPair, EVENT, race, rollsBack, type StorePair } from '../support/store-pair.ts'
 
 const NOW = 1_795_000_000_000
+
+const NOTHING = (): Tidings => ({ events: [], notices: [] })
+const recorded = (added: readonly Pin[]): Tidings => ({ events: added.map(() => EVENT), notices: [] })
 
 function sight(name: string, description = 'first', refusal?: string): Sight {
   return { ...definitionOf({ name, description }), refusal }
@@ -19,10 +22,12 @@ eachPair('the first definition of a tool is approved, every other one waits, a r
   const [store, other] = [pinStore(pair.one), pinStore(pair.two)]
   const told: Pin[] = []
   const seen = [sight('b'), sight('a'), sight('a', 'second in one list'), sight('c', 'hidden', 'because'), sight('c')]
+  const notice = { id: 'ntc_1', target: 'webhook', body: '{}', createdAt: NOW }
   const first = await store.see('notes', seen, NOW, (added) => {
     told.push(...added)
-    return [EVENT]
+    return { events: [EVENT], notices: [notice] }
   })
+  assert.equal(await pair.count('notices'), 1)
   assert.deepEqual(seen.map(({ hash }) => first.get(hash)), ['approved', 'approved', 'pending', 'refused', 'approved'])
   const again = await other.states('notes', [...seen.map(({ hash }) => hash), 'unknown'])
   assert.equal(again.size, seen.length)
@@ -37,17 +42,17 @@ eachPair('the first definition of a tool is approved, every other one waits, a r
   ])
   assert.deepEqual(pair.changes, [{ kind: 'pin', key: 'notes', at: NOW }])
   const before = await pair.snapshot()
-  assert.deepEqual(await other.see('notes', seen, NOW + 1, (added) => added.map(() => EVENT)), first, 'what was seen before is not new')
+  assert.deepEqual(await other.see('notes', seen, NOW + 1, recorded), first, 'what was seen before is not new')
   assert.deepEqual(await pair.snapshot(), before)
   const later = sight('b', 'later')
-  assert.equal((await other.see('notes', [later], NOW + 2, () => [])).get(later.hash), 'pending')
+  assert.equal((await other.see('notes', [later], NOW + 2, NOTHING)).get(later.hash), 'pending')
   assert.equal((await store.find('notes', later.hash))?.reason, 'description')
 })
 
 eachPair('of 20 that see a tool at once, each with a definition of its own, one pins it', async (pair) => {
   const answers = await race(pair, (parts, index) => {
     const seen = [sight('x', `from ${index % 2 === 0 ? 'one' : 'the other'}`), sight('y'), sight(`own ${index}`)]
-    return pinStore(parts).see('notes', index % 3 === 0 ? seen : seen.toReversed(), NOW, (added) => added.map(() => EVENT)).then((found) => seen.map(({ hash }) => found.get(hash)))
+    return pinStore(parts).see('notes', index % 3 === 0 ? seen : seen.toReversed(), NOW, recorded).then((found) => seen.map(({ hash }) => found.get(hash)))
   })
   assert.ok(answers.every(([, y, own]) => y === 'approved' && own === 'approved'))
   assert.deepEqual(await states(pair, 'x'), ['approved', 'pending'])
@@ -60,7 +65,7 @@ eachPair('of 20 that see a tool at once, each with a definition of its own, one 
 eachPair('an approval and its end are decided once, recorded, and told to all nodes', async (pair) => {
   const [store, other] = [pinStore(pair.one), pinStore(pair.two)]
   const [first, second, refused] = [sight('a'), sight('a', 'second'), sight('a', 'third', 'hidden')]
-  await store.see('notes', [first, second, refused], NOW, () => [])
+  await store.see('notes', [first, second, refused], NOW, NOTHING)
   pair.changes.splice(0)
   const decision = { upstream: 'notes', hashes: [second.hash, second.hash, refused.hash, first.hash, 'unknown'], state: 'approved', by: 'usr_dana', at: NOW + 1 } as const
   const [decided, ...more] = await other.decide(decision, (pins) => pins.map(() => EVENT))
@@ -80,12 +85,12 @@ eachPair('an approval and its end are decided once, recorded, and told to all no
   // A tool whose last approval was taken back is not pinned by whatever comes next.
   await store.decide({ ...decision, hashes: [first.hash, second.hash], state: 'pending' }, () => [])
   const fourth = sight('a', 'fourth')
-  assert.equal((await other.see('notes', [fourth], NOW + 3, () => [])).get(fourth.hash), 'pending')
+  assert.equal((await other.see('notes', [fourth], NOW + 3, NOTHING)).get(fourth.hash), 'pending')
 })
 
 eachPair('of one tool the ten newest definitions wait, and those that were approved stay', async (pair) => {
   const store = pinStore(pair.one)
-  for (let version = 0; version < 15; version += 1) await store.see('notes', [sight('a', `version ${version}`), sight('b', `version ${version}`, version % 2 === 0 ? 'hidden' : undefined)], NOW + version, () => [])
+  for (let version = 0; version < 15; version += 1) await store.see('notes', [sight('a', `version ${version}`), sight('b', `version ${version}`, version % 2 === 0 ? 'hidden' : undefined)], NOW + version, NOTHING)
   const listed = await store.list({ upstream: 'notes', state: 'pending' })
   assert.deepEqual(listed.filter(({ tool }) => tool === 'a').map(({ seenAt }) => seenAt - NOW), [14, 13, 12, 11, 10, 9, 8, 7, 6, 5])
   assert.equal((await states(pair, 'a')).filter((state) => state === 'approved').length, 1)
@@ -107,15 +112,15 @@ eachPair('an upstream with ten thousand tools gets no further one pinned', async
     }
   })
   const [last, late] = [sight('last'), sight('zlate')]
-  const seen = await store.see('notes', [late, last], NOW, () => [])
+  const seen = await store.see('notes', [late, last], NOW, NOTHING)
   assert.deepEqual([seen.get(last.hash), seen.get(late.hash)], ['approved', 'pending'])
-  assert.equal((await store.see('tickets', [late], NOW, () => [])).get(late.hash), 'approved')
+  assert.equal((await store.see('tickets', [late], NOW, NOTHING)).get(late.hash), 'approved')
 })
 
 eachPair('what cannot be recorded is not pinned and not decided', async (pair) => {
-  await rollsBack(pair, (parts) => pinStore(parts).see('notes', [sight('a')], NOW, () => [EVENT]))
+  await rollsBack(pair, (parts) => pinStore(parts).see('notes', [sight('a')], NOW, () => ({ events: [EVENT], notices: [] })))
   const pending = sight('a', 'second')
-  await pinStore(pair.one).see('notes', [sight('a'), pending], NOW, () => [])
+  await pinStore(pair.one).see('notes', [sight('a'), pending], NOW, NOTHING)
   await rollsBack(pair, (parts) => pinStore(parts).decide({ upstream: 'notes', hashes: [pending.hash], state: 'approved', by: 'usr_dana', at: NOW }, () => [EVENT]))
 })
 
@@ -123,7 +128,7 @@ eachPair('names and texts of every kind come back as they were', async (pair) =>
   const store = pinStore(pair.one)
   for (const name of ['工具', "it's \"quoted\"", '%_\\', '\u{1f600}'.repeat(128)]) {
     const seen = { ...definitionOf({ name, description: '\u0000\ud800\u2028 \\u0000' }), refusal: undefined }
-    await store.see('notes', [seen], NOW, () => [])
+    await store.see('notes', [seen], NOW, NOTHING)
     const found = await store.find('notes', seen.hash)
     assert.equal(found?.tool, name)
     assert.equal(found?.text, seen.text)
