@@ -22,6 +22,7 @@ import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
 import { approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { gateway } from './gateway/gateway.ts'
+import type { ApiCatalogue } from './gateway/openapi/catalogue.ts'
 import { clientAddress } from './http/address.ts'
 import { assetRoutes } from './http/assets.ts'
 import { cookies } from './http/cookies.ts'
@@ -86,6 +87,8 @@ export interface AppDeps {
   readonly state: StateSealer
   readonly outbound: Outbound
   readonly storedProfiles: LiveProfiles
+  /** The tools that HTTP APIs' documents make. */
+  readonly apis?: ApiCatalogue
   readonly log: RouterSettings['log']
   readonly now: () => number
 }
@@ -318,6 +321,7 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     pins: pinStore(store),
     notices,
     state,
+    ...(ground.apis === undefined ? {} : { apis: ground.apis }),
     streams: outbound.streams,
     audit,
     flood: limits.refusedTokens,

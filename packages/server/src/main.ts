@@ -3,7 +3,9 @@
 import { app, type App } from './app.ts'
 import { jsonLines } from './audit/json-lines.ts'
 import type { Config } from './config/load.ts'
-import { keyOverlapMs } from './config/settings.ts'
+import { keyOverlapMs, upstreamSettings } from './config/settings.ts'
+import { apiCatalogue, type ApiCatalogue } from './gateway/openapi/catalogue.ts'
+import { DocumentError } from './gateway/openapi/document.ts'
 import { outbound } from './http/outbound.ts'
 import type { RouterSettings } from './http/router.ts'
 import { listen, type RunningServer } from './http/server.ts'
@@ -58,8 +60,10 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
+    const apis = apiCatalogue({ outbound: sender, now: Date.now })
+    await readDocuments(config, apis)
     const stored = await storedProfiles(profileStore(store), store.feed)
-    const gateway = app({ config, store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const gateway = app({ config, store, storedProfiles: stored, apis, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
     const server = await listenOn(config, gateway)
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.
@@ -101,6 +105,26 @@ export async function signingKeys(config: Config, store: KeyStore, secrets: Seal
   } catch (error) {
     if (!(error instanceof SealError)) throw error
     throw new StartError(`keyEncryption: ${config.keyEncryption} is not the key that the store was sealed with (${error.message})`, true, error)
+  }
+}
+
+/**
+ * Reads the OpenAPI documents of HTTP APIs. A file is part of the configuration; what has an address may be there later.
+ *
+ * @throws StartError
+ */
+async function readDocuments(config: Config, apis: ApiCatalogue): Promise<void> {
+  for (const upstream of upstreamSettings(config)) {
+    const document = upstream.http?.openApi?.document
+    if (document === undefined) continue
+    const reading = apis.tools(upstream).catch((error: unknown) => {
+      if (!(error instanceof DocumentError)) throw error
+      const message = `the OpenAPI document of the upstream ${upstream.id}: ${error.message}`
+      if (!/^https?:/.test(document)) throw new StartError(message, true, error)
+      log({ level: 'warning', message })
+    })
+    // Start-up waits for no other machine.
+    if (!/^https?:/.test(document)) await reading
   }
 }
 

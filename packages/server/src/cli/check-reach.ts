@@ -41,7 +41,7 @@ async function checkProvider(provider: ProviderSettings, outbound: Outbound): Pr
 }
 
 export async function checkUpstreams(config: Config, outbound: Outbound): Promise<readonly Finding[]> {
-  return (await Promise.all(upstreamSettings(config).map((upstream) => checkUpstream(upstream, outbound)))).flat()
+  return (await Promise.all(upstreamSettings(config).filter(({ http }) => http === undefined).map((upstream) => checkUpstream(upstream, outbound)))).flat()
 }
 
 async function checkUpstream(upstream: Upstream, outbound: Outbound): Promise<readonly Finding[]> {
@@ -68,7 +68,7 @@ function judge(check: string, { connector, url }: Upstream, status: number): Fin
 }
 
 /** The same discovery that connecting an account starts with. */
-async function checkAuthorization(check: string, upstream: Upstream, outbound: Outbound): Promise<Finding> {
+export async function checkAuthorization(check: string, upstream: Upstream, outbound: Outbound): Promise<Finding> {
   try {
     const { server } = await discovery(outbound, Date.now).discover(upstream)
     const way = wayOfRegistration(upstream, server)
@@ -105,7 +105,8 @@ export function whyOf(error: unknown): string {
   return 'unknown error'
 }
 
-function adviceFor(error: unknown): string {
+/** What to do about it. */
+export function adviceFor(error: unknown): string {
   for (let current: unknown = error; current instanceof Error; current = current.cause) {
     if (current instanceof OutboundError && current.reason === 'refused_address') return 'add its network to outbound.allow if it is yours'
   }

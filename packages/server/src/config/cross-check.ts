@@ -19,7 +19,7 @@ const lenient = z.object({
   keyEncryption: present,
   identityProviders: list({ id: text }),
   clients: list({ id: text, redirectUris: texts, resources: texts, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
-  upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
+  upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
 })
@@ -54,11 +54,13 @@ function unique(key: string, entries: readonly ({ readonly id: string } | undefi
 
 function checkUpstreamNames(data: Names, add: Add): void {
   const upstreams = new Set(data.upstreams.map((upstream) => upstream?.id))
+  const speaking = new Set(data.upstreams.filter((upstream) => upstream?.type !== 'http' || upstream.openapi).map((upstream) => upstream?.id))
   data.profiles.forEach((profile, index) => {
     if (profile === undefined) return
     if (profile.id !== '' && upstreams.has(profile.id)) add(['profiles', index, 'id'], 'is the name of an upstream')
     profile.upstreams.forEach((name, position) => {
       if (!upstreams.has(name)) add(['profiles', index, 'upstreams', position], 'there is no such upstream')
+      else if (!speaking.has(name)) add(['profiles', index, 'upstreams', position], 'is an HTTP API without an openapi document: it has no tools')
     })
     for (const name of Object.keys(profile.tools)) {
       if (!profile.upstreams.includes(name)) add(['profiles', index, 'tools', name], 'is none of its upstreams')
@@ -83,9 +85,10 @@ function checkUpstream(upstream: NonNullable<Names['upstreams'][number]>, add: (
     // Paths are put behind it as they are.
     const { pathname, href, origin } = URL.canParse(upstream.url) ? new URL(upstream.url) : { pathname: '', href: '', origin: '' }
     if (href !== `${origin}${pathname}` || pathProblem({ path: pathname.replace(/\/$/, ''), query: '' }, { encodedSlashes: false }) !== undefined) add('url', 'must be the base of the API: a plain path, without query or credentials')
+    if (upstream.operations && !upstream.openapi) add('operations', 'is of no use without an openapi document')
     return
   }
-  for (const setting of ['maxBodyMegabytes', 'encodedSlashes'] as const) if (upstream[setting]) add(setting, 'is for HTTP APIs: set type to http')
+  for (const setting of ['maxBodyMegabytes', 'encodedSlashes', 'openapi', 'operations'] as const) if (upstream[setting]) add(setting, 'is for HTTP APIs: set type to http')
 }
 
 function checkClient(client: NonNullable<Names['clients'][number]>, issuer: string, add: Add): void {

@@ -73,11 +73,16 @@ function finish(settings: Settings, directory: string): Config {
   return Object.freeze({
     ...settings,
     dataDir,
+    upstreams: settings.upstreams.map((upstream) => (upstream.openapi === undefined || isUrl(upstream.openapi) ? upstream : { ...upstream, openapi: absolute(directory, upstream.openapi) })),
     store: withPath(store, 'sqlite:', directory),
     keyEncryption: withPath(settings.keyEncryption ?? `file:${dataDir}/kek`, 'file:', directory),
     generateKeyEncryptionKey: store.startsWith('sqlite:'),
     notes: notes(settings),
   })
+}
+
+function isUrl(place: string): boolean {
+  return /^https?:\/\//.test(place)
 }
 
 function notes(settings: Settings): string[] {

@@ -94,6 +94,8 @@ const upstream = z.strictObject({
   type: z.enum(['mcp', 'http']).default('mcp'),
   maxBodyMegabytes: z.number().positive().max(10_240).default(64),
   encodedSlashes: z.boolean().default(false),
+  openapi: z.string().min(1).optional(),
+  operations: z.strictObject({ include: patterns.optional(), exclude: patterns.optional() }).optional(),
 })
 
 const profile = z.strictObject({

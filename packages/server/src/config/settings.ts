@@ -50,9 +50,9 @@ export function emailSettings({ notices: { email } }: Config): EmailSettings | u
 }
 
 export function upstreamSettings(config: Config): readonly Upstream[] {
-  return config.upstreams.map(({ timeoutSeconds, connector, type, maxBodyMegabytes, encodedSlashes, ...upstream }) => ({
+  return config.upstreams.map(({ timeoutSeconds, connector, type, maxBodyMegabytes, encodedSlashes, openapi, operations, ...upstream }) => ({
     ...present(upstream),
-    ...(type === 'http' ? { http: { maxBodyBytes: Math.floor(maxBodyMegabytes * 1024 * 1024), encodedSlashes } } : {}),
+    ...(type === 'http' ? { http: { maxBodyBytes: Math.floor(maxBodyMegabytes * 1024 * 1024), encodedSlashes, ...(openapi === undefined ? {} : { openApi: { document: openapi, ...present(operations ?? {}) } }) } } : {}),
     name: upstream.name ?? upstream.id,
     connector: present(connector) as ConnectorSettings,
     timeoutMs: timeoutSeconds * 1000,

@@ -2,6 +2,7 @@ import { BrokenCircuitError, circuitBreaker, ConsecutiveBreaker, handleWhen, typ
 import type { Dispatcher } from 'undici'
 import { OutboundError } from '../http/outbound.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
+import type { Contact } from './call.ts'
 import { McpError } from './error.ts'
 import { Exchange, Stopped, type Answer, type UpstreamRequest } from './exchange.ts'
 import type { OpenCall } from './open-calls.ts'
@@ -17,9 +18,10 @@ export interface Forward {
   /**
    * Sends one request, once: a call that broke off may have been carried out, and is not repeated.
    *
+   * @param contact whose request it is, where that is more than the upstream is told
    * @throws McpError when the upstream does not answer, or was left alone; Stopped when the call was ended from here.
    */
-  send(upstream: Upstream, request: UpstreamRequest, call: OpenCall): Promise<Answer>
+  send(upstream: Upstream, request: UpstreamRequest, call: OpenCall, contact?: Contact): Promise<Answer>
 }
 
 /** Where an upstream is, and whether it is left alone. */

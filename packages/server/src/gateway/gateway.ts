@@ -28,6 +28,8 @@ import { Stopped } from './exchange.ts'
 import { forward } from './forward.ts'
 import { answerHttp } from './http-upstream/plane.ts'
 import { lateSessions } from './late-session.ts'
+import type { ApiCatalogue } from './openapi/catalogue.ts'
+import { withApiServers } from './openapi/server.ts'
 import { post, type PostDeps } from './post.ts'
 import { openCalls, stopping, type OpenCall, type OpenCalls } from './open-calls.ts'
 import { checkOrigin } from './origin.ts'
@@ -57,6 +59,8 @@ export interface GatewayDeps {
   readonly notices?: Pick<Notices, 'compose'>
   readonly state: StateSealer
   readonly approvals: Pick<Approvals, 'call'>
+  /** The tools that HTTP APIs' documents make; absent where there are none. */
+  readonly apis?: ApiCatalogue
   /** Where calls are sent through: `Outbound.streams`. */
   readonly streams: Dispatcher
   readonly audit: Recorder
@@ -91,14 +95,17 @@ interface Plane extends PostDeps {
 const MAX_CALL_MS = 3600_000
 
 export function gateway(deps: GatewayDeps): Gateway {
-  const sending = { forward: forward(deps.streams), catalogue: catalogue(deps.now), pinning: pinning({ ...deps, store: deps.pins }) }
+  const known = catalogue(deps.now)
+  const policy = callPolicy(deps.policy, known, deps.now)
+  const straight = forward(deps.streams)
+  const sending = { forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
   deps.feed.subscribe(({ kind, key }) => {
     if (kind === 'pin') sending.catalogue.forget(key)
   })
   const plane: Plane = {
     ...deps,
     ...sending,
-    policy: callPolicy(deps.policy, sending.catalogue, deps.now),
+    policy,
     servesHost: hostCheck(deps),
     origins: new Set([new URL(deps.issuer).origin, ...deps.allowedOrigins.map((origin) => new URL(origin).origin)]),
     authenticate: authentication(deps),

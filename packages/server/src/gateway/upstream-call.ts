@@ -54,10 +54,11 @@ export function accountLost({ upstream }: Contact): McpError {
   return new McpError('unavailable', `${upstream.name} no longer accepts your account's access; try again to connect it`, { status: 503, headers: { 'retry-after': '1' }, reason: 'upstream: the account is not connected' })
 }
 
-function send({ forward }: UpstreamCallDeps, { upstream, open }: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing): Promise<Answer> {
+function send({ forward }: UpstreamCallDeps, contact: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing): Promise<Answer> {
+  const { upstream, open } = contact
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
   const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }
-  return forward.send(upstream, request, open)
+  return forward.send(upstream, request, open, contact)
 }
 
 /** Reads what is left of a short answer, so that its connection can be used again; a long or slow one is left. */

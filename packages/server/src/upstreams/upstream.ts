@@ -22,11 +22,21 @@ export interface HttpSettings {
   readonly maxBodyBytes: number
   /** Whether the API names things with `%2F` in its paths. */
   readonly encodedSlashes: boolean
+  /** What makes tools of it. */
+  readonly openApi?: OpenApiSettings
+}
+
+export interface OpenApiSettings {
+  /** An absolute path, or an http or https URL. */
+  readonly document: string
+  /** Patterns of operations (`GET /repos/*`), of their identifiers or tools; all when absent. */
+  readonly include?: readonly string[]
+  readonly exclude?: readonly string[]
 }
 
 /** Whether it speaks MCP to the gateway's clients. */
 export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
-  return http === undefined
+  return http === undefined || http.openApi !== undefined
 }
 
 export type ConnectorSettings =

@@ -19,6 +19,8 @@ export interface HttpApi {
   readonly url: string
   readonly requests: ApiRequest[]
   script: ApiScript
+  /** Its OpenAPI document, at `/v1/openapi.json`, which nobody needs a credential for. */
+  document: unknown
   /** Requests that whoever made them left before their answer was complete. */
   readonly left: () => number
   readonly connections: () => number
@@ -43,6 +45,7 @@ export async function httpApi(): Promise<HttpApi> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
     requests: [],
     script: () => false,
+    document: undefined,
     left: () => left,
     connections: () => sockets.size,
     close: () =>
@@ -55,6 +58,10 @@ export async function httpApi(): Promise<HttpApi> {
 }
 
 async function answer(api: HttpApi, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (request.url === '/v1/openapi.json' && api.document !== undefined) {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(api.document))
+    return
+  }
   if ((await api.script(request, response)) !== false) return
   const chunks: Buffer[] = []
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)

@@ -7,6 +7,7 @@ import type { Change } from '../../src/audit/change.ts'
 import type { AuditAction, AuditEvent, Recorder } from '../../src/audit/event.ts'
 import type { Client } from '../../src/clients/client.ts'
 import { gateway, type Gateway } from '../../src/gateway/gateway.ts'
+import { apiCatalogue } from '../../src/gateway/openapi/catalogue.ts'
 import { clientAddress } from '../../src/http/address.ts'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { rateLimit } from '../../src/http/rate-limit.ts'
@@ -306,6 +307,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
+    apis: apiCatalogue({ outbound: shared.client, now }),
     streams: shared.client.streams,
     audit,
     flood: rateLimit({ limit: REFUSED_PER_MINUTE, windowMs: 60_000, now }),

@@ -3,18 +3,19 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Recorder } from '../../audit/event.ts'
-import { scopeAllows } from '../../oauth/scope.ts'
+import type { ToolAnnotations } from '../../policy/rule.ts'
 import type { Connections } from '../../upstreams/connections.ts'
 import type { Connectors } from '../../upstreams/connectors/index.ts'
 import type { HttpSettings } from '../../upstreams/upstream.ts'
 import { StoreUnavailable } from '../../http/errors.ts'
+import { callApproval, type CallApprovalDeps } from '../call-approval.ts'
 import type { CallPolicy } from '../call-policy.ts'
 import { trace, type Contact } from '../call.ts'
 import { Challenge } from '../challenge.ts'
 import { McpError } from '../error.ts'
 import { Stopped, type Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { permissions } from '../permit.ts'
+import { decide, NEEDS_APPROVAL, permissions, requireScope } from '../permit.ts'
 import { lackingScope } from '../step-up.ts'
 import { credentialFor, drain } from '../upstream-call.ts'
 import { requestBody } from './body.ts'
@@ -23,7 +24,7 @@ import { below, operationName, pathProblem, type HttpTarget } from './path.ts'
 import { CallProblem } from './problem.ts'
 import { sendRequest, type ApiRequest } from './send.ts'
 
-export interface ApiCallDeps {
+export interface ApiCallDeps extends CallApprovalDeps {
   readonly issuer: string
   readonly forward: Forward
   readonly connector: Connectors
@@ -42,22 +43,20 @@ interface ApiCall extends Contact {
 
 /** RFC 9110 §9.2.1 */
 const SAFE = new Set(['GET', 'HEAD'])
+/** Decisions are told in the words of a revision; these are not passed on. */
+const LEGACY = { era: 'legacy', version: '' } as const
 
 export async function callApi(deps: ApiCallDeps, request: IncomingMessage, contact: Contact, target: HttpTarget, http: HttpSettings): Promise<void> {
   const call = readCall(request, contact, target, http)
-  const decision = permissions(deps.policy, call).tool(call.name)
-  if (!decision.allow) {
-    await recordDenial(deps, call, 'no rule allows it', decision.rule)
-    throw new CallProblem(403, `No rule of your administrator lets you use ${call.name} here with this application`)
-  }
-  await requireScope(deps, call)
+  const rule = await requirePermission(deps, call)
+  await requireAccess(deps, call)
   const connector = deps.connector(call.upstream)
   const credential = await credentialFor(connector, call)
   if (credential === 'connection_required') throw await unconnected(deps, call)
   const body = await requestBody(request, http.maxBodyBytes)
   try {
     const sent = sendRequest(deps.forward, connector, call, credential, outgoing(call, request, body))
-    const written = deps.audit.record({ action: 'call.allowed', outcome: 'success', ...trace(call), tool: shown(call), rule: decision.rule, detail: { method: call.method } })
+    const written = deps.audit.record({ action: 'call.allowed', outcome: 'success', ...trace(call), tool: shown(call), rule, detail: { method: call.method } })
     // The record is written while the API works, and is there before anything of its answer is passed on.
     const [answer] = await Promise.all([sent, written])
     if (answer === 'connection_required') throw await unconnected(deps, call)
@@ -84,13 +83,39 @@ function readCall(request: IncomingMessage, contact: Contact, target: HttpTarget
   return { ...contact, http, method, target, name: operationName(method, target.path) }
 }
 
+/** Decides as about a tool of that name, annotated as its method says. @returns the rule that decided @throws Challenge, McpError or CallProblem */
+async function requirePermission(deps: ApiCallDeps, call: ApiCall): Promise<string> {
+  const permitted = permissions(deps.policy, call)
+  const annotations = annotationsOf(call.method)
+  const decision = permitted.tool(call.name, annotations)
+  if (decision.allow) return decision.rule
+  const approval = decision.effect === 'approval' ? await callApproval(deps, call, call.name) : undefined
+  if (approval === 'approved') return decision.rule
+  if (approval !== undefined) {
+    await recordDenial(deps, call, NEEDS_APPROVAL, decision.rule)
+    throw new CallProblem(403, approval.told)
+  }
+  const verdict = decide({ kind: 'tool', name: call.name }, { ...permitted, tool: () => decision, lacksAnnotations: () => false }, LEGACY)
+  const told = verdict.kind === 'denied' ? verdict : undefined
+  await recordDenial(deps, call, told?.reason ?? 'no rule allows it', decision.rule)
+  // What another sign-in or an administrator would open is told as everywhere; what no rule allows is no secret, as addresses are guessed.
+  if (told?.error instanceof Challenge || permitted.unapproved === true) throw told?.error
+  throw new CallProblem(403, `No rule of your administrator lets you use ${call.name} here with this application`)
+}
+
+/** RFC 9110 §9.2 */
+function annotationsOf(method: string): ToolAnnotations {
+  return { readOnly: SAFE.has(method), destructive: method === 'DELETE', openWorld: true, idempotent: SAFE.has(method) || method === 'PUT' || method === 'DELETE' }
+}
+
 /** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge */
-async function requireScope(deps: ApiCallDeps, call: ApiCall): Promise<void> {
-  const access = SAFE.has(call.method) ? 'read' : 'write'
-  if (scopeAllows(call.caller.scope, access, call.upstream.id)) return
-  const challenge = new Challenge('insufficient_scope', `this needs the scope mcp.${access}`, [`mcp.${access}`])
-  await recordDenial(deps, call, challenge.message)
-  throw challenge
+async function requireAccess(deps: ApiCallDeps, call: ApiCall): Promise<void> {
+  try {
+    requireScope(call, SAFE.has(call.method) ? 'read' : 'write')
+  } catch (error) {
+    if (error instanceof Challenge) await recordDenial(deps, call, error.message)
+    throw error
+  }
 }
 
 function outgoing({ upstream, method, target }: ApiCall, request: IncomingMessage, body: ApiRequest['body']): ApiRequest {

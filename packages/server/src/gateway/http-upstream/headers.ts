@@ -23,14 +23,19 @@ function declared(headers: IncomingHttpHeaders): ReadonlySet<string> {
   return new Set((headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase()))
 }
 
+/** Whether a header may be an application's to say to an API. */
+export function forwardsHeader(written: string): boolean {
+  const name = written.toLowerCase()
+  // An underscore is a hyphen to servers that make variables of headers: it would be another way to write any of them.
+  return /^[a-z0-9-]+$/.test(name) && !(HOP_BY_HOP.has(name) || OWN.has(name) || METHOD_OVERRIDES.includes(name) || OWN_PREFIXES.some((prefix) => name.startsWith(prefix)))
+}
+
 /** What of the application's headers goes on to the API. */
 export function requestHeaders(headers: IncomingHttpHeaders): Record<string, string> {
   const perConnection = declared(headers)
   const passed: Record<string, string> = { 'user-agent': 'lanyard' }
   for (const [name, value] of Object.entries(headers)) {
-    // An underscore is a hyphen to servers that make variables of headers: it would be another way to write any of them.
-    if (value === undefined || !/^[a-z0-9-]+$/.test(name)) continue
-    if (HOP_BY_HOP.has(name) || OWN.has(name) || perConnection.has(name) || OWN_PREFIXES.some((prefix) => name.startsWith(prefix))) continue
+    if (value === undefined || perConnection.has(name) || !forwardsHeader(name)) continue
     passed[name] = Array.isArray(value) ? value.join(', ') : value
   }
   return passed
