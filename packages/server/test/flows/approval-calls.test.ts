@@ -109,7 +109,7 @@ eachMcpCluster('a call that a rule leaves to an administrator asks for it once, 
   assert.deepEqual(others, [])
   assert.deepEqual([request?.kind, request?.userId, request?.content.id, request?.content.tool, request?.content.needs[0]?.upstream], ['call', 'usr_alice', 'app', 'write_note', 'notes'])
   assert.equal((await cluster.events('approval.requested')).length, 1)
-  assert.deepEqual((await cluster.events('call.denied')).map(({ rule, reason }) => [rule, reason])[0], ['writes-need-approval', 'approval'])
+  assert.deepEqual([...new Set((await cluster.events('call.denied')).map(({ rule }) => rule))], ['writes-need-approval'])
   assert.equal(cluster.notes.calls().length, 0)
   await decide(cluster, { effect: 'approve' })
   assert.ok(isAllowed(await ask(cluster, 'write_note')))

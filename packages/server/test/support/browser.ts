@@ -46,6 +46,10 @@ export interface BrowserOptions {
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
 
+/** How often a page may go on by itself, and how soon it does. */
+const PATIENCE = 200
+const IMPATIENT_MS = 100
+
 /** Opens a browser with an empty cookie jar. Cookies belong to a host name, as in real browsers: ports share them. */
 export function browser(options: BrowserOptions = {}): Browser {
   const jar = new Map<string, Map<string, string>>()
@@ -80,7 +84,13 @@ export function browser(options: BrowserOptions = {}): Browser {
   const approve = async (url: string, given: Partial<Choices> = {}): Promise<Page> => {
     const choices: Choices = { person: 'alice', decision: 'approve', connect: true, ...given }
     let page = await go(url)
+    let patience = PATIENCE
     for (let steps = 0; steps < 20; steps += 1) {
+      for (let refresh = refreshOf(page); refresh !== undefined && patience > 0; refresh = refreshOf(page)) {
+        patience -= 1
+        await new Promise((resolve) => setTimeout(resolve, IMPATIENT_MS))
+        page = await go(refresh)
+      }
       const next = nextStep(page, choices)
       if (next === undefined) return page
       page = await submit(page, next.form, next.values)
@@ -89,6 +99,12 @@ export function browser(options: BrowserOptions = {}): Browser {
   }
 
   return { open: (url) => go(url), submit, approve, visited, cookies: (host) => jar.get(host) ?? new Map() }
+}
+
+/** Where the page goes by itself; a real browser waits for as long as the page says. */
+function refreshOf(page: Page): string | undefined {
+  const target = /<meta http-equiv="refresh" content="\d+;url=([^"]+)">/.exec(page.text)?.[1]
+  return target === undefined ? undefined : new URL(target, page.url).href
 }
 
 function nextStep(page: Page, choices: Choices): { form: Form; values: Record<string, string> } | undefined {
