@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { pathProblem } from '../gateway/http-upstream/path.ts'
+import { pathProblem } from '../http/api-path.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'

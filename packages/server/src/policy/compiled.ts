@@ -1,6 +1,7 @@
 import { allHold, compileConditions, compileRequirement, type Condition, type Facts, type Truth } from './condition.ts'
 import { isEverything, matcher, type Match } from './pattern.ts'
 import type { Effect, PolicyInput, Rule } from './rule.ts'
+import { isListOfNames, toolMatcher } from './tool-pattern.ts'
 
 export interface CompiledRule {
   readonly id: string
@@ -32,6 +33,7 @@ export interface List {
 
 /** @throws Error for a network or time zone that is none */
 export function compileRule(rule: Rule, order: number): CompiledRule {
+  const restricts = rule.effect !== 'allow'
   const lists = [['user', rule.users], ['client', rule.clients], ['tool', rule.tools], ['group', rule.groups]] as const
   const [when, unless] = [compileConditions(rule.when), rule.unless === undefined ? undefined : compileConditions(rule.unless)]
   return {
@@ -43,13 +45,13 @@ export function compileRule(rule: Rule, order: number): CompiledRule {
     user: matcher(rule.users),
     client: matcher(rule.clients),
     upstream: matcher(rule.upstreams),
-    tool: matcher(rule.tools),
+    tool: toolMatcher(rule.tools, restricts),
     everyTool: isEverything(rule.tools) && ![...when, ...(unless ?? [])].some(({ ofTool }) => ofTool === true),
     everyClient: isEverything(rule.clients),
     when,
     unless,
     requires: rule.require === undefined ? [] : compileRequirement(rule.require),
-    lists: lists.flatMap(([kind, list]) => (list === undefined || list.some((pattern) => pattern.includes('*')) ? [] : [{ kind, keys: [...new Set(list)].map((name) => `${kind} ${name}`) }])),
+    lists: lists.flatMap(([kind, list]) => (list === undefined || (kind === 'tool' ? !isListOfNames(list, restricts) : list.some((pattern) => pattern.includes('*'))) ? [] : [{ kind, keys: [...new Set(list)].map((name) => `${kind} ${name}`) }])),
   }
 }
 

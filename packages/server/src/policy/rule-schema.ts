@@ -1,8 +1,13 @@
 import * as z from 'zod'
 import { isTimeZone } from './clock.ts'
 import { DAYS } from './rule.ts'
+import { addressProblem } from './tool-pattern.ts'
 
 const patterns = z.array(z.string().min(1)).min(1, 'leave it out for all, or name at least one')
+const tools = z.array(z.string().min(1).superRefine((pattern, context) => {
+  const message = addressProblem(pattern)
+  if (message !== undefined) context.addIssue({ code: 'custom', message })
+})).min(1, 'leave it out for all, or name at least one')
 const names = z.array(z.string().min(1)).min(1, 'name at least one')
 const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8, or 192.0.2.1/32 for one address' })
 const clock = z.string().regex(/^(?:(?:[01]\d|2[0-3]):[0-5]\d|24:00)$/, 'must be HH:MM, from 00:00 to 24:00')
@@ -40,7 +45,7 @@ export const ruleSchema = z
     users: patterns.optional(),
     clients: patterns.optional(),
     upstreams: patterns.optional(),
-    tools: patterns.optional(),
+    tools: tools.optional(),
     when: conditions.optional(),
     unless: conditions.optional(),
     require: requirement.optional(),

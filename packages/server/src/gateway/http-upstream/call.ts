@@ -20,7 +20,7 @@ import { lackingScope } from '../step-up.ts'
 import { credentialFor, drain } from '../upstream-call.ts'
 import { requestBody } from './body.ts'
 import { overridesMethod, ownAddress, requestHeaders, responseHeaders, type Places } from './headers.ts'
-import { below, operationName, pathProblem, type HttpTarget } from './path.ts'
+import { below, operationName, pathProblem, type HttpTarget } from '../../http/api-path.ts'
 import { CallProblem } from './problem.ts'
 import { sendRequest, type ApiRequest } from './send.ts'
 

@@ -13,7 +13,7 @@ import { stopping, type OpenCall, type OpenCalls } from '../open-calls.ts'
 import { BodyRefused } from './body.ts'
 import { callApi, type ApiCallDeps } from './call.ts'
 import { checkCallerOrigin, METHODS } from './origin.ts'
-import { readTarget } from './path.ts'
+import { readTarget } from '../../http/api-path.ts'
 import { CallProblem, sendProblem } from './problem.ts'
 
 export interface HttpPlaneDeps extends ApiCallDeps {

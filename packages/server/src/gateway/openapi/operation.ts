@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isObject } from '../message.ts'
-import { operationName, pathProblem } from '../http-upstream/path.ts'
+import { operationName, pathProblem } from '../../http/api-path.ts'
 import { forwardsHeader } from '../http-upstream/headers.ts'
 import { DocumentError, follow, type ApiDocument, type Json } from './document.ts'
 import type { Style, Writing } from './encode.ts'

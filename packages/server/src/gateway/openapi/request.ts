@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { isObject } from '../message.ts'
 import { overridesMethod } from '../http-upstream/headers.ts'
-import { below } from '../http-upstream/path.ts'
+import { below } from '../../http/api-path.ts'
 import type { Json } from './document.ts'
 import { inHeader, inPath, inQuery, primitive } from './encode.ts'
 import type { Body, Method, Operation, Parameter } from './operation.ts'

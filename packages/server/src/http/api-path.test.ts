@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { below, operationName, pathProblem, readTarget } from './path.ts'
+import { below, operationName, pathProblem, readTarget } from './api-path.ts'
 
 const PLAIN = { encodedSlashes: false }
 const problem = (path: string, query = '', rules = PLAIN): string | undefined => pathProblem({ path, query }, rules)

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { policy } from './policy.ts'
+import { addressProblem, toolMatcher } from './tool-pattern.ts'
+
+const allows = (patterns: readonly string[], value: string): boolean => toolMatcher(patterns, false)(value)
+const restricts = (patterns: readonly string[], value: string): boolean => toolMatcher(patterns, true)(value)
+
+test('what allows an address is exact: a star in the middle is part of one segment, one at the end is all below', () => {
+  for (const [pattern, value] of [['GET /repos/*', 'GET /repos/a'], ['GET /repos/*', 'GET /repos/a/b'], ['* /repos/*/keys', 'PUT /repos/a/keys'], ['GET /repos/a*/x', 'GET /repos/ab/x'], ['GET /', 'GET /'], ['GET /*', 'GET /a/b'], ['GET /a/', 'GET /a'], ['GET *', 'GET /a'], ['*', 'GET /a'], ['GET /a*', 'GET /ab/c']] as const) {
+    assert.ok(allows([pattern], value), `${pattern} ${value}`)
+  }
+  for (const [pattern, value] of [['GET /repos/*', 'GET /repos'], ['GET /repos/*', 'POST /repos/a'], ['GET /repos/*', 'GET /Repos/a'], ['* /repos/*/keys', 'GET /repos/a/b/keys'], ['GET /repos/*/keys', 'GET /repos/a/keys/b'], ['GET /', 'GET /a'], ['GET /a', 'GET /a/b'], ['read_*', 'GET /read_a'], ['GET /a', 'GETX /a']] as const) {
+    assert.ok(!allows([pattern], value), `${pattern} ${value}`)
+  }
+})
+
+test('what restricts an address holds in every spelling of it, and a star leads anywhere', () => {
+  for (const [pattern, value] of [['* /admin', 'GET /ADMIN'], ['GET /a/*/secrets', 'GET /a/b/c/Secrets'], ['DELETE /x/', 'DELETE /X'], ['*/admin*', 'GET /v1/Admin/x']] as const) assert.ok(restricts([pattern], value), `${pattern} ${value}`)
+  for (const [pattern, value] of [['* /admin', 'GET /admin/x'], ['GET /a', 'POST /a'], ['delete_*', 'Delete_x']] as const) assert.ok(!restricts([pattern], value), `${pattern} ${value}`)
+  const rules = policy([{ id: 'all', effect: 'allow' }, { id: 'no-admin', effect: 'deny', tools: ['GET /admin'] }, { id: 'careful', effect: 'approval', tools: ['DELETE /users/*'] }])
+  const decide = (tool: string): string => rules.decide({ subject: 'u', groups: [], clientId: 'c', upstream: 'api', tool }).rule
+  assert.deepEqual(['GET /admin', 'GET /Admin', 'GET /other', 'DELETE /Users/1', 'DELETE /items/1'].map(decide), ['no-admin', 'no-admin', 'all', 'careful', 'all'])
+})
+
+test('whatever is allowed by a pattern is restricted by it, and nothing is allowed that does not begin as its pattern does', () => {
+  const piece = fc.constantFrom('a', 'B', '*', '/', '/x', 'GET ', '* ', '.', 'ab')
+  const pattern = fc.array(piece, { maxLength: 5 }).map((pieces) => `GET /${pieces.join('').replaceAll(/\/+/g, '/').trim()}`)
+  const value = fc.array(fc.constantFrom('a', 'b', 'ab', 'B', 'x'), { maxLength: 4 }).map((segments) => `GET /${segments.join('/')}`)
+  fc.assert(
+    fc.property(pattern, value, (one, address) => {
+      if (!allows([one], address)) return
+      assert.ok(restricts([one], address))
+      assert.ok(address.startsWith(one.split('*')[0]?.replace(/(?<! )\/$/, '') ?? ''))
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+test('a pattern that no call can have is a mistake', () => {
+  for (const good of ['GET /a', '* /a/*', 'GET /users/a@b', 'POST /a/', 'tool', 'tool with / slash', 'GET *', 'PUT /a%20b']) assert.equal(addressProblem(good), undefined, good)
+  for (const bad of ['GET /a//b', 'GET /a b', 'GET /a/../b', 'HEAD /a', 'GET /users/a%40b', 'GET /%61', 'GET /a?x=1', 'GET /é']) assert.notEqual(addressProblem(bad), undefined, bad)
+})
