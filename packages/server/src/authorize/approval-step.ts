@@ -20,12 +20,12 @@ export async function approvalOf({ approvals }: ApprovalStepDeps, { pending, cli
  * Puts the request into the administrators' queue. Only what its person approved comes here: a link that leads somebody
  * astray asks for nothing. @returns undefined when too much of theirs waits already
  */
-export async function waitForApproval(deps: ApprovalStepDeps, step: Step, needs: readonly Need[], since: number): Promise<Response | undefined> {
+export async function waitForApproval(deps: ApprovalStepDeps, step: Step, needs: readonly Need[], { since, still }: { readonly since: number; readonly still: boolean }): Promise<Response | undefined> {
   const { pending, client, signedIn, context } = step
   const { resource } = pending.request
   const asked = await deps.approvals.ask({ client, person: signedIn.user, needs, resource, reference: pending.reference, address: context.address, since })
   if (asked.kind === 'too many') return undefined
-  return waitingPage(step, needs, { issuer: deps.issuer, now: deps.now() })
+  return waitingPage(step, needs, { issuer: deps.issuer, now: deps.now(), still })
 }
 
 export function tooManyWaiting(): OAuthError {

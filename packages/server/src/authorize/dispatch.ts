@@ -1,5 +1,6 @@
 import type { Need } from '../approval/approval.ts'
 import type { AuditEvent, Recorder } from '../audit/event.ts'
+import { applicationOf } from '../clients/application.ts'
 import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
@@ -58,16 +59,16 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   if (await needsConsent(deps, step)) {
     return silent ? refuse(deps, pending, new OAuthError('consent_required', 'the user must approve'), signedIn) : consentPage(step, deps)
   }
-  if (approval.kind === 'unknown') return waitFor(deps, step, approval.needs, since)
+  if (approval.kind === 'unknown') return waitFor(deps, step, approval.needs, { since, still: new URL(request.url).searchParams.has('still') })
   const connecting = silent ? undefined : await nextConnection(deps, request, step)
   return connecting ?? issueCode(deps, step)
 }
 
-async function waitFor(deps: DispatchDeps, step: Step, needs: readonly Need[], since: number): Promise<Response> {
+async function waitFor(deps: DispatchDeps, step: Step, needs: readonly Need[], how: { readonly since: number; readonly still: boolean }): Promise<Response> {
   const { pending, signedIn } = step
   // OpenID Connect Core §3.1.2.6: no page may be shown, and one would be needed.
   if (pending.request.prompt.includes('none')) return refuse(deps, pending, new OAuthError('interaction_required', 'an administrator must approve the application'), signedIn)
-  return (await waitForApproval(deps, step, needs, since)) ?? refuse(deps, pending, tooManyWaiting(), signedIn)
+  return (await waitForApproval(deps, step, needs, how)) ?? refuse(deps, pending, tooManyWaiting(), signedIn)
 }
 
 async function withSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<PendingRequest> {
@@ -98,7 +99,7 @@ async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRe
 /** What a request is about: nobody is shown, or sent to connect, what they may not use or did not ask for. */
 export function stepOf({ policy }: Pick<DispatchDeps, 'policy'>, known: Omit<Step, 'upstreams'>): Step {
   const { pending, client, profile, signedIn, context } = known
-  const input = { subject: signedIn.user.id, groups: signedIn.user.groups, clientId: client.id, address: context.address }
+  const input = { subject: signedIn.user.id, groups: signedIn.user.groups, clientId: client.id, address: context.address, application: applicationOf(client) }
   const isUsable = ({ id: upstream }: Profile['upstreams'][number]): boolean => scopeAllows(pending.request.scope, 'read', upstream) && policy.mayReach({ ...input, upstream })
   return { ...known, upstreams: profile.upstreams.filter(isUsable) }
 }

@@ -13,26 +13,37 @@ const PACE: readonly (readonly [untilMs: number, seconds: number])[] = [
   [20 * MINUTE_MS, 15],
 ]
 
+export interface Waiting {
+  readonly issuer: string
+  readonly now: number
+  /** Whether the person wants to look for themselves (WCAG 2.2.1): a page that loads itself again takes the reader's place. */
+  readonly still: boolean
+}
+
 /** Says that an administrator must decide, and goes on by itself once they have; no script, so the page is loaded again. */
-export function waitingPage(step: Step, needs: readonly Need[], { issuer, now }: { readonly issuer: string; readonly now: number }): Promise<Response> {
+export function waitingPage(step: Step, needs: readonly Need[], { issuer, now, still }: Waiting): Promise<Response> {
   const { pending, signedIn, profile } = step
   const here = `/authorize/${pending.id}`
   const name = clientName(step)
-  const seconds = PACE.find(([until]) => now - pending.createdAt < until)?.[1]
+  const pace = PACE.find(([until]) => now - pending.createdAt < until)?.[1]
+  const seconds = still ? undefined : pace
   return page({
     title: 'Waiting for your administrator',
     formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
     ...(seconds === undefined ? {} : { refresh: { seconds, url: here } }),
     body: html`<h1>Waiting for your administrator</h1>
       <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too, and has been told.</p>
-      <p role="status">${seconds === undefined ? 'This page no longer checks by itself.' : 'This page goes on by itself as soon as they have decided.'}</p>
+      <p role="status">${seconds === undefined ? 'This page does not check by itself.' : 'This page goes on by itself as soon as they have decided.'}</p>
       <dl class="facts">
         <dt>Application</dt>
         <dd>${name} ${identityBadge(step)}</dd>
         <dt>Must be approved for</dt>
         <dd><ul class="plain">${wanted(step, needs).map((line) => html`<li>${line}</li>`)}</ul></dd>
       </dl>
-      <div class="actions"><a class="button-quiet" href="${here}">Check now</a></div>
+      <div class="actions">
+        <a class="button-quiet" href="${still ? `${here}?still` : here}">Check now</a>
+        ${pace === undefined ? '' : still ? html`<a class="button-quiet" href="${here}">Check by itself</a>` : html`<a class="button-quiet" href="${here}?still">Do not check by itself</a>`}
+      </div>
       <form method="post" action="${here}">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">
         <div class="actions"><button class="button-quiet" name="decision" value="deny">Stop waiting</button></div>

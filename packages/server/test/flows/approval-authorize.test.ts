@@ -273,6 +273,13 @@ eachRequiringHouse('the page asks ever more rarely, and not for ever', async (ho
   }
   assert.deepEqual(pace, ['3', '6', '15', undefined])
   assert.match(page.text, /<a [^>]*href="\/authorize\/req_[\w-]+"[^>]*>Check now<\/a>/)
+  // WCAG 2.2.1: whoever wants to read on is not taken away from it.
+  house.now = began
+  const still = await person.open(`${here}?still`)
+  assert.ok(isWaiting(still))
+  assert.equal(refreshOf(still), undefined)
+  assert.match(still.text, /Check by itself/)
+  house.now = began + 25 * 60_000
   house.now += 6 * 60_000
   assert.equal((await person.open(here)).status, 400)
 })
