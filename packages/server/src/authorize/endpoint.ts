@@ -192,7 +192,7 @@ async function approve(deps: AuthorizeDeps, step: Step): Promise<Response> {
     resource: consent.resource,
     reference: pending.reference,
     address: context.address,
-    detail: { scope: consent.scope, redirectHost: consent.redirectHost },
+    detail: { scope: consent.scope, redirectHost: consent.redirectHost, reach: consent.reach },
   })
   return stepResponse(pending)
 }

@@ -57,6 +57,7 @@ eachHouse('J2, P-3: the consent names the profile, each of its upstreams and wha
     assert.deepEqual(await house.rows('codes'), [])
     page = await connect(house, person, page)
   }
+  assert.deepEqual(house.events('consent.granted')[0]?.detail?.['reach'], ['notes', 'tickets', 'calendar', 'mail'])
   assertCode(page)
   assert.deepEqual(order, ['tickets', 'calendar', 'mail'])
   assert.deepEqual(await connected(house), ['calendar', 'mail', 'tickets'])
