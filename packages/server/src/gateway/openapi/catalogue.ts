@@ -1,6 +1,6 @@
 // Owns the documents of HTTP APIs and the tools that they make: read when the gateway starts, and again in a while.
 import { readFile } from 'node:fs/promises'
-import type { Outbound } from '../../http/outbound.ts'
+import { OutboundError, type Outbound } from '../../http/outbound.ts'
 import { matcher } from '../../policy/pattern.ts'
 import type { OpenApiSettings, Upstream } from '../../upstreams/upstream.ts'
 import { DocumentError, MAX_DOCUMENT_BYTES, readApiDocument, type Json } from './document.ts'
@@ -112,7 +112,10 @@ async function fetchText(outbound: Pick<Outbound, 'request'>, place: string): Pr
       throw new DocumentError(`${place} cannot be read`, { cause: error })
     })
   }
-  const answer = await outbound.request(place, { provenance: 'configured', maxBytes: MAX_DOCUMENT_BYTES + 1, timeoutMs: 20_000, headers: { accept: 'application/json, application/yaml, text/*;q=0.8' } })
+  const unreadable = (error: unknown): never => {
+    throw new DocumentError(`${place} cannot be read${error instanceof OutboundError ? `: ${error.reason.replaceAll('_', ' ')}` : ''}`, { cause: error })
+  }
+  const answer = await outbound.request(place, { provenance: 'configured', maxBytes: MAX_DOCUMENT_BYTES + 1, timeoutMs: 20_000, headers: { accept: 'application/json, application/yaml, text/*;q=0.8' } }).catch(unreadable)
   if (answer.status !== 200) throw new DocumentError(`${place} answers ${answer.status}`)
   return answer.body
 }
