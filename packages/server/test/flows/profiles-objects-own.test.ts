@@ -104,6 +104,20 @@ eachHouse('nobody builds a profile of what no rule lets them use, of what is not
   assert.equal((await house.rows('profiles')).length, 1)
 }, THREE)
 
+eachHouse('a person has twenty profiles at most, and can make another one when one is gone', async (house) => {
+  const person = await signIn(house)
+  for (let count = 1; count <= 20; count += 1) assert.equal((await build(house, person, `Mine ${count}`, 'notes')).status, 200)
+  const full = await build(house, person, 'One too many', 'notes')
+  assert.equal(full.status, 400)
+  assert.match(full.text, /You have 20 profiles, which is as many as there can be\. Delete one first\./)
+  assert.equal((await house.rows('profiles')).length, 20)
+  // Somebody else is not held up by it.
+  assert.equal((await build(house, await signIn(house, 'bob'), 'Of bob', 'notes')).status, 200)
+  const home = await person.open(`${house.issuer}/`)
+  await person.submit(home, formAt(home, /\/delete$/))
+  assert.equal((await build(house, person, 'Now', 'notes')).status, 200)
+}, THREE)
+
 eachHouse('what may be used no more is in no flow of the profile, and its owner still deletes it', async (house) => {
   const person = await signIn(house)
   await build(house, person, 'Both', 'notes', 'calendar')
