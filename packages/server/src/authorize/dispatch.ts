@@ -1,6 +1,6 @@
 import type { Need } from '../approval/approval.ts'
 import type { AuditEvent, Recorder } from '../audit/event.ts'
-import { applicationOf } from '../clients/application.ts'
+import { applicationOf, applicationTrace } from '../clients/application.ts'
 import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
@@ -124,7 +124,7 @@ async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
   const now = deps.now()
   const record = codeRecord(step, code, now)
   const { id: grantId, clientId, resource, scope } = record.authorization
-  const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
+  const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, ...applicationTrace(step.client), grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
   if (!(await deps.store.grantAuthorization(pending.id, signedIn.session.id, record, now, event))) throw requestEnded()
   return codeResponse(deps.issuer, pending.request, code)
 }

@@ -1,6 +1,7 @@
 // Owns the authorization endpoint: from request over sign-in, consent and connections to the code. It mints no token.
 import type { RateLimit } from '../http/rate-limit.ts'
 import { addressBucket } from '../http/address.ts'
+import { applicationTrace } from '../clients/application.ts'
 import { checkCsrf } from '../http/csrf.ts'
 import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
@@ -189,6 +190,7 @@ async function approve(deps: AuthorizeDeps, step: Step): Promise<Response> {
     outcome: 'success',
     subject: consent.userId,
     clientId: consent.clientId,
+    ...applicationTrace(step.client),
     resource: consent.resource,
     reference: pending.reference,
     address: context.address,
@@ -198,8 +200,8 @@ async function approve(deps: AuthorizeDeps, step: Step): Promise<Response> {
 }
 
 /** Whatever is no approval is a denial. */
-function deny(deps: AuthorizeDeps, { pending, signedIn, context }: Step): Promise<Response> {
+function deny(deps: AuthorizeDeps, { pending, client, signedIn, context }: Step): Promise<Response> {
   const { clientId, resource } = pending.request
-  const event = { action: 'consent.denied', outcome: 'success', subject: signedIn.user.id, clientId, resource, reference: pending.reference, address: context.address } as const
+  const event = { action: 'consent.denied', outcome: 'success', subject: signedIn.user.id, clientId, ...applicationTrace(client), resource, reference: pending.reference, address: context.address } as const
   return refuse(deps, pending, new OAuthError('access_denied', 'the user did not approve'), signedIn, event)
 }

@@ -1,4 +1,5 @@
 import { html } from 'hono/html'
+import { applicationOf } from '../clients/application.ts'
 import type { Clients } from '../clients/client.ts'
 import { checkCsrf, csrfToken } from '../http/csrf.ts'
 import { PageError } from '../http/errors.ts'
@@ -103,11 +104,12 @@ function accessOf(grants: readonly GrantSummary[]): readonly GrantSummary[] {
 
 async function grantRow(deps: HomeDeps, grant: GrantSummary, signedIn: SignedIn): Promise<Html> {
   // A client may be gone, or its document out of reach: its grant is shown and can be ended all the same.
-  const name = await deps.clients.find(grant.clientId).then((client) => client.name, () => grant.clientId)
-  const shown = plain(name, 60) || 'An application without a name'
+  const client = await deps.clients.find(grant.clientId).catch(() => undefined)
+  const shown = plain(client?.name ?? grant.clientId, 60) || 'An application without a name'
+  const badge = client === undefined || applicationOf(client).verified ? '' : html` <span class="badge unverified">unverified</span>`
   const profile = deps.profiles.byResource(grant.resource)?.name ?? grant.resource
   return html`<li>
-    <span><strong>${shown}</strong> may use ${plain(profile, 60)}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
+    <span><strong>${shown}</strong> may use ${plain(profile, 60)}${badge}<br><span class="muted">${grant.scope.join(' ')} · last used ${day(grant.lastUsedAt * 1000)}</span></span>
     <form method="post" action="/grants/${grant.id}/revoke">
       <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `revoke:${grant.id}`)}">
       <button class="button-quiet" aria-label="End access of ${shown}">End access</button>

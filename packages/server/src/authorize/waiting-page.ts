@@ -32,7 +32,7 @@ export function waitingPage(step: Step, needs: readonly Need[], { issuer, now, s
     formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
     ...(seconds === undefined ? {} : { refresh: { seconds, url: here } }),
     body: html`<h1>Waiting for your administrator</h1>
-      <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too, and has been told.</p>
+      <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too; your request is with them.</p>
       <p role="status">${seconds === undefined ? 'This page does not check by itself.' : 'This page goes on by itself as soon as they have decided.'}</p>
       <dl class="facts">
         <dt>Application</dt>

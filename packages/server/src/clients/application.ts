@@ -1,3 +1,4 @@
+import type { AuditEvent } from '../audit/event.ts'
 import type { Application, Client } from './client.ts'
 import type { Software } from './metadata.ts'
 
@@ -10,6 +11,12 @@ export function applicationOf({ id, kind, software }: Pick<Client, 'id' | 'kind'
   if (kind === 'pre-registered') return { id, verified: true, by: 'administrator' }
   if (kind === 'metadata-document') return { id, verified: true, by: 'host' }
   return software === undefined ? { id, verified: false } : { id: softwareApplicationId(software), verified: true, by: 'issuer' }
+}
+
+/** What every record says of the application beside its client. */
+export function applicationTrace(client: Pick<Client, 'id' | 'kind' | 'software'>): Pick<AuditEvent, 'application' | 'verified'> {
+  const { id, verified } = applicationOf(client)
+  return { application: id, verified }
 }
 
 /** Changes when what the application is changes: what was approved, and what was pinned, is one digest. */

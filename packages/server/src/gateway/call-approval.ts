@@ -13,7 +13,7 @@ export async function callApproval({ approvals }: CallApprovalDeps, { caller, pr
   if (answer.kind === 'approved') return 'approved'
   if (answer.kind === 'refused') return { told: `Your administrator has refused this: ${answer.reason}` }
   if (answer.kind === 'too many') return { told: 'Too many of your calls wait for your administrator already' }
-  return { told: 'Your administrator must approve this first, and has been told. Try again when they did' }
+  return { told: 'Your administrator must approve this first; the request is with them. Try again when they did' }
 }
 
 /** A call that a rule leaves to an administrator asks for it, and goes on once they approved. */

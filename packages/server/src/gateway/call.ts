@@ -29,7 +29,8 @@ export interface Call extends Contact {
 }
 
 /** The members that all events of one call share. */
-export function trace({ caller, upstream, address }: Contact): Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource' | 'upstream' | 'address'> {
-  const { user, clientId, grantId, resource } = caller
-  return { subject: user.id, clientId, grantId, resource, upstream: upstream.id, address }
+export function trace({ caller, upstream, address }: Contact): Pick<AuditEvent, 'subject' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'upstream' | 'address'> {
+  const { user, clientId, grantId, resource, standing } = caller
+  const { id: application, verified } = standing.application
+  return { subject: user.id, clientId, application, verified, grantId, resource, upstream: upstream.id, address }
 }

@@ -149,6 +149,7 @@ eachRequiringHouse('what its person may not use is asked of nobody', async (hous
 eachRequiringHouse('a configured application was approved by having been configured', async (house) => {
   house.clients.set('configured', client('configured', { kind: 'pre-registered' }))
   assertGranted(await ask(house, house.browser(), { client_id: 'configured' }))
+  for (const action of ['consent.granted', 'authorization.granted'] as const) assert.deepEqual(house.events(action).map(({ application, verified }) => [application, verified]), [['configured', true]])
   assert.deepEqual(await queue(house), [])
 })
 

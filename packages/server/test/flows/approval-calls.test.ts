@@ -43,7 +43,7 @@ eachMcpCluster('an application that nobody approved sees nothing and calls nothi
   assert.equal(list.status, 403)
   assert.equal(cluster.notes.calls().length, 0)
   const [event] = await cluster.events('call.denied')
-  assert.deepEqual([event?.rule, event?.clientId], ['approval', 'app'])
+  assert.deepEqual([event?.rule, event?.clientId, event?.application, event?.verified], ['approval', 'app', 'app', false])
   await approveUpstream(cluster, 'notes', 'write')
   for (const node of [0, 1]) await eventually('the approval on this node', async () => isAllowed(await ask(cluster, 'read_note', {}, node)))
   assert.ok(toolNames((await cluster.nodes[1].send(modern(cluster.token({ clientId: 'app' }), 'tools/list'))).body).includes('read_note'))
@@ -102,7 +102,7 @@ eachMcpCluster('a call that a rule leaves to an administrator asks for it once, 
   // It is listed: whoever uses it is told what to do.
   assert.ok(toolNames((await cluster.nodes[0].send(modern(cluster.token({ clientId: 'app' }), 'tools/list'))).body).includes('write_note'))
   const first = await ask(cluster, 'write_note')
-  assert.match(String(errorOf(first.body).message), /must approve this first, and has been told/)
+  assert.match(String(errorOf(first.body).message), /must approve this first; the request is with them/)
   for (const node of [0, 1, 0, 1]) await ask(cluster, 'write_note', {}, node)
   await Promise.all(Array.from({ length: 6 }, (_, index) => ask(cluster, 'write_note', {}, index % 2)))
   const [request, ...others] = await store(cluster).requests('pending', 10)

@@ -2,6 +2,7 @@ import type { RequestContext } from '../../http/route.ts'
 import type { Params } from '../../http/params.ts'
 import type { AuditEvent } from '../../audit/event.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
+import { applicationTrace } from '../../clients/application.ts'
 import type { Client } from '../../clients/client.ts'
 import type { Issuer } from '../issue.ts'
 
@@ -48,10 +49,11 @@ export interface Issued {
 }
 
 /** The members that all events of one token request share. */
-export function trace({ client, context }: GrantRequest, authorization: Authorization): Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource' | 'reference' | 'address'> {
+export function trace({ client, context }: GrantRequest, authorization: Authorization): Pick<AuditEvent, 'subject' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'reference' | 'address'> {
   return {
     subject: authorization.userId,
     clientId: client.id,
+    ...applicationTrace(client),
     grantId: authorization.id,
     resource: authorization.resource,
     reference: context.reference,
