@@ -2,6 +2,8 @@
 // does nothing by itself and decides nothing.
 import { adminRoutes } from './admin/admin.ts'
 import { pinEndpoints } from './admin/pins.ts'
+import { policyEndpoints } from './admin/policy.ts'
+import { ruleEndpoints } from './admin/rules.ts'
 import { administration, withAdministration } from './admin/administration.ts'
 import { applicationEndpoints } from './admin/applications.ts'
 import { approvalEndpoints } from './admin/approvals.ts'
@@ -44,15 +46,17 @@ import { emailTarget } from './notices/email.ts'
 import type { Notices } from './notices/notice.ts'
 import { outbox } from './notices/outbox.ts'
 import { webhookTarget } from './notices/webhook.ts'
-import { policy } from './policy/policy.ts'
+import type { LivePolicy } from './policy/live-policy.ts'
 import { approvalStore } from './store/applications.ts'
 import { authorizeStore } from './store/authorize.ts'
+import { callRecords } from './store/call-records.ts'
 import { clientStore } from './store/clients.ts'
 import { connectionStore } from './store/connections.ts'
 import { outboxStore } from './store/notices.ts'
 import type { Store } from './store/open.ts'
 import { pinStore } from './store/pins.ts'
 import { profileStore } from './store/profiles.ts'
+import { ruleStore } from './store/rules.ts'
 import { tokenStore } from './store/tokens.ts'
 import { identityStore } from './store/users.ts'
 import { tokens, type Tokens } from './token/routes.ts'
@@ -89,6 +93,7 @@ export interface AppDeps {
   readonly storedProfiles: LiveProfiles
   /** The tools that HTTP APIs' documents make. */
   readonly apis?: ApiCatalogue
+  readonly policy: LivePolicy
   readonly log: RouterSettings['log']
   readonly now: () => number
 }
@@ -122,7 +127,7 @@ export function app(deps: AppDeps): App {
     ...registrationRoom(ground, token),
     ...accounts.routes,
     ...plane.routes,
-    ...adminRoom(ground, people, token, profileRoom(ground, accounts)),
+    ...adminRoom(ground, people, token, [...profileRoom(ground, accounts), ...ruleRoom(ground, applications)]),
   ]
   const { issuer, hosts } = deps.config
   const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
@@ -156,7 +161,6 @@ function groundFloor(deps: AppDeps) {
     upstreams,
     administrators,
     profiles: withAdministration(profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles), administrators),
-    policy: policy(config.rules),
     address: clientAddress(config.trustedProxies),
     cookies: cookies(config.issuer),
     clientStore: clientStore(store),
@@ -335,18 +339,24 @@ function profileRoom({ config, issuer, profiles: all, storedProfiles: stored, up
   return profileEndpoints({ issuer, profiles: all, stored, editing, declared: profileSettings(config), upstreams: upstreams.filter(speaksMcp), policy: rules })
 }
 
+function ruleRoom({ store, policy, upstreams, identityStore, now }: Ground, { clients: applications }: Applications): readonly Endpoint[] {
+  const deps = { policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser: (id: string) => identityStore.findUser(id), now }
+  return [...ruleEndpoints(deps), ...policyEndpoints(deps)]
+}
+
 function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
   const approving = { store: decided, decisions: decisions(decided, now) }
   return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...pinEndpoints({ pins: pinStore(store), now }), ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }
 
-async function maintain({ approvalStore, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {
+async function maintain({ approvalStore, policy, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {
   const at = now()
   const tasks = {
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     tokens: () => token.maintain(),
     profiles: () => stored.reload(),
+    rules: () => policy.reload(),
     approvals: () => approvalStore.reap({ pending: at - FORGOTTEN_REQUEST_MS, decided: at - DECIDED_REQUEST_MS }),
     clients: () => clientStore.reap({ used: at - UNUSED_CLIENT_MS, never: at - NEVER_USED_CLIENT_MS }, at),
     sessions: () => identityStore.reap(at),

@@ -13,10 +13,12 @@ import { KeySourceError, readKeySource, type EncryptionKey } from './keys/key-so
 import type { KeyStore } from './keys/key-store.ts'
 import { SealError, sealer, stateSealer, type Sealer } from './keys/seal.ts'
 import { keyRing, type KeyRing } from './keys/signing.ts'
+import { livePolicy } from './policy/live-policy.ts'
 import type { AuditSink } from './store/audit-log.ts'
 import { keyStore } from './store/keys.ts'
 import { openStore, StoreError, type Store } from './store/open.ts'
 import { profileStore } from './store/profiles.ts'
+import { ruleStore } from './store/rules.ts'
 import { storedProfiles } from './upstreams/stored-profiles.ts'
 
 const DAY_MS = 24 * 3600_000
@@ -63,7 +65,8 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     const apis = apiCatalogue({ outbound: sender, now: Date.now })
     await readDocuments(config, apis)
     const stored = await storedProfiles(profileStore(store), store.feed)
-    const gateway = app({ config, store, storedProfiles: stored, apis, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const rules = await livePolicy({ declared: config.rules, store: ruleStore(store), feed: store.feed, upstreams: config.upstreams.map(({ id }) => id), log })
+    const gateway = app({ config, store, storedProfiles: stored, apis, policy: rules, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
     const server = await listenOn(config, gateway)
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.

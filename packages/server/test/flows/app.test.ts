@@ -17,6 +17,8 @@ import { sealer, stateSealer } from '../../src/keys/seal.ts'
 import { keyRing } from '../../src/keys/signing.ts'
 import { start, StartError } from '../../src/main.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { livePolicy } from '../../src/policy/live-policy.ts'
+import { ruleStore } from '../../src/store/rules.ts'
 import { openStore, type Store } from '../../src/store/open.ts'
 import { profileStore } from '../../src/store/profiles.ts'
 import { storedProfiles } from '../../src/upstreams/stored-profiles.ts'
@@ -63,7 +65,8 @@ async function wired(run: (wired: Wired) => Promise<void>, options: { readonly c
   const sender = outbound({ allow: [], discoveredLoopback: false, lookup: (_name, callback) => callback(new Error('no network'), []) })
   const log: Readonly<Record<string, unknown>>[] = []
   const stored = await storedProfiles(profileStore(store), store.feed)
-  const made = app({ config, store: options.store?.(store) ?? store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: (line) => log.push(line), now: Date.now })
+  const rules = await livePolicy({ declared: config.rules, store: ruleStore(store), feed: store.feed, upstreams: [], log: () => undefined })
+  const made = app({ config, store: options.store?.(store) ?? store, storedProfiles: stored, policy: rules, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: (line) => log.push(line), now: Date.now })
   const ask: Wired['ask'] = async (path, init = {}) => made.fetch(new Request(`${ISSUER}${path}`, { ...init, headers: { host: 'lanyard.example', ...init.headers } }), {})
   try {
     await run({ app: made, store, log, ask })

@@ -8,6 +8,8 @@ import type { Route } from '../../src/http/route.ts'
 import { sealer, stateSealer } from '../../src/keys/seal.ts'
 import { keyRing } from '../../src/keys/signing.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { livePolicy } from '../../src/policy/live-policy.ts'
+import { ruleStore } from '../../src/store/rules.ts'
 import { openStore } from '../../src/store/open.ts'
 import { profileStore } from '../../src/store/profiles.ts'
 import { storedProfiles } from '../../src/upstreams/stored-profiles.ts'
@@ -28,7 +30,8 @@ export async function routeTable(): Promise<readonly Route[]> {
   const keys = await keyRing({ store: keyStore(store), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now: Date.now })
   const sender = outbound({ allow: [], discoveredLoopback: false })
   const stored = await storedProfiles(profileStore(store), store.feed)
-  const made = app({ config, store, storedProfiles: stored, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: () => undefined, now: Date.now })
+  const rules = await livePolicy({ declared: config.rules, store: ruleStore(store), feed: store.feed, upstreams: [], log: () => undefined })
+  const made = app({ config, store, storedProfiles: stored, policy: rules, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log: () => undefined, now: Date.now })
   made.close()
   await sender.close()
   await store.close()
