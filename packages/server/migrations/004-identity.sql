@@ -7,9 +7,12 @@ CREATE TABLE users (
   name TEXT,
   email TEXT,
   groups TEXT NOT NULL,
+  roles TEXT,
   disabled INTEGER NOT NULL,
   -- The identity provider's tokens, sealed, of the newest sign-in.
   tokens TEXT,
+  -- The session that this sign-in began.
+  sign_in TEXT,
   checked_at BIGINT NOT NULL,
   created_at BIGINT NOT NULL,
   UNIQUE (provider, issuer, subject)
@@ -24,6 +27,7 @@ CREATE TABLE sessions (
   auth_time BIGINT,
   acr TEXT,
   amr TEXT,
+  claims TEXT,
   sid TEXT,
   last_used_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL

@@ -8,6 +8,9 @@ CREATE TABLE grants (
   auth_time BIGINT,
   acr TEXT,
   amr TEXT,
+  claims TEXT,
+  -- The session that the person approved in, or last proved more in.
+  session_id TEXT,
   -- What the profile reached when the person approved.
   reach TEXT,
   created_at BIGINT NOT NULL,
@@ -16,6 +19,7 @@ CREATE TABLE grants (
 );
 CREATE INDEX grants_user ON grants (user_id);
 CREATE INDEX grants_client ON grants (client_id);
+CREATE INDEX grants_session ON grants (session_id);
 
 -- Authorization codes, by hash; times of grants and codes in seconds since the epoch, as tokens have them.
 CREATE TABLE codes (

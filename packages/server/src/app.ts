@@ -22,7 +22,7 @@ import { clients } from './clients/registry.ts'
 import { remoteKeys } from './clients/remote-keys.ts'
 import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
-import { approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { acrValues, approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { gateway } from './gateway/gateway.ts'
 import type { ApiCatalogue } from './gateway/openapi/catalogue.ts'
 import { clientAddress } from './http/address.ts'
@@ -281,7 +281,7 @@ function tokenRoom(ground: Ground, { authentication, approvals: judging }: Appli
     lifetimes: tokenLifetimes(config),
     limits,
     mayIntrospect: introspectors(config),
-    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, registration: config.registration },
+    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), registration: config.registration },
     now,
   })
 }

@@ -4,7 +4,7 @@
  * a cached copy is out of date.
  */
 export interface Change {
-  readonly kind: 'subject' | 'client' | 'grant' | 'key' | 'user' | 'registration' | 'connection' | 'profile' | 'signing-keys' | 'pin' | 'application' | 'rules'
+  readonly kind: 'subject' | 'client' | 'grant' | 'key' | 'user' | 'registration' | 'connection' | 'profile' | 'signing-keys' | 'pin' | 'application' | 'authentication' | 'rules' | 'bridge'
   /** The identifier of the subject (user), client, grant, key (kid); of a connection `userId` and upstream joined by a space; of a pin the upstream. */
   readonly key: string
   /** Milliseconds since the epoch, by the clock of the node that wrote it. */

@@ -1,9 +1,10 @@
+import type { Authentication } from '../policy/rule.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'
 
 /** What a token is issued for. `id` is the grant: all tokens that come of one approval share it and end with it. */
-export interface Authorization {
+export interface Authorization extends Authentication {
   readonly id: string
   readonly userId: string
   readonly clientId: string
@@ -11,9 +12,6 @@ export interface Authorization {
   readonly scope: readonly string[]
   /** What the resource's profile reached when the person approved: see `reachOf`. */
   readonly reach?: readonly string[]
-  readonly authTime?: number
-  readonly acr?: string
-  readonly amr?: readonly string[]
 }
 
 /** An authorization code's record; the code itself is known to the client alone. */

@@ -3,6 +3,7 @@ import type { AuditEvent, Recorder } from '../audit/event.ts'
 import { applicationOf, applicationTrace } from '../clients/application.ts'
 import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
+import { authenticationOf } from '../identity/authentication.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { scopeAllows } from '../oauth/scope.ts'
@@ -131,7 +132,6 @@ async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
 
 function codeRecord({ pending, client, profile, signedIn }: Step, code: string, now: number): CodeRecord {
   const { resource, scope, redirectUri, codeChallenge } = pending.request
-  const { authTime, acr, amr } = signedIn.session
   return {
     hash: hash(code),
     authorization: {
@@ -141,9 +141,7 @@ function codeRecord({ pending, client, profile, signedIn }: Step, code: string, 
       resource,
       scope,
       reach: reachOf(profile),
-      ...(authTime === undefined ? {} : { authTime }),
-      ...(acr === undefined ? {} : { acr }),
-      ...(amr === undefined ? {} : { amr }),
+      ...authenticationOf(signedIn.session),
     },
     redirectUri,
     codeChallenge,

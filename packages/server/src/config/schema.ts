@@ -49,6 +49,9 @@ const identityProvider = z.strictObject({
   scopes: z.array(z.string().min(1)).optional(),
   groupsClaim: z.string().min(1).default('groups'),
   offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
+  rolesClaim: z.string().min(1).default('roles'),
+  claims: z.array(z.string().min(1).max(128)).max(32, 'name at most 32').default([]),
+  acrValues: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).default([]),
   acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
 })
 

@@ -29,6 +29,9 @@ test('what was left out of an identity provider gets its default, what was named
     issuer: 'https://idp.example',
     clientId: 'lanyard',
     groupsClaim: 'groups',
+    rolesClaim: 'roles',
+    claims: [],
+    acrValues: [],
     scopes: ['openid', 'profile', 'email', 'offline_access'],
     offlineAccess: 'scope',
   })

@@ -31,6 +31,11 @@ export function providerSettings(config: Config): readonly ProviderSettings[] {
   }))
 }
 
+/** All authentication contexts that an identity provider is known to know. */
+export function acrValues(config: Config): readonly string[] {
+  return [...new Set(config.identityProviders.flatMap((provider) => provider.acrValues))]
+}
+
 export function preRegisteredClients(config: Config): readonly PreRegisteredClient[] {
   return config.clients.map(({ resources: _resources, ...client }) => present(client))
 }

@@ -35,6 +35,7 @@ const OUTDATED: Readonly<Partial<Record<Change['kind'], (caller: Caller) => stri
   user: ({ user }) => user.id,
   subject: ({ user }) => user.id,
   registration: ({ clientId }) => clientId,
+  authentication: ({ grantId }) => grantId,
   application: ({ standing }) => standing.application.id,
 }
 

@@ -33,7 +33,7 @@ const NOT_APPROVED: Decision = { allow: false, effect: 'deny', rule: 'approval' 
 
 export function permissions(policy: CallPolicy, contact: Contact): Permissions {
   const { caller, profile, upstream, address } = contact
-  const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address, application: caller.standing.application, at: policy.now?.() }
+  const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address, application: caller.standing.application, at: policy.now?.(), authentication: caller.authentication }
   const factsOf = (tool: string, annotations = policy.annotations?.(contact, tool)): ToolFacts => ({ annotations: annotations && marked(upstream, tool, annotations), dataClasses: dataClassesOf(upstream, tool) })
   if (!isApproved({ caller, upstream }, 'read')) return { unapproved: true, reach: () => false, tool: () => NOT_APPROVED, everything: () => NOT_APPROVED }
   return {

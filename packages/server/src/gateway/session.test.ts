@@ -13,7 +13,7 @@ const key = { id: 'k1', key: randomBytes(32) }
 
 function caller(userId: string, clientId = 'app'): Caller {
   const user = { id: userId, provider: 'corp', issuer: 'https://idp.example', subject: userId, groups: [], disabled: false }
-  return { user, clientId, grantId: 'grt_1', scope: [], resource: 'https://lanyard.example/mcp/notes' as Resource, expiresAt: 0, issuedAt: 0, kid: 'k', standing: { application: { id: 'app', verified: false }, required: false, holdChanged: false, decisions: [] } }
+  return { user, clientId, grantId: 'grt_1', scope: [], resource: 'https://lanyard.example/mcp/notes' as Resource, expiresAt: 0, issuedAt: 0, kid: 'k', authentication: {}, standing: { application: { id: 'app', verified: false }, required: false, holdChanged: false, decisions: [] } }
 }
 
 function profile(id: string): Profile {

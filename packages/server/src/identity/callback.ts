@@ -11,6 +11,7 @@ import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
 import type { IdentityStore, LoginRecord } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
+import { authenticationOf } from './authentication.ts'
 import { openTokens, tokensRow } from './recheck.ts'
 import type { Flows, Sessions } from './sign-in.ts'
 import type { Identity, IdentityTokens } from './user.ts'
@@ -90,7 +91,7 @@ function finish(deps: LoginDeps, request: Request, provider: IdentityProvider, {
 async function openSession(deps: LoginDeps, request: Request, identity: Identity, record: LoginRecord, event: Pick<AuditEvent, 'reference' | 'address' | 'detail'>): Promise<Response> {
   const secret = newSecret('lyd_ses')
   const now = deps.now()
-  const { authTime, acr, amr, sid } = identity
+  const { sid } = identity
   const before = deps.cookies.read(request, 'session')
   const user = await deps.store.signIn({
     newUserId: newId('usr'),
@@ -102,9 +103,7 @@ async function openSession(deps: LoginDeps, request: Request, identity: Identity
       id: newId('ses'),
       provider: identity.provider,
       expiresAt: now + deps.sessionMs,
-      ...(authTime === undefined ? {} : { authTime }),
-      ...(acr === undefined ? {} : { acr }),
-      ...(amr === undefined ? {} : { amr }),
+      ...authenticationOf(identity),
       ...(sid === undefined ? {} : { sid }),
     },
     ...(before === undefined ? {} : { replaces: hash(before) }),

@@ -1,5 +1,6 @@
 // Owns people: users and their groups, browser sessions, sign-in at identity providers. It does not own what they
 // granted to whom (authorize/) or what they connected (upstreams/).
+import type { Authentication } from '../policy/rule.ts'
 
 /** A person, known by (provider, issuer, subject) and by nothing else; the e-mail address is only an attribute. */
 export interface User {
@@ -10,14 +11,13 @@ export interface User {
   readonly name?: string
   readonly email?: string
   readonly groups: readonly string[]
+  /** The application roles that the provider gave them, such as Entra's app roles: scopes may depend on them. */
+  readonly roles?: readonly string[]
   readonly disabled: boolean
 }
 
 /** What an identity provider proved at a sign-in. */
-export interface Identity extends Omit<User, 'id' | 'disabled'> {
-  readonly authTime?: number
-  readonly acr?: string
-  readonly amr?: readonly string[]
+export interface Identity extends Omit<User, 'id' | 'disabled'>, Authentication {
   /** The identity provider's session, for single sign-out. */
   readonly sid?: string
   readonly tokens: IdentityTokens
@@ -29,15 +29,11 @@ export interface IdentityTokens {
   readonly refreshToken?: string
 }
 
-/** The user's browser session. */
-export interface Session {
+/** The user's browser session, and how they signed in for it: what the identity provider did not say is absent. */
+export interface Session extends Authentication {
   readonly id: string
   readonly userId: string
   readonly provider: string
-  /** Seconds since the epoch, when the identity provider authenticated the user; absent when it did not say. */
-  readonly authTime?: number
-  readonly acr?: string
-  readonly amr?: readonly string[]
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
 }

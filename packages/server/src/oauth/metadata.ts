@@ -10,6 +10,8 @@ export interface MetadataFacts {
   readonly assertionAlgorithms: readonly string[]
   /** The algorithms of the published signing keys. */
   readonly signingAlgorithms: readonly string[]
+  /** The authentication contexts that identity providers know. */
+  readonly acrValues?: readonly string[]
   readonly registration: { readonly dynamic: boolean; readonly clientIdMetadataDocuments: boolean }
 }
 
@@ -41,6 +43,8 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     // RFC 7662 §2.1: who introspects has authenticated.
     introspection_endpoint_auth_methods_supported: confidential,
     introspection_endpoint_auth_signing_alg_values_supported: algorithms,
+    // RFC 9470 §7: what clients may ask for; absent when no provider's are known.
+    acr_values_supported: facts.acrValues === undefined || facts.acrValues.length === 0 ? undefined : facts.acrValues,
     // AS-8, RFC 9207 §3.
     authorization_response_iss_parameter_supported: true,
     client_id_metadata_document_supported: facts.registration.clientIdMetadataDocuments,

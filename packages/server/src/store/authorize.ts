@@ -2,6 +2,7 @@ import type { AuthorizationRequest, AuthorizeStore, GrantSummary, PendingRequest
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import { formatScope } from '../oauth/scope.ts'
+import { authenticationColumns } from './authentications.ts'
 import { LONGEST_TOKEN_MS } from './changes.ts'
 import type { StoreParts } from './parts.ts'
 
@@ -108,17 +109,16 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
         const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
         if (ended.length === 0) return false
         await tx.query(
-          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, created_at, last_used_at, reach)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)`,
+          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, session_id, created_at, last_used_at, reach)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)`,
           [
             granted.id,
             granted.userId,
             granted.clientId,
             granted.resource,
             formatScope(granted.scope),
-            granted.authTime ?? null,
-            granted.acr ?? null,
-            granted.amr === undefined ? null : JSON.stringify(granted.amr),
+            ...authenticationColumns(granted),
+            sessionId,
             Math.floor(now / 1000),
             granted.reach === undefined ? null : JSON.stringify(granted.reach),
           ],

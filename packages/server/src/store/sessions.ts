@@ -1,6 +1,7 @@
 import type { AuditEvent } from '../audit/event.ts'
 import type { IdentityStore, SessionRecord } from '../identity/identity-store.ts'
 import type { Hashed } from '../oauth/secret.ts'
+import { authenticationColumns, toAuthentication } from './authentications.ts'
 import type { Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
@@ -12,6 +13,7 @@ interface SessionRow {
   readonly auth_time: number | null
   readonly acr: string | null
   readonly amr: string | null
+  readonly claims: string | null
   readonly sid: string | null
   readonly expires_at: number
 }
@@ -64,14 +66,12 @@ export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityS
 }
 
 export async function addSession(tx: Transaction, session: SessionRecord, now: number): Promise<void> {
-  await tx.query('INSERT INTO sessions (hash, id, user_id, provider, auth_time, acr, amr, sid, last_used_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)', [
+  await tx.query('INSERT INTO sessions (hash, id, user_id, provider, auth_time, acr, amr, claims, sid, last_used_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)', [
     session.hash,
     session.id,
     session.userId,
     session.provider,
-    session.authTime ?? null,
-    session.acr ?? null,
-    session.amr === undefined ? null : JSON.stringify(session.amr),
+    ...authenticationColumns(session),
     session.sid ?? null,
     now,
     session.expiresAt,
@@ -85,9 +85,7 @@ function toSession(row: SessionRow): SessionRecord {
     userId: row.user_id,
     provider: row.provider,
     expiresAt: row.expires_at,
-    ...(row.auth_time === null ? {} : { authTime: row.auth_time }),
-    ...(row.acr === null ? {} : { acr: row.acr }),
-    ...(row.amr === null ? {} : { amr: JSON.parse(row.amr) as string[] }),
+    ...toAuthentication(row),
     ...(row.sid === null ? {} : { sid: row.sid }),
   }
 }

@@ -5,23 +5,21 @@ import type { Resource } from '../oauth/resource.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
 import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore } from '../token/token-store.ts'
 import { AUDIT_COLUMNS } from './audit-log.ts'
+import { toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { Database, Transaction, Value } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
 /** Longer than any access token lives. */
 const KEEP_S = 86_400
 
-const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.reach, g.created_at AS granted_at'
+const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.claims, g.reach, g.created_at AS granted_at'
 
-interface GrantRow {
+interface GrantRow extends AuthenticationRow {
   readonly grant_id: string
   readonly user_id: string
   readonly client_id: string
   readonly resource: Resource
   readonly scope: string
-  readonly auth_time: number | null
-  readonly acr: string | null
-  readonly amr: string | null
   readonly reach: string | null
   readonly granted_at: number
 }
@@ -161,9 +159,7 @@ function authorization(row: GrantRow): Authorization {
     clientId: row.client_id,
     resource: row.resource,
     scope: row.scope.split(' ').filter((token) => token !== ''),
-    ...(row.auth_time === null ? {} : { authTime: row.auth_time }),
-    ...(row.acr === null ? {} : { acr: row.acr }),
-    ...(row.amr === null ? {} : { amr: JSON.parse(row.amr) as string[] }),
+    ...toAuthentication(row),
     ...(row.reach === null ? {} : { reach: JSON.parse(row.reach) as string[] }),
   }
 }

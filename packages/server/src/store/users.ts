@@ -1,6 +1,7 @@
 import type { IdentityStore, LoginRecord, SignInEntry } from '../identity/identity-store.ts'
 import type { User } from '../identity/user.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
+import { renewAuthentication } from './authentications.ts'
 import type { Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 import { addSession, sessionVerbs } from './sessions.ts'
@@ -13,6 +14,7 @@ interface UserRow {
   readonly name: string | null
   readonly email: string | null
   readonly groups: string
+  readonly roles: string | null
   readonly disabled: number
 }
 
@@ -42,7 +44,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
       db.transaction(async (tx) => {
         const { user, tokens } = await upsertUser(tx, entry)
         if (user.disabled) return undefined
-        await tx.query('UPDATE users SET tokens = $1 WHERE id = $2', [entry.sealTokens(user.id, tokens ?? undefined), user.id])
+        await tx.query('UPDATE users SET tokens = $1, sign_in = $2 WHERE id = $3', [entry.sealTokens(user.id, tokens ?? undefined), entry.session.id, user.id])
         if (entry.replaces !== undefined) await tx.query('DELETE FROM sessions WHERE hash = $1', [entry.replaces])
         await addSession(tx, { ...entry.session, userId: user.id }, entry.now)
         await audit.append(tx, entry.events(user.id))
@@ -61,16 +63,19 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
     },
     updateUser: (userId, claimed, identity, tokens, now) =>
       db.transaction(async (tx) => {
-        const updated = await tx.query('UPDATE users SET name = $1, email = $2, groups = $3, tokens = $4, checked_at = $5 WHERE id = $6 AND tokens = $7 RETURNING id', [
+        const [updated] = await tx.query<{ sign_in: string | null }>('UPDATE users SET name = $1, email = $2, groups = $3, roles = $4, tokens = $5, checked_at = $6 WHERE id = $7 AND tokens = $8 RETURNING sign_in', [
           identity.name ?? null,
           identity.email ?? null,
           JSON.stringify(identity.groups),
+          roleColumn(identity),
           tokens,
           now,
           userId,
           claimed,
         ])
-        if (updated.length > 0) await changed(tx, { kind: 'user', key: userId, at: now })
+        if (updated === undefined) return
+        if (updated.sign_in !== null) await renewAuthentication(tx, updated.sign_in, identity)
+        await changed(tx, { kind: 'user', key: userId, at: now })
       }),
   }
 }
@@ -78,11 +83,12 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
 /** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */
 async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<{ user: User; tokens: Sealed | null }> {
   const [row] = await tx.query<UserRow & { tokens: Sealed | null }>(
-    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, disabled, checked_at, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8)
-     ON CONFLICT (provider, issuer, subject) DO UPDATE SET name = excluded.name, email = excluded.email, groups = excluded.groups, checked_at = excluded.checked_at
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)
+     ON CONFLICT (provider, issuer, subject)
+     DO UPDATE SET name = excluded.name, email = excluded.email, groups = excluded.groups, roles = excluded.roles, checked_at = excluded.checked_at
      RETURNING *`,
-    [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), now],
+    [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), roleColumn(identity), now],
   )
   if (row === undefined) throw new Error('an upsert returned no user')
   return { user: toUser(row), tokens: row.tokens }
@@ -123,6 +129,10 @@ function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeL
   }
 }
 
+function roleColumn({ roles = [] }: Pick<User, 'roles'>): string | null {
+  return roles.length === 0 ? null : JSON.stringify(roles)
+}
+
 function toUser(row: UserRow): User {
   return {
     id: row.id,
@@ -131,6 +141,7 @@ function toUser(row: UserRow): User {
     subject: row.subject,
     groups: JSON.parse(row.groups) as string[],
     disabled: row.disabled !== 0,
+    ...(row.roles === null ? {} : { roles: JSON.parse(row.roles) as string[] }),
     ...(row.name === null ? {} : { name: row.name }),
     ...(row.email === null ? {} : { email: row.email }),
   }

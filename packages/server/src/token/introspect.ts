@@ -5,6 +5,7 @@ import { addressBucket } from '../http/address.ts'
 import { Params } from '../http/params.ts'
 import { requireRate } from '../http/rate-limit.ts'
 import type { Route } from '../http/route.ts'
+import { authenticationOf } from '../identity/authentication.ts'
 import type { Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import { OAuthError } from '../oauth/error.ts'
@@ -86,8 +87,11 @@ async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, no
   const claims = read(token, { issuer, keys, now: now() })
   if (claims === undefined || (claims.clientId !== client.id && !mayIntrospect(client.id, claims.audience))) return undefined
   // The grant is read from the store: it knows of a revocation before this node has heard of it.
-  if (cutoffs.isCut(claims) || (await store.findGrant(claims.grantId)) === undefined) return undefined
-  const { userId, grantId, authTime, acr, amr } = claims
+  const grant = await store.findGrant(claims.grantId)
+  if (cutoffs.isCut(claims) || grant === undefined) return undefined
+  const { userId, grantId } = claims
+  // What the person proved since the token was issued counts, at the gateway and here alike.
+  const { authTime, acr, amr } = authenticationOf(grant.authorization)
   const body = {
     active: true,
     scope: formatScope(claims.scope),

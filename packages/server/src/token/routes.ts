@@ -37,7 +37,7 @@ export interface TokenOptions {
   readonly limits: TokenLimits
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
-  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'registration'>
+  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'registration'>
   readonly now: () => number
 }
 

@@ -1,10 +1,13 @@
 import type { Approvals } from '../approval/approvals.ts'
 import type { Standing } from '../approval/approval.ts'
 import type { Cutoffs } from '../audit/change.ts'
+import { authenticationOf } from '../identity/authentication.ts'
 import type { User, Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import type { Resource } from '../oauth/resource.ts'
+import type { Authentication } from '../policy/rule.ts'
 import { AccessTokenError, readAccessToken } from './access-token.ts'
+import type { TokenStore } from './token-store.ts'
 
 /** The verified bearer of an access token; times in seconds since the epoch. */
 export interface Caller {
@@ -16,6 +19,8 @@ export interface Caller {
   readonly expiresAt: number
   readonly issuedAt: number
   readonly kid: string
+  /** How the person signed in for the grant, as the identity provider told last; only what it proved is there. */
+  readonly authentication: Authentication
   /** Which application calls, and what administrators decided about it. */
   readonly standing: Standing
 }
@@ -35,21 +40,22 @@ export interface VerifierOptions {
   readonly keys: Pick<KeyRing, 'publicKey'>
   readonly cutoffs: Pick<Cutoffs, 'isCut'>
   readonly users: Users
+  readonly store: Pick<TokenStore, 'findGrant'>
   readonly approvals: Pick<Approvals, 'standing'>
   readonly now: () => number
 }
 
-export function accessTokenVerifier({ issuer, keys, cutoffs, users, approvals, now }: VerifierOptions): AccessTokenVerifier {
+export function accessTokenVerifier({ issuer, keys, cutoffs, users, store, approvals, now }: VerifierOptions): AccessTokenVerifier {
   return {
     async verify(token, resource) {
       const claims = readAccessToken(token, { issuer, keys, now: now() })
       // RFC 8707 §2, RFC 9068 §4: equal as strings; a token for one resource is worth nothing at another.
       if (claims.audience !== resource) throw new AccessTokenError('audience')
-      const [user, standing] = await Promise.all([liveUser(users, claims.userId), approvals.standing(claims.clientId)])
+      const [user, standing, grant] = await Promise.all([liveUser(users, claims.userId), approvals.standing(claims.clientId), store.findGrant(claims.grantId)])
       // Last, as it is in memory: what was revoked while the store was asked counts.
       if (cutoffs.isCut(claims)) throw new AccessTokenError('cut')
       const { clientId, grantId, scope, expiresAt, issuedAt, kid } = claims
-      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid, standing }
+      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid, standing, authentication: authenticationOf(grant?.authorization ?? claims) }
     },
   }
 }

@@ -300,7 +300,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     profiles: profiles(ISSUER, shared.upstreams, []),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals, now }),
+    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
     cutoffs: live,

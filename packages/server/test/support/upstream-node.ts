@@ -13,6 +13,7 @@ import { policy } from '../../src/policy/policy.ts'
 import type { AuditSink } from '../../src/store/audit-log.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import { openStore } from '../../src/store/open.ts'
+import { bridgeStore } from '../../src/store/bridge.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
 import { connectors } from '../../src/upstreams/connectors/index.ts'
@@ -71,12 +72,13 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     profiles: profiles(ISSUER, [upstream], []),
     connector,
     connections: connections(pages),
-    verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1', standing: { application: { id: 'client', verified: false }, required: false, holdChanged: false, decisions: [] } }) },
+    verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1', authentication: {}, standing: { application: { id: 'client', verified: false }, required: false, holdChanged: false, decisions: [] } }) },
     policy: policy([{ id: 'everything', effect: 'allow' }]),
     approvals: testApprovals({ parts: store, feed: store.feed, now }),
     cutoffs: store.cutoffs,
     feed: store.feed,
     pins: pinStore(store),
+    bridgeStore: bridgeStore(store),
     state: pages.state,
     streams: client.streams,
     flood: () => ({ allowed: true, retryAfter: 0 }),

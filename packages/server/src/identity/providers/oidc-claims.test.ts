@@ -9,7 +9,7 @@ const CLAIMS: Claims = { iss: 'https://idp.example', sub: 'alice', iat: SECONDS,
 
 function authTime(more: Readonly<Record<string, unknown>>): number | undefined {
   const claims = { ...CLAIMS, ...more }
-  return identityOf('corp', 'groups', claims, claims, { idToken: 'x' }).authTime
+  return identityOf({ id: 'corp', groupsClaim: 'groups' }, claims, claims, { idToken: 'x' }).authTime
 }
 
 test('a time of sign-in after the ID token itself is none that is known (A15, RFC 9470)', () => {

@@ -11,6 +11,10 @@ export const SKEW_S = 60
 const MAX_GROUPS = 2000
 const MAX_GROUP_LENGTH = 256
 const MAX_TEXT = 320
+const MAX_VALUE = 256
+const MAX_VALUES = 64
+/** Characters of all kept claims together, as JSON: they stand with every session and grant. */
+const MAX_KEPT = 4096
 
 /** @throws LoginRefused */
 export function checkClaims(claims: Claims, clientId: string, now: number): void {
@@ -44,20 +48,31 @@ export function checkAccessTokenHash(claims: Claims, idToken: string, accessToke
   if (digest.subarray(0, digest.length / 2).toString('base64url') !== expected) throw new LoginRefused('at_hash does not fit the access token')
 }
 
+/** Which claims of a provider mean what. */
+export interface ClaimNames {
+  readonly id: string
+  readonly groupsClaim: string
+  readonly rolesClaim?: string
+  /** Those that are kept for policies to ask for. */
+  readonly claims?: readonly string[]
+}
+
 /**
  * @param claims of the ID token: the only word on the sign-in itself
  * @param profile the same, with what the userinfo endpoint adds
  */
-export function identityOf(provider: string, groupsClaim: string, claims: Claims, profile: Claims, tokens: IdentityTokens): Identity {
+export function identityOf(names: ClaimNames, claims: Claims, profile: Claims, tokens: IdentityTokens): Identity {
   const name = text(profile['name']) ?? text(profile['preferred_username'])
   const [email, acr, sid] = [text(profile['email']), text(claims['acr']), text(claims['sid'])]
-  const amr = Array.isArray(claims['amr']) ? claims['amr'].filter((value) => typeof value === 'string') : undefined
+  const amr = Array.isArray(claims['amr']) ? claims['amr'].filter((value) => typeof value === 'string' && value.length <= MAX_VALUE).slice(0, MAX_VALUES) : undefined
   const authTime = authTimeOf(claims)
+  const kept = keptClaims(profile, names.claims ?? [])
   return {
-    provider,
+    provider: names.id,
     issuer: claims.iss,
     subject: claims.sub,
-    groups: groupsOf(profile, groupsClaim),
+    groups: listOf(profile, names.groupsClaim),
+    ...(names.rolesClaim === undefined ? {} : { roles: listOf(profile, names.rolesClaim) }),
     tokens,
     ...(name === undefined ? {} : { name }),
     ...(email === undefined ? {} : { email }),
@@ -65,6 +80,7 @@ export function identityOf(provider: string, groupsClaim: string, claims: Claims
     ...(acr === undefined ? {} : { acr }),
     ...(amr === undefined ? {} : { amr }),
     ...(sid === undefined ? {} : { sid }),
+    ...(kept === undefined ? {} : { claims: kept }),
   }
 }
 
@@ -82,18 +98,39 @@ function text(value: unknown): string | undefined {
   return clean === '' ? undefined : clean
 }
 
-/** A string or a list of strings; whatever else stands there names no group. */
-function groupsOf(profile: Claims, claim: string): readonly string[] {
+/** A string or a list of strings; whatever else stands there names no group or role. */
+function listOf(profile: Claims, claim: string): readonly string[] {
   const value = profile[claim]
   // OpenID Connect Core §5.6.2: groups by reference, as of users in very many, are not "no groups".
-  if (value === undefined && namesElsewhere(profile['_claim_names'], claim)) throw new LoginRefused('groups are given by reference only')
+  if (value === undefined && namesElsewhere(profile['_claim_names'], claim)) throw new LoginRefused(`${claim} are given by reference only`)
   const list: unknown[] = typeof value === 'string' ? [value] : Array.isArray(value) ? value : []
   const groups = new Set(list.filter((group): group is string => typeof group === 'string' && group !== '' && group.length <= MAX_GROUP_LENGTH))
   // A part of them would leave out the one that a rule denies.
-  if (groups.size > MAX_GROUPS) throw new LoginRefused('too many groups')
+  if (groups.size > MAX_GROUPS) throw new LoginRefused(`too many ${claim}`)
   return [...groups]
 }
 
 function namesElsewhere(names: unknown, claim: string): boolean {
   return typeof names === 'object' && names !== null && Object.hasOwn(names, claim)
+}
+
+/** What is kept for policies: only plain values, and nothing large. What is left out is not known, never known to be false. */
+function keptClaims(profile: Claims, names: readonly string[]): Readonly<Record<string, unknown>> | undefined {
+  const kept: Record<string, unknown> = {}
+  let size = 0
+  for (const name of names) {
+    const value = Object.hasOwn(profile, name) ? plainValue(profile[name]) : undefined
+    const length = value === undefined ? 0 : name.length + JSON.stringify(value).length
+    if (value === undefined || size + length > MAX_KEPT) continue
+    size += length
+    kept[name] = value
+  }
+  return Object.keys(kept).length === 0 ? undefined : kept
+}
+
+function plainValue(value: unknown): string | number | boolean | readonly string[] | undefined {
+  if (typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value
+  if (typeof value === 'string') return value.length <= MAX_VALUE && value.isWellFormed() ? value : undefined
+  const isList = Array.isArray(value) && value.length <= MAX_VALUES && value.every((entry): entry is string => typeof entry === 'string' && entry.length <= MAX_VALUE && entry.isWellFormed())
+  return isList ? value : undefined
 }

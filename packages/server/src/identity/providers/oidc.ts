@@ -18,6 +18,12 @@ export interface OidcSettings {
   readonly clientSecret?: string
   readonly scopes: readonly string[]
   readonly groupsClaim: string
+  /** Where the provider names the person's application roles. */
+  readonly rolesClaim?: string
+  /** Further claims that are kept for policies to ask for. */
+  readonly claims?: readonly string[]
+  /** The authentication contexts that the provider knows, for clients to ask for. */
+  readonly acrValues?: readonly string[]
   /** How this provider is asked for refresh tokens: some give none for the scope alone. */
   readonly offlineAccess: 'scope' | 'scope-and-consent' | 'access_type' | 'off'
 }
@@ -105,7 +111,7 @@ async function finish(party: RelyingParty, callback: URL, secrets: LoginSecrets,
   if (claims === undefined) throw new LoginRefused('no ID token')
   checkFreshness(claims, options, party.now())
   const profile = await profileOf(party, server, claims, result.access_token)
-  return identityOf(party.settings.id, party.settings.groupsClaim, claims, profile, tokensOf(result))
+  return identityOf(party.settings, claims, profile, tokensOf(result))
 }
 
 async function refresh(party: RelyingParty, tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined> {
@@ -129,12 +135,12 @@ async function refresh(party: RelyingParty, tokens: IdentityTokens, known: Known
   const again = tokensOf(result, tokens)
   if (claims !== undefined) {
     const profile = await profileOf(party, server, claims, result.access_token)
-    return identityOf(settings.id, settings.groupsClaim, claims, profile, again)
+    return identityOf(settings, claims, profile, again)
   }
   // Without a new ID token, what the old one said stands where the userinfo endpoint says nothing newer.
   const old = { ...claimsOf(tokens.idToken), iss: known.issuer, sub: known.subject }
   const newer = server.userinfo_endpoint === undefined ? {} : await userinfo(party, server, known.subject, result.access_token)
-  return identityOf(settings.id, settings.groupsClaim, old, { ...old, ...newer, iss: known.issuer, sub: known.subject }, again)
+  return identityOf(settings, old, { ...old, ...newer, iss: known.issuer, sub: known.subject }, again)
 }
 
 /** The claims of the ID token of a token response, checked in full. */
@@ -148,9 +154,10 @@ async function validated(party: RelyingParty, server: oauth.AuthorizationServer,
   return claims
 }
 
-/** What the ID token says of the person; where it lacks groups or e-mail address, the userinfo endpoint is asked for them. */
+/** What the ID token says of the person; where it lacks groups, e-mail address or what policies ask for, the userinfo endpoint is asked for them. */
 async function profileOf(party: RelyingParty, server: oauth.AuthorizationServer, claims: Claims, accessToken: string): Promise<Claims> {
-  const complete = claims[party.settings.groupsClaim] !== undefined && claims['email'] !== undefined
+  const { groupsClaim, claims: kept = [] } = party.settings
+  const complete = [groupsClaim, 'email', ...kept].every((name) => claims[name] !== undefined)
   if (complete || server.userinfo_endpoint === undefined) return claims
   return { ...(await userinfo(party, server, claims.sub, accessToken)), ...claims }
 }

@@ -231,7 +231,7 @@ const identityClaims: Target = {
     const identity = refusable([LoginRefused], () => {
       checkClaims(claims, 'lanyard', NOW)
       checkFreshness(claims, { redirectUri: `${ISSUER}/x` }, NOW)
-      return identityOf('corp', 'groups', claims, claims, { idToken: 'x' })
+      return identityOf({ id: 'corp', groupsClaim: 'groups' }, claims, claims, { idToken: 'x' })
     })
     if (identity === undefined) return
     assert.ok(identity.subject !== '' && identity.subject.length <= 255)
