@@ -54,6 +54,7 @@ import { clientStore } from './store/clients.ts'
 import { connectionStore } from './store/connections.ts'
 import { outboxStore } from './store/notices.ts'
 import type { Store } from './store/open.ts'
+import { bridgeStore } from './store/bridge.ts'
 import { pinStore } from './store/pins.ts'
 import { profileStore } from './store/profiles.ts'
 import { ruleStore } from './store/rules.ts'
@@ -323,6 +324,7 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     cutoffs: store.cutoffs,
     feed: store.feed,
     pins: pinStore(store),
+    bridgeStore: bridgeStore(store),
     notices,
     state,
     ...(ground.apis === undefined ? {} : { apis: ground.apis }),
@@ -349,7 +351,7 @@ function adminRoom({ issuer, administrators, approvalStore: decided, store, audi
   return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...pinEndpoints({ pins: pinStore(store), now }), ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }
 
-async function maintain({ approvalStore, policy, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, log, now }: Ground, token: Tokens): Promise<void> {
+async function maintain({ approvalStore, policy, keys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, store, log, now }: Ground, token: Tokens): Promise<void> {
   const at = now()
   const tasks = {
     // Read again, as a reload may have failed.
@@ -362,6 +364,7 @@ async function maintain({ approvalStore, policy, keys, clientStore, identityStor
     sessions: () => identityStore.reap(at),
     authorizations: () => authorizeStore.reap(at),
     connections: () => connectionStore.reap(at),
+    bridges: () => bridgeStore(store).reap(at),
   }
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))

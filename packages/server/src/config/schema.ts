@@ -94,6 +94,7 @@ const upstream = z.strictObject({
   timeoutSeconds: z.number().positive().max(3600).default(60),
   dataClasses: z.record(z.string().min(1), patterns).optional(),
   toolChanges: z.enum(['hide', 'report']).default('hide'),
+  protocol: z.enum(['auto', '2026-07-28', '2025']).default('auto'),
   type: z.enum(['mcp', 'http']).default('mcp'),
   maxBodyMegabytes: z.number().positive().max(10_240).default(64),
   encodedSlashes: z.boolean().default(false),

@@ -40,7 +40,7 @@ test('what was left out of an identity provider gets its default, what was named
 
 test('upstreams, profiles and clients: names default to identifiers, seconds become milliseconds, nothing is undefined', () => {
   const [notes, tickets] = upstreamSettings(config())
-  assert.deepEqual(notes, { id: 'notes', name: 'notes', url: 'https://notes.example/mcp', connector: { type: 'none' }, readOnlyTools: [], toolChanges: 'hide', timeoutMs: 5000 })
+  assert.deepEqual(notes, { id: 'notes', name: 'notes', url: 'https://notes.example/mcp', connector: { type: 'none' }, readOnlyTools: [], toolChanges: 'hide', protocol: 'auto', timeoutMs: 5000 })
   assert.deepEqual([tickets?.name, tickets?.connector], ['Tickets', { type: 'oauth' }])
   assert.deepEqual(profileSettings(config()), [{ id: 'engineering', name: 'engineering', upstreams: ['notes'] }])
   const [, app] = preRegisteredClients(config())

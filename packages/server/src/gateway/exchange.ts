@@ -3,6 +3,12 @@ import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 
+/** Whoever reads what becomes of an answer, as far as they are slow. */
+export interface Reader {
+  readonly writableNeedDrain: boolean
+  once(event: 'drain', drained: () => void): unknown
+}
+
 /** An upstream's answer, from its first line on; the body flows when somebody takes it. */
 export interface Answer {
   readonly status: number
@@ -12,7 +18,7 @@ export interface Answer {
    *
    * @throws Error when the upstream breaks off, or `take` throws.
    */
-  consume(take: (chunk: Buffer) => void, reader?: ServerResponse): Promise<void>
+  consume(take: (chunk: Buffer) => void, reader?: Reader): Promise<void>
   /** Streams the body to the client as fast as it reads, and ends the response. */
   pipe(response: ServerResponse): Promise<void>
   /** Leaves the rest of the body unread. */
@@ -111,7 +117,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     this.#fail(error)
   }
 
-  consume(take: (chunk: Buffer) => void, reader?: ServerResponse): Promise<void> {
+  consume(take: (chunk: Buffer) => void, reader?: Reader): Promise<void> {
     return this.#hand(take, reader, ignore)
   }
 
@@ -120,7 +126,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     return this.#hand((chunk) => response.write(chunk), response, () => response.end())
   }
 
-  #hand(take: (chunk: Buffer) => void, reader: ServerResponse | undefined, end: () => void): Promise<void> {
+  #hand(take: (chunk: Buffer) => void, reader: Reader | undefined, end: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#stopped !== undefined) return reject(this.#stopped)
       this.#start = () => {
@@ -148,7 +154,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     }
   }
 
-  #asFastAs(reader: ServerResponse, take: (chunk: Buffer) => void): (chunk: Buffer) => void {
+  #asFastAs(reader: Reader, take: (chunk: Buffer) => void): (chunk: Buffer) => void {
     let waiting = false
     return (chunk) => {
       take(chunk)

@@ -1,26 +1,26 @@
 import { UpstreamUnavailable, type Connector, type Credential } from '../upstreams/connectors/connector.ts'
+import type { Bridge } from './bridge/bridge.ts'
 import type { Call, Contact } from './call.ts'
+import { drain } from './drain.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import type { Forward } from './forward.ts'
+import type { Line } from './bridge/line.ts'
+import type { OpenCall } from './open-calls.ts'
+import type { Outgoing } from './outgoing.ts'
+
+export { drain } from './drain.ts'
+export type { Outgoing } from './outgoing.ts'
 
 export type UsableCredential = Exclude<Credential, 'connection_required'>
 
 export interface UpstreamCallDeps {
   readonly forward: Forward
-}
-
-/** What is sent: a message of the client, or one of the gateway's own for it. */
-export interface Outgoing {
-  readonly method: 'GET' | 'POST' | 'DELETE'
-  readonly headers: Readonly<Record<string, string>>
-  readonly body?: string
-  /** Milliseconds that the answer may be silent; 0 for a stream. */
-  readonly idleMs: number
+  /** Stands between a client and an upstream of different protocol generations. */
+  readonly bridge: Bridge
 }
 
 const IDLE_MS = 5 * 60_000
-const DRAIN_MS = 2000
 
 /** @returns the credential for the call. @throws McpError while it cannot be refreshed. */
 export async function credentialFor(connector: Connector, { caller, upstream }: Contact): Promise<Credential> {
@@ -54,24 +54,22 @@ export function accountLost({ upstream }: Contact): McpError {
   return new McpError('unavailable', `${upstream.name} no longer accepts your account's access; try again to connect it`, { status: 503, headers: { 'retry-after': '1' }, reason: 'upstream: the account is not connected' })
 }
 
-function send({ forward }: UpstreamCallDeps, contact: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing): Promise<Answer> {
-  const { upstream, open } = contact
+async function send(deps: UpstreamCallDeps, contact: Contact, credential: UsableCredential, outgoing: Outgoing): Promise<Answer> {
+  const { bridge } = deps
+  if (!bridge.isSame(contact.upstream, outgoing)) return bridge.send(lineTo(deps, contact, credential), outgoing)
+  const answer = await sendPlain(deps, contact, credential, outgoing, contact.open)
+  return answer.status < 400 ? answer : bridge.doubt(lineTo(deps, contact, credential), outgoing, answer)
+}
+
+function lineTo(deps: UpstreamCallDeps, contact: Contact, credential: UsableCredential): Line {
+  return { contact, send: (request, open = contact.open) => sendPlain(deps, contact, credential, request, open) }
+}
+
+function sendPlain({ forward }: UpstreamCallDeps, contact: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing, open: OpenCall): Promise<Answer> {
+  const { upstream } = contact
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
   const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }
   return forward.send(upstream, request, open, contact)
-}
-
-/** Reads what is left of a short answer, so that its connection can be used again; a long or slow one is left. */
-export async function drain(answer: Answer): Promise<void> {
-  let size = 0
-  const timer = setTimeout(() => answer.cancel(), DRAIN_MS)
-  await answer
-    .consume((chunk) => {
-      size += chunk.length
-      if (size > 64 * 1024) throw new Error('too long to be read')
-    })
-    .catch(() => undefined)
-  clearTimeout(timer)
 }
 
 /** The request that carries the client's message. */

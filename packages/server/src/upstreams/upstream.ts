@@ -13,6 +13,8 @@ export interface Upstream {
   readonly dataClasses?: Readonly<Record<string, readonly string[]>>
   /** What a change of a tool's definition does until an administrator approved it; `hide` when absent. */
   readonly toolChanges?: 'hide' | 'report'
+  /** Which generation of MCP it speaks: asked, or said; the client's own when absent. */
+  readonly protocol?: 'auto' | '2026-07-28' | '2025'
   /** What there is to know of an HTTP API; absent for an MCP server. */
   readonly http?: HttpSettings
 }
