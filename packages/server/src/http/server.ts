@@ -9,14 +9,19 @@ export interface ServerOptions {
   readonly fetch: (request: Request, env: Bindings) => Response | Promise<Response>
   /** Answers `/mcp` and `/mcp/{profile}`, and what is below `/http/`, on Node's own request and response. */
   readonly mcp: (request: IncomingMessage, response: ServerResponse) => Promise<void>
+  /** Milliseconds until a request must be whole, unless it is for an HTTP API; a minute when absent. */
+  readonly requestMs?: number
 }
 
 /** The data plane is `/mcp` and one segment below it, and all of `/http/`; metadata and whatever else lies deeper are ordinary routes. */
 const MCP_PATH = /^(?:\/mcp(?:\/[^/?#]+)?(?:\?|$)|\/http\/)/
 
+const REQUEST_MS = 60_000
+
 const LIMITS = {
   headersTimeout: 15_000,
-  requestTimeout: 60_000,
+  // Of what goes to an HTTP API, which may read slowly; everything else has `REQUEST_MS`.
+  requestTimeout: 3600_000,
   // How often the two above are looked at: by default every half minute, so that a slow sender would have thrice its time.
   connectionsCheckingInterval: 5000,
   keepAliveTimeout: 65_000,
@@ -40,6 +45,10 @@ export async function listen(options: ServerOptions): Promise<RunningServer> {
       response.writeHead(400, { connection: 'close' }).end()
       return
     }
+    const hurried = (): void => hurry(request, response, options.requestMs ?? REQUEST_MS)
+    if (request.url?.startsWith('/http/') !== true) hurried()
+    // Who was answered, with a refusal perhaps, has no more reason to take their time.
+    else response.once('finish', () => request.complete || hurried())
     const work = MCP_PATH.test(request.url ?? '/') ? options.mcp(request, response) : answer(request, response)
     Promise.resolve(work).catch(() => response.destroy())
   })
@@ -51,6 +60,19 @@ export async function listen(options: ServerOptions): Promise<RunningServer> {
   })
   const bound = server.address() as AddressInfo
   return { address: `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`, close: (graceMs) => drain(server, graceMs) }
+}
+
+/** Ends a connection whose request is not whole in time: only one with a body can be late, as its head is there. */
+function hurry(request: IncomingMessage, response: ServerResponse, milliseconds: number): void {
+  if (request.headers['transfer-encoding'] === undefined && (request.headers['content-length'] ?? '0') === '0') return
+  const timer = setTimeout(() => {
+    const { socket } = request
+    // As Node says it: whoever answers this request finds its connection closed, and not its answer begun.
+    if (response.headersSent) socket.destroy()
+    else socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n', () => socket.destroy())
+  }, milliseconds).unref()
+  const whole = (): void => clearTimeout(timer)
+  request.once('end', whole).once('close', whole)
 }
 
 function splitAddress(listen: string): { host: string; port: number } {

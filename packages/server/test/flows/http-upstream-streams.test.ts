@@ -54,7 +54,7 @@ async function growth(work: () => Promise<void>): Promise<number> {
   }
   const before = look()
   let most = 0
-  const timer = setInterval(() => (most = Math.max(most, look() - before)), 25)
+  const timer = setInterval(() => (most = Math.max(most, look() - before)), 100)
   try {
     await work()
   } finally {
