@@ -4,6 +4,7 @@ import { McpError } from './error.ts'
 import { Stopped, type Answer } from './exchange.ts'
 import { growingBytes } from './growing-bytes.ts'
 import { isObject, parseExactly } from './message.ts'
+import type { Outward } from './outward.ts'
 import { eventParser, formatEvent } from './sse.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -56,6 +57,8 @@ export interface Target {
   readonly upstream: Upstream
   /** Writes the head of the response, once it is sure that there is something to say. */
   readonly begin: () => void
+  /** Takes the events, where they do not go straight to the response. */
+  readonly write?: (text: string) => void
 }
 
 /**
@@ -75,21 +78,32 @@ export async function passRewritten(answer: Answer, id: string | number | null, 
     answer.cancel()
     throw unreadable(upstream, `${answer.status} without JSON`)
   }
-  await passEvents(answer, target, (message) => rewriteMessage(requireResponse(message, id, upstream), rewrite))
+  await passEvents(answer, target, responses(upstream, (message) => rewriteMessage(requireResponse(message, id, upstream), rewrite)))
   if (!response.headersSent) begin()
   response.end()
 }
 
-/** Passes on the messages of a stream one by one as they come, the responses among them changed. The response stays open. */
-export async function passEvents(answer: Answer, { response, upstream, begin }: Target, change: (message: unknown) => Json | Promise<Json>): Promise<void> {
+/** What becomes of the text of a message, and of the other lines of its event. */
+export interface Change {
+  /** @returns undefined for what is not passed on */
+  data(text: string): string | undefined | Promise<string>
+  lines?(lines: readonly string[]): readonly string[]
+}
+
+/** Passes on the messages of a stream one by one as they come, changed. The response stays open. */
+export async function passEvents(answer: Answer, { response, upstream, begin, write: writeOut }: Target, change: Change): Promise<void> {
   const write = (data: string | undefined, lines: readonly string[]): void => {
     if (!response.headersSent) begin()
-    response.write(formatEvent({ data, lines }))
+    const text = formatEvent({ data, lines: change.lines?.(lines) ?? lines })
+    if (writeOut === undefined) response.write(text)
+    else writeOut(text)
   }
   /** What has to wait for its change, and all that is behind it: the order stays. */
   let waiting: Promise<void> | undefined
   const parser = eventParser(({ data, lines }) => {
-    const passed = data === undefined || data === '' ? data : changed(parse(data, upstream), upstream, change)
+    const isEmpty = data === undefined || data === ''
+    const passed = isEmpty ? data : change.data(data)
+    if (passed === undefined && !isEmpty) return
     if (waiting === undefined && !(passed instanceof Promise)) return write(passed, lines)
     const before = waiting
     waiting = Promise.all([passed, before]).then(([text]) => write(text, lines))
@@ -100,10 +114,45 @@ export async function passEvents(answer: Answer, { response, upstream, begin }: 
   if (outcome instanceof Error) throw outcome
 }
 
-function changed(message: unknown, upstream: Upstream, change: (message: unknown) => Json | Promise<Json>): string | Promise<string> {
-  if (!isResponse(message) && !isRequest(message)) throw unreadable(upstream, 'neither a response nor a request')
-  const passed = isResponse(message) ? change(message) : message
-  return passed instanceof Promise ? passed.then((later) => JSON.stringify(later)) : JSON.stringify(passed)
+/** Changes the responses of a stream, and passes on requests and notifications as they are. */
+export function responses(upstream: Upstream, change: (message: Json) => Json | Promise<Json>): Change {
+  return messages(upstream, (message) => (isResponse(message) ? change(message) : message))
+}
+
+/** Changes every message of a stream. */
+export function messages(upstream: Upstream, change: (message: Json) => Json | Promise<Json>): Change {
+  return {
+    data(text) {
+      const message = parse(text, upstream)
+      if (!isObject(message) || !(isResponse(message) || isRequest(message))) throw unreadable(upstream, 'neither a response nor a request')
+      const passed = change(message)
+      return passed instanceof Promise ? passed.then((later) => JSON.stringify(later)) : JSON.stringify(passed)
+    },
+  }
+}
+
+/**
+ * Passes an answer on in the words of a profile of several upstreams. What holds nothing to change is not even parsed;
+ * as the client reads it, so it is the client's to find out whether it is an answer.
+ */
+export async function passOutward(answer: Answer, outward: Outward, target: Target): Promise<void> {
+  const { response, upstream, begin } = target
+  const data = (text: string): string => (outward.concerns(text) ? outwardText(text, outward, upstream) : text)
+  if (kindOf(answer) === 'json') {
+    const body = data(await inTime(answer, upstream, () => readText(answer, upstream)))
+    begin()
+    response.end(body)
+    return
+  }
+  await passEvents(answer, target, { data, lines: (lines) => outward.lines(lines) })
+  if (!response.headersSent) begin()
+  response.end()
+}
+
+function outwardText(text: string, outward: Outward, upstream: Upstream): string {
+  const message = parse(text, upstream)
+  if (!isObject(message)) throw unreadable(upstream, 'not a message')
+  return JSON.stringify(outward.message(message))
 }
 
 /** What broke an answer off: known already, or the upstream's own trouble. */

@@ -1,14 +1,14 @@
 import type { ServerResponse } from 'node:http'
-import { kindOf, ownOr, passEvents, passRewritten, readResponse, rewriteMessage, unreadable, type Rewrite } from './answers.ts'
+import { kindOf, ownOr, passEvents, passOutward, passRewritten, readResponse, responses, rewriteMessage, unreadable, type Change, type Rewrite } from './answers.ts'
 import type { Call, Contact } from './call.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
-import { isObject } from './message.ts'
+import { isObject, type Message } from './message.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { drain } from './upstream-call.ts'
 
 /** JSON-RPC 2.0 §5.1 */
-const METHOD_NOT_FOUND = -32601
+export const METHOD_NOT_FOUND = -32601
 
 /**
  * Brings an upstream's answer to the client: streamed as it comes, or with its result changed where the caller may not
@@ -18,7 +18,7 @@ const METHOD_NOT_FOUND = -32601
  * @param own headers of the gateway's own
  */
 export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | undefined, own: Readonly<Record<string, string>> = {}): Promise<void> {
-  const { message, response, upstream } = call
+  const { message, response, upstream, outward } = call
   if (answer.status < 200 || answer.status > 299) return deliverFailure(call, answer, rewrite)
   if (message.kind !== 'request') {
     await drain(answer)
@@ -33,6 +33,7 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
     answer.cancel()
     throw unreadable(upstream, `${answer.status} with ${answer.headers['content-type'] ?? 'no content type'}`)
   }
+  if (outward !== undefined) return passOutward(answer, outward, { response, upstream, begin: () => writeHead(response, answer, own) })
   const { 'content-length': length } = answer.headers
   writeHead(response, answer, { ...(typeof length === 'string' && kindOf(answer) === 'json' ? { 'content-length': length } : {}), ...own })
   await answer.pipe(response).catch((error: unknown) => {
@@ -47,10 +48,7 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
 export async function deliverStream({ response, upstream }: Contact, answer: Answer, rewrite: Rewrite): Promise<void> {
   if (answer.status === 200 && kindOf(answer) === 'events') {
     writeHead(response, answer, {})
-    await passEvents(answer, { response, upstream, begin: () => undefined }, (message) => {
-      if (!isObject(message)) throw unreadable(upstream, 'not a message')
-      return rewriteMessage(message, rewrite)
-    })
+    await passEvents(answer, { response, upstream, begin: () => undefined }, anyResponse(upstream, rewrite))
     response.end()
     return
   }
@@ -59,11 +57,16 @@ export async function deliverStream({ response, upstream }: Contact, answer: Ans
   response.writeHead(statusFor(answer.status), answer.status === 405 ? { allow: 'POST' } : {}).end()
 }
 
+/** Changes each response as if it answered what the change is about. */
+export function anyResponse(upstream: Upstream, rewrite: Rewrite): Change {
+  return responses(upstream, (message) => rewriteMessage(message, rewrite))
+}
+
 /** A status of 4xx says something of the message, and goes on with its JSON-RPC error; anything else is the upstream's own trouble. */
-async function deliverFailure({ message, upstream, response }: Call, answer: Answer, rewrite: Rewrite | undefined): Promise<void> {
+async function deliverFailure({ message, upstream, response, outward }: Call, answer: Answer, rewrite: Rewrite | undefined): Promise<void> {
   if (message.kind === 'request' && tellsOfMessage(answer)) {
     const failure = await readResponse(answer, message.id, upstream)
-    const passed = rewrite === undefined ? failure : await rewriteMessage(failure, rewrite)
+    const passed = rewrite === undefined ? (outward?.message(failure) ?? failure) : await rewriteMessage(failure, rewrite)
     response.writeHead(answer.status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter(answer) }).end(JSON.stringify(passed))
     return
   }
@@ -76,7 +79,7 @@ function tellsOfMessage(answer: Answer): boolean {
 }
 
 /** What an answer that is no success means to the caller; reads it to its end. */
-async function failureOf(answer: Answer, { name }: Upstream): Promise<McpError> {
+export async function failureOf(answer: Answer, { name }: Upstream): Promise<McpError> {
   await drain(answer)
   const { status } = answer
   return new McpError('unavailable', describe(name, status), { status: statusFor(status), headers: retryAfter(answer), reason: `upstream: ${status}` })
@@ -88,7 +91,7 @@ async function failureOf(answer: Answer, { name }: Upstream): Promise<McpError> 
  * @returns undefined when the upstream does not know the method
  * @throws McpError when it answers otherwise: the caller hears of it as if their own message had been answered so
  */
-export async function resultOfOwn(answer: Answer, id: string, upstream: Upstream): Promise<Readonly<Record<string, unknown>> | undefined> {
+export async function resultOfOwn(answer: Answer, id: Message['id'], upstream: Upstream): Promise<Readonly<Record<string, unknown>> | undefined> {
   const isSuccess = answer.status >= 200 && answer.status <= 299
   if (!isSuccess && !tellsOfMessage(answer)) throw await failureOf(answer, upstream)
   const { result, error } = await readResponse(answer, id, upstream)
@@ -131,7 +134,7 @@ function writeHead(response: ServerResponse, answer: Answer, own: Readonly<Recor
 }
 
 /** Answers a request with a result of the gateway's own. */
-export function respond({ message, response }: Call, result: Readonly<Record<string, unknown>>, own: Readonly<Record<string, string>> = {}): void {
+export function respond({ message, response }: Pick<Call, 'message' | 'response'>, result: Readonly<Record<string, unknown>>, own: Readonly<Record<string, string>> = {}): void {
   if (message.kind !== 'request') {
     response.writeHead(202).end()
     return

@@ -17,11 +17,9 @@ import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
 import { isFor } from '../upstreams/profile.ts'
-import { EVERYTHING, type Profile, type Profiles, type Upstream } from '../upstreams/upstream.ts'
-import { bridge } from './bridge/bridge.ts'
-import type { BridgeStore } from './bridge/bridge-store.ts'
+import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
-import type { Contact } from './call.ts'
+import type { Visit } from './call.ts'
 import { callPolicy } from './call-policy.ts'
 import { catalogue } from './catalogue.ts'
 import { Challenge, sendChallenge } from './challenge.ts'
@@ -59,7 +57,6 @@ export interface GatewayDeps {
   readonly pins: Pick<PinStore, 'states' | 'see'>
   /** How administrators hear of tools that changed. */
   readonly notices?: Pick<Notices, 'compose'>
-  readonly bridgeStore: BridgeStore
   readonly state: StateSealer
   readonly approvals: Pick<Approvals, 'call'>
   /** The tools that HTTP APIs' documents make; absent where there are none. */
@@ -101,9 +98,7 @@ export function gateway(deps: GatewayDeps): Gateway {
   const known = catalogue(deps.now)
   const policy = callPolicy(deps.policy, known, deps.now)
   const straight = forward(deps.streams)
-  const open = openCalls(deps)
-  const between = bridge({ ...deps, open })
-  const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
+  const sending = { forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
   deps.feed.subscribe(({ kind, key }) => {
     if (kind === 'pin') sending.catalogue.forget(key)
   })
@@ -117,15 +112,12 @@ export function gateway(deps: GatewayDeps): Gateway {
     sessions: sessions(deps.state, deps.now),
     toolAccess: toolAccess(sending),
     lateSessions: lateSessions(sending),
-    open,
+    open: openCalls(deps),
   }
   return {
     handle: (request, response) => ((request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)),
     routes: resourceMetadataRoutes(deps.issuer, deps.profiles),
-    close() {
-      plane.open.close()
-      between.close()
-    },
+    close: () => plane.open.close(),
   }
 }
 
@@ -142,7 +134,7 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
   try {
     if (!plane.servesHost(request.headers.host)) throw new McpError('invalid_request', 'this host name is not served here', { status: 421 })
     if (checkOrigin(plane.origins, request, response) === 'answered') return
-    const [profile, upstream] = findProfile(plane.profiles, request.url ?? '/')
+    const profile = findProfile(plane.profiles, request.url ?? '/')
     progress.profile = profile
     if (!METHODS.has(request.method ?? '')) throw notAllowed()
     const address = plane.clientAddress(request.socket.remoteAddress, headerText(request.headers['x-forwarded-for']))
@@ -156,10 +148,10 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     response.once('close', () => {
       if (!response.writableFinished) plane.open.end(open, 'gone')
     })
-    const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address }
-    if (request.method === 'POST') await post(plane, request, contact, (id) => (progress.id = id))
-    else if (request.method === 'GET') await streamSession(plane, contact)
-    else await endSession(plane, contact)
+    const visit: Visit = { caller, profile, headers: request.headers, response, open, address }
+    if (request.method === 'POST') await post(plane, request, visit, (id) => (progress.id = id))
+    else if (request.method === 'GET') await streamSession(plane, visit)
+    else await endSession(plane, visit)
   } catch (error) {
     tell(plane, response, error, progress)
   } finally {
@@ -174,13 +166,12 @@ function notAllowed(): McpError {
 }
 
 /** The whole path, byte for byte: no decoding, no other spelling of a name (H18). */
-function findProfile(profiles: Profiles, target: string): [Profile, Upstream] {
+function findProfile(profiles: Profiles, target: string): Profile {
   const path = /^\/mcp(?:\/([a-z0-9-]+))?(?:\?|$)/.exec(target)
   const id = path === null || path[1] === EVERYTHING ? undefined : (path[1] ?? EVERYTHING)
   const profile = id === undefined ? undefined : profiles.byId(id)
-  const [upstream] = profile?.upstreams ?? []
-  if (profile === undefined || upstream === undefined) throw nothingHere()
-  return [profile, upstream]
+  if (profile === undefined) throw nothingHere()
+  return profile
 }
 
 /** One answer, whether nothing is there or it is there for others alone. */

@@ -4,7 +4,7 @@ import type { Connections } from '../upstreams/connections.ts'
 import type { Call } from './call.ts'
 import { McpError } from './error.ts'
 import { isObject, type Message } from './message.ts'
-import { declaresUrlElicitation, LEGACY_VERSIONS, MODERN_VERSIONS, requestCapabilities, resultOf } from './revisions.ts'
+import { agreedVersion, declaresUrlElicitation, MODERN_VERSIONS, requestCapabilities, resultOf } from './revisions.ts'
 
 /** The one tool of an upstream whose account the user has not connected. */
 export const CONNECT_TOOL = 'connect_account'
@@ -39,7 +39,7 @@ export function answerUnconnected(deps: MissingConnectionDeps, call: Call, lacki
 }
 
 /** The answer to a list of which the caller may see nothing. */
-export function emptyItems({ operation, revision }: Call): Readonly<Record<string, unknown>> {
+export function emptyItems({ operation, revision }: Pick<Call, 'operation' | 'revision'>): Readonly<Record<string, unknown>> {
   if (operation.kind === 'completion') return resultOf(revision, { completion: { values: [] } }, false)
   return resultOf(revision, operation.kind === 'items' ? { [operation.list]: [] } : {}, true)
 }
@@ -62,11 +62,14 @@ function connectTool(name: string): Readonly<Record<string, unknown>> {
 function opening({ revision, upstream, message }: Call): Readonly<Record<string, unknown>> {
   const capabilities = { tools: {} }
   const serverInfo = { name: upstream.name, version: '1' }
-  const instructions = `The user's ${upstream.name} account is not connected yet: call ${CONNECT_TOOL} first.`
+  const instructions = howToConnect(upstream.name, CONNECT_TOOL)
   if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, serverInfo, instructions }, true)
-  const wanted = message.params['protocolVersion']
-  const protocolVersion = typeof wanted === 'string' && LEGACY_VERSIONS.includes(wanted) ? wanted : LEGACY_VERSIONS[0]
-  return { protocolVersion, capabilities, serverInfo, instructions }
+  return { protocolVersion: agreedVersion(message), capabilities, serverInfo, instructions }
+}
+
+/** What the instructions of a server say whose account is missing. */
+export function howToConnect(name: string, tool: string): string {
+  return `The user's ${name} account is not connected yet: call ${tool} first.`
 }
 
 /** Sends the user to the connect page: by the protocol's own way where the client knows one, else in words. */
@@ -95,6 +98,11 @@ function textResult(text: string, isError: boolean): Readonly<Record<string, unk
   return { content: [{ type: 'text', text }], ...(isError ? { isError } : {}) }
 }
 
+/** Whether a `requestState` is the gateway's own. */
+export function isOwnState(state: string): boolean {
+  return state.startsWith(STATE_PREFIX)
+}
+
 function isDeclined({ params }: Message): boolean {
   const answers = params['inputResponses']
   const answer = isObject(answers) ? answers[INPUT] : undefined
@@ -105,7 +113,7 @@ function isDeclined({ params }: Message): boolean {
 export function withoutOwnInput(deps: MissingConnectionDeps, call: Call): Message {
   const { message, caller, upstream } = call
   const { requestState, inputResponses, ...rest } = message.params
-  const sealed = typeof requestState === 'string' && requestState.startsWith(STATE_PREFIX) ? requestState.slice(STATE_PREFIX.length) : undefined
+  const sealed = typeof requestState === 'string' && isOwnState(requestState) ? requestState.slice(STATE_PREFIX.length) : undefined
   if (sealed === undefined) return message
   // RS-33: one that was changed, or is another user's, ends here.
   if (deps.state.open(PURPOSE, [caller.user.id, upstream.id], sealed, deps.now()) === undefined) throw new McpError('invalid_params', 'Invalid or expired requestState')

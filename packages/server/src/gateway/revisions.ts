@@ -16,18 +16,14 @@ export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '
 const UNNAMED_VERSION = '2025-03-26'
 
 const META = 'io.modelcontextprotocol/'
-export const VERSION_KEY = `${META}protocolVersion`
-export const CAPABILITIES_KEY = `${META}clientCapabilities`
-export const CLIENT_INFO_KEY = `${META}clientInfo`
-export const LOG_LEVEL_KEY = `${META}logLevel`
-export const SERVER_INFO_KEY = `${META}serverInfo`
-export const SUBSCRIPTION_KEY = `${META}subscriptionId`
+const VERSION_KEY = `${META}protocolVersion`
+const CAPABILITIES_KEY = `${META}clientCapabilities`
 
 /** What 2026-07-28 removed. */
 const REMOVED: ReadonlySet<string> = new Set(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])
 
 /** What `Mcp-Name` repeats, by method (SEP-2243). */
-export const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
+const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
 
 /**
  * Finds the revision of a message: its `_meta` says it; headers only have to agree (P-8).
@@ -74,7 +70,7 @@ function legacy(message: Message, named: string | undefined): Revision {
   return { era: 'legacy', version: named ?? UNNAMED_VERSION }
 }
 
-export function isModern(version: string): boolean {
+function isModern(version: string): boolean {
   return version >= '2026'
 }
 
@@ -103,7 +99,7 @@ function requireNameHeader(headers: IncomingHttpHeaders, { kind, method, params 
 }
 
 /** SEP-2243: what a header cannot carry stands in it as `=?base64?…?=`. @returns undefined when that is malformed. */
-export function decodeHeader(value: string): string | undefined {
+function decodeHeader(value: string): string | undefined {
   const encoded = /^=\?base64\?(.*)\?=$/i.exec(value)?.[1]
   if (encoded === undefined) return value
   const bytes = Buffer.from(encoded, 'base64')
@@ -141,6 +137,12 @@ export function declaresUrlElicitation(capabilities: unknown): boolean {
 /** The capabilities that a modern request declares for itself. */
 export function requestCapabilities({ params }: Message): unknown {
   return isObject(params['_meta']) ? params['_meta'][CAPABILITIES_KEY] : undefined
+}
+
+/** The revision that an `initialize` of the gateway's own agrees to. */
+export function agreedVersion({ params }: Message): string {
+  const wanted = params['protocolVersion']
+  return typeof wanted === 'string' && LEGACY_VERSIONS.includes(wanted) ? wanted : (LEGACY_VERSIONS[0] ?? UNNAMED_VERSION)
 }
 
 /** What every result of a revision carries besides its own members (RS-26 for those that may be cached). */

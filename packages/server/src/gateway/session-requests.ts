@@ -1,35 +1,39 @@
-import type { Connectors } from '../upstreams/connectors/index.ts'
-import type { CallPolicy } from './call-policy.ts'
-import { trace, type Contact } from './call.ts'
+import { trace, type Contact, type Visit } from './call.ts'
 import { deliverStream } from './deliver.ts'
-import { McpError } from './error.ts'
-import type { Recorder } from '../audit/event.ts'
 import type { OpenCalls } from './open-calls.ts'
 import { permissions } from './permit.ts'
-import type { Session, Sessions } from './session.ts'
-import type { Pinning } from './pinning.ts'
+import type { ProfileDeps } from './profile/deps.ts'
+import { endProfile, noStream, streamProfile } from './profile/session-stream.ts'
+import type { Session } from './session.ts'
 import { pinnedList, visibleResult } from './tools.ts'
-import { credentialFor, drain, outgoingSession, sendWithCredential, type UpstreamCallDeps } from './upstream-call.ts'
+import { credentialFor, outgoingSession, sendWithCredential } from './upstream-call.ts'
 
-export interface SessionRequestDeps extends UpstreamCallDeps {
-  readonly sessions: Sessions
+export interface SessionRequestDeps extends ProfileDeps {
   readonly open: Pick<OpenCalls, 'becomeStream'>
-  readonly connector: Connectors
-  readonly policy: CallPolicy
-  readonly audit: Recorder
-  readonly pinning: Pinning
 }
 
-/** `GET`: the upstream's own messages in a session of the 2025 revisions. RS-40: there is no such stream without one. */
-export async function streamSession(deps: SessionRequestDeps, contact: Contact): Promise<void> {
-  const session = sessionOf(deps, contact)
+/** `GET`: the upstreams' own messages in a session of the 2025 revisions. RS-40: there is no such stream without one. */
+export async function streamSession(deps: SessionRequestDeps, visit: Visit): Promise<void> {
+  const session = sessionOf(deps, visit)
+  const reached = visit.profile.upstreams.filter((upstream) => permissions(deps.policy, { ...visit, upstream }).reach())
+  const [only, ...others] = reached
+  if (session === undefined || only === undefined) throw noStream()
+  if (visit.profile.upstreams.length > 1) {
+    deps.open.becomeStream(visit.open, visit.caller)
+    if (!(await streamProfile(deps, visit, session, [only, ...others]))) throw noStream()
+    return
+  }
+  if (session.upstream === undefined) throw noStream()
+  deps.open.becomeStream(visit.open, visit.caller)
+  await streamOne(deps, { ...visit, upstream: only }, session.upstream)
+}
+
+async function streamOne(deps: SessionRequestDeps, contact: Contact, session: string): Promise<void> {
   const permitted = permissions(deps.policy, contact)
-  if (session?.upstream === undefined || !permitted.reach()) throw noStream()
-  deps.open.becomeStream(contact.open, contact.caller)
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') throw noStream()
-  const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session.upstream))
+  const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session))
   if (answer === 'connection_required') throw noStream()
   await deliverStream(contact, answer, (result) => {
     const pinned = pinnedList(deps.pinning, contact.upstream, result)
@@ -37,29 +41,17 @@ export async function streamSession(deps: SessionRequestDeps, contact: Contact):
   })
 }
 
-/** `DELETE`: the client ends its session, and with it the upstream's. */
-export async function endSession(deps: SessionRequestDeps, contact: Contact): Promise<void> {
-  const session = sessionOf(deps, contact)
+/** `DELETE`: the client ends its session, and with it those of the upstreams. */
+export async function endSession(deps: SessionRequestDeps, visit: Visit): Promise<void> {
+  const session = sessionOf(deps, visit)
   if (session === undefined) throw noStream()
-  if (session.upstream !== undefined) await endUpstreamSession(deps, contact, session.upstream)
-  await deps.audit.record({ action: 'session.closed', outcome: 'success', ...trace(contact) })
-  contact.response.writeHead(200).end()
+  await endProfile(deps, visit, session, visit.profile.upstreams)
+  const [only, ...others] = visit.profile.upstreams
+  await deps.audit.record({ action: 'session.closed', outcome: 'success', ...trace({ ...visit, ...(others.length === 0 && only !== undefined ? { upstream: only } : {}) }) })
+  visit.response.writeHead(200).end()
 }
 
-async function endUpstreamSession(deps: SessionRequestDeps, contact: Contact, session: string): Promise<void> {
-  const connector = deps.connector(contact.upstream)
-  const credential = await credentialFor(connector, contact)
-  if (credential === 'connection_required') return
-  const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('DELETE', contact, session))
-  // Some upstreams do not let sessions be ended (405): to the client it has ended all the same.
-  if (answer !== 'connection_required') await drain(answer)
-}
-
-function sessionOf({ sessions }: SessionRequestDeps, { headers, caller, profile }: Contact): Session | undefined {
+function sessionOf({ sessions }: SessionRequestDeps, { headers, caller, profile }: Visit): Session | undefined {
   const id = headers['mcp-session-id']
   return typeof id === 'string' ? sessions.open(id, caller, profile) : undefined
-}
-
-function noStream(): McpError {
-  return new McpError('invalid_request', 'Method not allowed', { status: 405, headers: { allow: 'POST' } })
 }

@@ -4,6 +4,8 @@ import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import { unreadable } from './answers.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
+import type { Message } from './message.ts'
+import { declaresUrlElicitation } from './revisions.ts'
 
 /** What a session of the 2025 revisions holds. It lives in its own identifier, so every node can serve it. */
 export interface SessionState {
@@ -11,8 +13,17 @@ export interface SessionState {
   readonly upstream?: string
   /** Whether the client can be sent to an address. */
   readonly urlElicitation: boolean
-  /** The client's `initialize` parameters, when the gateway answered it itself: no account was connected yet. */
+  /** By upstream of a profile of several, what began there with the session. */
+  readonly upstreams?: Readonly<Record<string, UpstreamSession>>
+  /** The client's `initialize` parameters, where it may have yet to be said to an upstream: no account was connected, or it did not answer. */
   readonly initialize?: Readonly<Record<string, unknown>>
+}
+
+export interface UpstreamSession {
+  /** The upstream's own identifier, when it gave one. */
+  readonly session?: string
+  /** The revision that it agreed to, when not the client's. */
+  readonly version?: string
 }
 
 export interface Session extends SessionState {
@@ -23,6 +34,14 @@ export interface Sessions {
   seal(caller: Caller, profile: Profile, state: SessionState): string
   /** @throws McpError 404 for a session that is not this user's and client's, was changed, or has ended (RS-41, RS-42). */
   open(id: string, caller: Caller, profile: Profile): Session
+}
+
+/** What began at one upstream with the session; undefined where it has yet to begin. */
+export function begunAt(session: SessionState, { id }: Pick<Upstream, 'id'>): UpstreamSession | undefined {
+  const { upstreams, upstream, initialize } = session
+  if (upstreams !== undefined) return Object.hasOwn(upstreams, id) ? upstreams[id] : undefined
+  if (initialize !== undefined) return undefined
+  return upstream === undefined ? {} : { session: upstream }
 }
 
 const PURPOSE = 'mcp session'
@@ -58,6 +77,20 @@ export function sessions(state: StateSealer, now: () => number): Sessions {
       return { ...session, id }
     },
   }
+}
+
+/** What a session remembers of `initialize`: no more than a header can carry. */
+export function beginning({ params }: Message): Readonly<Record<string, unknown>> {
+  const { protocolVersion, capabilities, clientInfo } = params
+  const whole = { protocolVersion, capabilities, clientInfo }
+  if (Buffer.byteLength(JSON.stringify(whole)) <= 2048) return whole
+  const version = typeof protocolVersion === 'string' ? protocolVersion.slice(0, 20) : ''
+  return { protocolVersion: version, capabilities: {}, clientInfo: { name: 'unknown', version: '0' } }
+}
+
+/** What a session knows of its client from the beginning. */
+export function stateOf({ params }: Message): SessionState {
+  return { urlElicitation: declaresUrlElicitation(params['capabilities']) }
 }
 
 /** The identifier that an upstream gave its session: visible ASCII (RS-41), and not more than ours can hold. @throws McpError 502 */

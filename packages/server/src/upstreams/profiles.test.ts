@@ -59,12 +59,13 @@ test('nothing else is a profile: not another id, not another spelling of a resou
   }
 })
 
-test('a profile of several upstreams, or of none that exists, is not served', () => {
+test('a profile of several upstreams has them in its own order, each once; one of none that exists is not served', () => {
   const made = profiles(ISSUER, upstreams, [
-    { id: 'all', name: 'All', upstreams: ['notes', 'tickets'] },
+    { id: 'all', name: 'All', upstreams: ['tickets', 'notes', 'tickets', 'missing'] },
     { id: 'none', name: 'None', upstreams: ['missing'] },
   ])
-  assert.equal(made.byId('all'), undefined)
+  assert.deepEqual(made.byId('all')?.upstreams.map(({ id }) => id), ['tickets', 'notes'])
+  assert.deepEqual(made.byId('everything')?.upstreams.map(({ id }) => id), upstreams.map(({ id }) => id))
   assert.equal(made.byId('none'), undefined)
-  assert.equal(made.all().length, 2)
+  assert.deepEqual(made.all().map(({ id }) => id), ['notes', 'tickets', 'all', 'everything'])
 })

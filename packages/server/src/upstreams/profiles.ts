@@ -67,11 +67,11 @@ export function profileResource(issuer: string, id: string): Resource {
 }
 
 function isServed({ upstreams }: Profile): boolean {
-  return upstreams.length === 1
+  return upstreams.length > 0
 }
 
 function compose(issuer: string, upstreams: readonly Upstream[], settings: ProfileSettings): Profile {
-  return { ...settings, upstreams: upstreams.filter((upstream) => settings.upstreams.includes(upstream.id)), resource: resourceOf(issuer, settings.id) }
+  return { ...settings, upstreams: [...new Set(settings.upstreams)].flatMap((id) => upstreams.filter((upstream) => upstream.id === id)), resource: resourceOf(issuer, settings.id) }
 }
 
 function single(upstream: Upstream, address: string): Profile {

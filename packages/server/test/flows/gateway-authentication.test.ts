@@ -259,12 +259,13 @@ eachMcpCluster('who cannot be checked is not let in: 503, not 401 and never anon
 
 eachMcpCluster('addresses are compared byte for byte, and unknown ones fall to nothing wider (H18)', async (cluster) => {
   const sent = call(cluster.token(), 'read_note')
-  for (const path of ['/mcp', '/mcp/', '/mcp/NOTES', '/mcp/notes/', '/mcp/n%6ftes', '/mcp/notes%2f', '/mcp/nothing', '/mcp//notes', '/mcp/../mcp/notes', '/mcp/notes;x', '/mcp/%00', '/mcp/__proto__', '/mcp/n\u00f6tes']) {
+  for (const path of ['/mcp/', '/mcp/NOTES', '/mcp/notes/', '/mcp/n%6ftes', '/mcp/notes%2f', '/mcp/nothing', '/mcp//notes', '/mcp/../mcp/notes', '/mcp/notes;x', '/mcp/%00', '/mcp/__proto__', '/mcp/n\u00f6tes']) {
     const answer = await cluster.nodes[0].send({ ...sent, path: encodeURI(path).replaceAll('%25', '%') })
     assert.equal(answer.status, 404, path)
     assert.equal(answer.headers['www-authenticate'], undefined)
   }
   assert.equal(cluster.notes.asked.length, 0)
+  assert.equal((await cluster.nodes[0].send({ ...sent, path: '/mcp' })).status, 401, 'everything is another resource')
   await assertAllowed(cluster, { ...sent, path: '/mcp/notes?x=1' })
 })
 

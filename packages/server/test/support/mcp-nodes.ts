@@ -23,14 +23,13 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
-import { bridgeStore } from '../../src/store/bridge.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
 import type { Connector, Credential } from '../../src/upstreams/connectors/connector.ts'
 import { noneConnector } from '../../src/upstreams/connectors/none.ts'
-import { profiles } from '../../src/upstreams/profiles.ts'
+import { profiles, type ProfileSettings } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
 import { testApprovals } from './approvals.ts'
 import { eachDatabase, type Handles } from './databases.ts'
@@ -145,6 +144,8 @@ export interface ClusterOptions {
   /** Besides the three: with addresses of their own. */
   readonly more?: () => Promise<readonly Upstream[]>
   readonly allowedOrigins?: readonly string[]
+  /** Besides each upstream alone, and all of them. */
+  readonly profiles?: readonly ProfileSettings[]
 }
 
 /** Everything for alice and her colleagues, reading for sales, and no deleting for anybody. */
@@ -163,6 +164,7 @@ interface Shared {
   readonly world: World
   readonly upstreams: readonly Upstream[]
   readonly allowedOrigins: readonly string[]
+  readonly profiles: readonly ProfileSettings[]
   readonly secrets: Sealer
   readonly state: StateSealer
   readonly client: Outbound
@@ -214,6 +216,7 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions, m
       ...more,
     ],
     allowedOrigins: options.allowedOrigins ?? [],
+    profiles: options.profiles ?? [],
     secrets: sealer([key]),
     state: stateSealer([key]),
     client: outbound({ allow: ['127.0.0.0/8'], discoveredLoopback: false }),
@@ -298,16 +301,15 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     hosts: [],
     allowedOrigins: shared.allowedOrigins,
     clientAddress: clientAddress([]),
-    profiles: profiles(ISSUER, shared.upstreams, []),
+    profiles: profiles(ISSUER, shared.upstreams, shared.profiles),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
+    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals, now }),
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
     cutoffs: live,
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
-    bridgeStore: bridgeStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
     apis: apiCatalogue({ outbound: shared.client, now }),
     streams: shared.client.streams,

@@ -1,0 +1,14 @@
+import type { Operation } from './operation.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** Puts what an upstream says into the words of a profile of several. */
+export interface Outward {
+  /** What the client asked for. */
+  readonly operation: Operation
+  /** Whether anything in a message may have to be changed, by its text. */
+  concerns(text: string): boolean
+  message(message: Json): Json
+  /** The lines of an event besides its data. */
+  lines(lines: readonly string[]): readonly string[]
+}

@@ -1,0 +1,38 @@
+import type { Call } from '../call.ts'
+import { resultOfOwn } from '../deliver.ts'
+import type { Answer } from '../exchange.ts'
+import type { Verdict } from '../permit.ts'
+import { beginRecord } from '../record.ts'
+import type { Line } from '../tools.ts'
+import { credentialFor, outgoingMessage, sendWithCredential, type Outgoing } from '../upstream-call.ts'
+import type { ProfileDeps } from './deps.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** @returns undefined when the user has no account there. @throws McpError */
+export async function lineTo(deps: ProfileDeps, call: Call): Promise<Line | undefined> {
+  const connector = deps.connector(call.upstream)
+  const credential = await credentialFor(connector, call)
+  if (credential === 'connection_required') return undefined
+  return { connector, credential, session: await deps.lateSessions.upstreamSession(call, connector, credential) }
+}
+
+export interface Reply {
+  readonly answer: Answer
+  /** Undefined when the upstream does not know the method. */
+  readonly result: Json | undefined
+}
+
+/**
+ * Asks one upstream what the client asked the profile.
+ *
+ * @returns undefined when the account turned out not to be connected any more
+ * @throws McpError
+ */
+export async function ask(deps: ProfileDeps, call: Call, line: Line, verdict: Verdict, outgoing: Outgoing = outgoingMessage(call, line.session)): Promise<Reply | undefined> {
+  const sent = sendWithCredential(deps, line.connector, call, line.credential, outgoing)
+  const recorded = beginRecord(deps, call, verdict)
+  const answer = await sent
+  await recorded()
+  return answer === 'connection_required' ? undefined : { answer, result: await resultOfOwn(answer, call.message.id, call.upstream) }
+}

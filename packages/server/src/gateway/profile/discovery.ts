@@ -1,0 +1,97 @@
+import type { Upstream } from '../../upstreams/upstream.ts'
+import type { Asked, Call } from '../call.ts'
+import { respond } from '../deliver.ts'
+import { isObject } from '../message.ts'
+import { CONNECT_TOOL, howToConnect } from '../missing-connection.ts'
+import { decide, permissions } from '../permit.ts'
+import { agreedVersion, MODERN_VERSIONS, resultOf } from '../revisions.ts'
+import { beginning, stateOf, upstreamSessionId, type UpstreamSession } from '../session.ts'
+import { visibleCapabilities } from '../tools.ts'
+import { ask, lineTo } from './ask.ts'
+import type { ProfileDeps } from './deps.ts'
+import { contributions, each, missingIn, parts, type Outcome } from './each.ts'
+import { UNAVAILABLE } from './lists.ts'
+import { outerName } from './names.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** What one upstream says of itself. */
+interface Introduction {
+  readonly capabilities: Json
+  readonly instructions: string | undefined
+  readonly ttlMs: number
+  /** Set when a session of a 2025 revision began there. */
+  readonly begun?: UpstreamSession
+}
+
+/** Sessions of more upstreams than fit into the one identifier begin later. */
+const MAX_SESSIONS = 4000
+
+/** Answers `initialize` and `server/discover`: what all upstreams can do for this caller, in Lanyard's name (P-18: for nobody else). */
+export async function introduce(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<void> {
+  const outcomes = await each(deps, asked, parts(asked, upstreams), (call) => introduction(deps, call))
+  const known = contributions(outcomes)
+  const result = {
+    capabilities: known.reduce<Json>((all, { value }) => unite(all, value.capabilities), { tools: {} }),
+    serverInfo: { name: 'lanyard', title: asked.profile.name, version: '1' },
+    ...instructionsOf(known),
+    ...metaOf(outcomes),
+  }
+  if (asked.revision.era === 'modern') {
+    const ttlMs = known.length < outcomes.length ? 0 : Math.min(...known.map(({ value }) => value.ttlMs))
+    respond(asked, { ...resultOf(asked.revision, { supportedVersions: [...MODERN_VERSIONS], ...result }, true), ttlMs })
+    return
+  }
+  const state = { ...stateOf(asked.message), initialize: beginning(asked.message), upstreams: fitting(known) }
+  respond(asked, { protocolVersion: agreedVersion(asked.message), ...result }, { 'mcp-session-id': deps.sessions.seal(asked.caller, asked.profile, state) })
+}
+
+async function introduction(deps: ProfileDeps, call: Call): Promise<Introduction> {
+  const { upstream, revision, message } = call
+  const permitted = permissions(deps.policy, call)
+  const line = await lineTo(deps, call)
+  const reply = line === undefined ? undefined : await ask(deps, call, line, decide(call.operation, permitted, revision))
+  if (reply === undefined) return { capabilities: { tools: {} }, instructions: howToConnect(upstream.name, outerName(upstream, CONNECT_TOOL)), ttlMs: 0 }
+  const { capabilities, instructions, ttlMs, protocolVersion } = visibleCapabilities(reply.result ?? {}, permitted, revision)
+  const session = revision.era === 'legacy' ? upstreamSessionId(reply.answer, upstream) : undefined
+  const version = typeof protocolVersion === 'string' && /^[\w.-]{1,20}$/.test(protocolVersion) && protocolVersion !== agreedVersion(message) ? protocolVersion : undefined
+  return {
+    capabilities: isObject(capabilities) ? capabilities : {},
+    instructions: typeof instructions === 'string' && instructions !== '' ? instructions : undefined,
+    ttlMs: typeof ttlMs === 'number' && ttlMs > 0 ? ttlMs : 0,
+    begun: { ...(session === undefined ? {} : { session }), ...(version === undefined ? {} : { version }) },
+  }
+}
+
+/** All members of both; of what both have, what either can do. */
+function unite(one: Json, other: Json): Json {
+  const united: Record<string, unknown> = { ...one }
+  for (const [name, value] of Object.entries(other)) {
+    const before = united[name]
+    united[name] = isObject(before) && isObject(value) ? unite(before, value) : before === true ? true : value
+  }
+  return united
+}
+
+type Known = readonly { readonly upstream: Upstream; readonly value: Introduction }[]
+
+function instructionsOf(known: Known): { readonly instructions?: string } {
+  const texts = known.flatMap(({ upstream, value }) => (value.instructions === undefined ? [] : [`# ${upstream.name} (${outerName(upstream, '*')})\n\n${value.instructions}`]))
+  return texts.length === 0 ? {} : { instructions: texts.join('\n\n') }
+}
+
+function metaOf(outcomes: readonly Outcome<unknown>[]): { readonly _meta?: Json } {
+  const missing = missingIn(outcomes)
+  return missing.length === 0 ? {} : { _meta: { [UNAVAILABLE]: missing } }
+}
+
+function fitting(known: Known): Readonly<Record<string, UpstreamSession>> {
+  const upstreams: Record<string, UpstreamSession> = {}
+  let size = 0
+  for (const { upstream, value } of known) {
+    if (value.begun === undefined) continue
+    size += upstream.id.length + JSON.stringify(value.begun).length + 4
+    if (size <= MAX_SESSIONS) upstreams[upstream.id] = value.begun
+  }
+  return upstreams
+}

@@ -1,0 +1,89 @@
+import type { Upstream } from '../../upstreams/upstream.ts'
+import { kindOf, messages, readResponse, type Change } from '../answers.ts'
+import type { Asked, Call } from '../call.ts'
+import { failureOf, METHOD_NOT_FOUND } from '../deliver.ts'
+import { McpError } from '../error.ts'
+import { isObject } from '../message.ts'
+import { permissions } from '../permit.ts'
+import { resultOf, unknownMethodStatus } from '../revisions.ts'
+import { formatEvent } from '../sse.ts'
+import { drain, outgoingMessage, sendWithCredential } from '../upstream-call.ts'
+import { acknowledgement, SUBSCRIPTION_ID, type Filter } from './acknowledgement.ts'
+import { lineTo } from './ask.ts'
+import type { ProfileDeps } from './deps.ts'
+import { contributions, each, parts } from './each.ts'
+import { followAll, type Opened } from './follow.ts'
+import { innerUri, outerUri } from './names.ts'
+import { outwardMessage } from './outward.ts'
+import { withParams } from './resolve.ts'
+
+/** Answers `subscriptions/listen` with what all upstreams have to say, as one stream (RS-32). */
+export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<void> {
+  const { response, message } = asked
+  const wanted = message.params['notifications']
+  if (!isObject(wanted)) throw new McpError('invalid_params', 'params.notifications must be an object')
+  const calls = parts(asked, upstreams).map((call) => ({ ...call, message: withParams(message, { notifications: filterFor(deps, call, wanted) }) }))
+  const opened = await each(deps, asked, calls, (call) => openListening(deps, call))
+  const live = contributions(opened).filter(({ value }) => value !== 'never')
+  if (live.length === 0) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus(asked.revision) })
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
+  const acknowledged = acknowledgement(response, message.id, live.map(({ upstream }) => upstream))
+  await followAll(calls, opened, {
+    open: (call) => (acknowledged.isEmpty(call.upstream) ? Promise.resolve('never' as const) : openListening(deps, call)),
+    changeOf: (upstream) => changeOf(upstream, (honored) => acknowledged.by(upstream, honored)),
+    missed: (upstream) => acknowledged.changed(upstream),
+    silent: (upstream) => acknowledged.silent(upstream),
+    write: (text) => acknowledged.write(text),
+  })
+  const end = resultOf(asked.revision, { _meta: { [SUBSCRIPTION_ID]: message.id } }, false)
+  response.end(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', id: message.id, result: end }), lines: ['event: message'] }))
+}
+
+/** Of what the client wants to hear, what this upstream can say and the caller may know. */
+function filterFor(deps: ProfileDeps, call: Call, wanted: Filter): Filter {
+  const { resourcesListChanged, resourceSubscriptions, ...rest } = wanted
+  if (!permissions(deps.policy, call).everything().allow) return rest
+  const uris = (Array.isArray(resourceSubscriptions) ? resourceSubscriptions : []).flatMap((uri) => {
+    const found = typeof uri === 'string' ? innerUri(call.profile, uri) : undefined
+    return found?.upstream === call.upstream ? [found.name] : []
+  })
+  return { ...rest, ...(resourcesListChanged === undefined ? {} : { resourcesListChanged }), ...(uris.length === 0 ? {} : { resourceSubscriptions: uris }) }
+}
+
+async function openListening(deps: ProfileDeps, call: Call): Promise<Opened> {
+  const filter = call.message.params['notifications']
+  if (!isObject(filter) || !Object.values(filter).some((value) => value !== false)) return 'never'
+  const line = await lineTo(deps, call)
+  if (line === undefined) return 'later'
+  const answer = await sendWithCredential(deps, line.connector, call, line.credential, outgoingMessage(call, line.session))
+  if (answer === 'connection_required') return 'later'
+  if (answer.status === 200 && kindOf(answer) === 'events') return answer
+  if (kindOf(answer) !== 'json') throw await failureOf(answer, call.upstream)
+  const { error } = await readResponse(answer, call.message.id, call.upstream)
+  await drain(answer)
+  if (isObject(error) && error['code'] === METHOD_NOT_FOUND) return 'never'
+  throw new McpError('unavailable', `${call.upstream.name} does not let itself be listened to at the moment`, { status: 502, reason: `upstream: ${answer.status} to listen` })
+}
+
+/** Each upstream acknowledges and ends by itself: to the client there is one subscription. */
+function changeOf(upstream: Upstream, acknowledge: (honored: Filter) => void): Change {
+  const change = messages(upstream, (message) => outwardMessage(upstream, message))
+  return {
+    data(text) {
+      if (text.includes('notifications/subscriptions/acknowledged')) {
+        acknowledge(honoredIn(upstream, text))
+        return undefined
+      }
+      const passed = change.data(text)
+      return typeof passed === 'string' && !('method' in (JSON.parse(passed) as object)) ? undefined : passed
+    },
+  }
+}
+
+function honoredIn(upstream: Upstream, text: string): Filter {
+  const message: unknown = JSON.parse(text)
+  const params = isObject(message) && isObject(message['params']) ? message['params'] : {}
+  const honored = isObject(params['notifications']) ? params['notifications'] : {}
+  const uris = honored['resourceSubscriptions']
+  return { ...honored, ...(Array.isArray(uris) ? { resourceSubscriptions: uris.map((uri) => (typeof uri === 'string' ? outerUri(upstream, uri) : uri)) } : {}) }
+}

@@ -1,0 +1,96 @@
+import type { Upstream } from '../../upstreams/upstream.ts'
+import type { Call } from '../call.ts'
+import { isObject } from '../message.ts'
+import type { Operation } from '../operation.ts'
+import type { Outward } from '../outward.ts'
+import { outerId, outerName, outerUri } from './names.ts'
+import { formatPositions, withPosition } from './positions.ts'
+import { sealRequestState, type RequestStateDeps } from './request-state.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/**
+ * What a text must contain to hold anything that is called otherwise in a profile: most answers of a tool do not, and go
+ * on as they are, unparsed. A letter that is written as an escape could be part of such a word.
+ */
+const CONCERNS = /"(?:resource|method|error|requestState|contents)|\\u00[2-7]/
+
+/** @param operation what the client asked for, in its words */
+export function outwardOf(deps: RequestStateDeps, call: Omit<Call, 'outward'>, operation: Operation): Outward {
+  const { upstream } = call
+  return {
+    operation,
+    concerns: (text) => CONCERNS.test(text),
+    message: (message) => outwardMessage(upstream, message, (own) => sealRequestState(deps, call, own)),
+    lines: (lines) => withPosition(lines, (id) => formatPositions({ [upstream.id]: id })),
+  }
+}
+
+/** @param seal absent where it is not known which request a `requestState` is of: then there is none */
+export function outwardMessage(upstream: Upstream, message: Json, seal?: (own: string) => string): Json {
+  const { method, result, error } = message
+  if (typeof method === 'string') return outwardRequest(upstream, message, method)
+  if (isObject(result)) return { ...message, result: outwardResult(upstream, result, seal) }
+  if (isObject(error) && isObject(error['data']) && typeof error['data']['uri'] === 'string') {
+    return { ...message, error: { ...error, data: { ...error['data'], uri: outerUri(upstream, error['data']['uri']) } } }
+  }
+  return message
+}
+
+/** A request or notification of the upstream's own. The client answers by the identifier that it is given here. */
+function outwardRequest(upstream: Upstream, message: Json, method: string): Json {
+  const { id, params } = message
+  const asked = id === undefined || id === null ? message : { ...message, id: outerId(upstream, id) }
+  if (!isObject(params)) return asked
+  const { _meta: meta, uri, requestId, messages } = params
+  const changed = {
+    ...(isObject(meta) && meta['progressToken'] !== undefined ? { _meta: { ...meta, progressToken: outerId(upstream, meta['progressToken']) } } : {}),
+    ...(method === 'notifications/resources/updated' && typeof uri === 'string' ? { uri: outerUri(upstream, uri) } : {}),
+    ...(method === 'notifications/cancelled' && requestId !== undefined ? { requestId: outerId(upstream, requestId) } : {}),
+    ...(Array.isArray(messages) ? { messages: messages.map((each) => withContent(upstream, each)) } : {}),
+  }
+  return { ...asked, params: { ...params, ...changed } }
+}
+
+function outwardResult(upstream: Upstream, result: Json, seal: ((own: string) => string) | undefined): Json {
+  const { requestState, content, messages, contents, tools, prompts, resources, resourceTemplates, ...rest } = result
+  const items = (list: ItemList, value: unknown): Readonly<Record<string, unknown>> => (value === undefined ? {} : { [list]: Array.isArray(value) ? value.map((each) => outwardItem(upstream, list, each)) : value })
+  return {
+    ...rest,
+    ...(content === undefined ? {} : { content: outwardContent(upstream, content) }),
+    ...(messages === undefined ? {} : { messages: Array.isArray(messages) ? messages.map((each) => withContent(upstream, each)) : messages }),
+    ...(contents === undefined ? {} : { contents: Array.isArray(contents) ? contents.map((each) => withUri(upstream, each)) : contents }),
+    ...items('tools', tools),
+    ...items('prompts', prompts),
+    ...items('resources', resources),
+    ...items('resourceTemplates', resourceTemplates),
+    ...(typeof requestState === 'string' && seal !== undefined ? { requestState: seal(requestState) } : {}),
+  }
+}
+
+export type ItemList = 'tools' | 'prompts' | 'resources' | 'resourceTemplates'
+
+/** One entry of a list, by its name in the profile. */
+export function outwardItem(upstream: Upstream, list: ItemList, item: unknown): unknown {
+  if (!isObject(item)) return item
+  if (list === 'resources') return withUri(upstream, item)
+  if (list === 'resourceTemplates') return typeof item['uriTemplate'] === 'string' ? { ...item, uriTemplate: outerUri(upstream, item['uriTemplate']) } : item
+  return typeof item['name'] === 'string' ? { ...item, name: outerName(upstream, item['name']) } : item
+}
+
+function withUri(upstream: Upstream, value: unknown): unknown {
+  return isObject(value) && typeof value['uri'] === 'string' ? { ...value, uri: outerUri(upstream, value['uri']) } : value
+}
+
+function withContent(upstream: Upstream, message: unknown): unknown {
+  return isObject(message) ? { ...message, content: outwardContent(upstream, message['content']) } : message
+}
+
+/** Content blocks: links to resources and embedded ones are the upstream's, also in the results of tools within them. */
+function outwardContent(upstream: Upstream, content: unknown): unknown {
+  if (Array.isArray(content)) return content.map((each) => outwardContent(upstream, each))
+  if (!isObject(content)) return content
+  if (content['type'] === 'resource_link') return withUri(upstream, content)
+  if (content['type'] === 'resource') return { ...content, resource: withUri(upstream, content['resource']) }
+  return content['type'] === 'tool_result' ? { ...content, content: outwardContent(upstream, content['content']) } : content
+}

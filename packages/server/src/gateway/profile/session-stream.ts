@@ -1,0 +1,99 @@
+import type { Upstream } from '../../upstreams/upstream.ts'
+import { kindOf, messages, rewriteMessage, type Change } from '../answers.ts'
+import type { Asked, Call, Visit } from '../call.ts'
+import { failureOf } from '../deliver.ts'
+import { McpError } from '../error.ts'
+import { permissions } from '../permit.ts'
+import type { Session } from '../session.ts'
+import { formatEvent } from '../sse.ts'
+import { pinnedList, visibleResult } from '../tools.ts'
+import { drain, outgoingSession, sendWithCredential } from '../upstream-call.ts'
+import { lineTo } from './ask.ts'
+import type { ProfileDeps } from './deps.ts'
+import { contributions, each, parts } from './each.ts'
+import { followAll, type Opened } from './follow.ts'
+import { outwardMessage } from './outward.ts'
+import { formatPositions, parsePositions, withPosition } from './positions.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** What is said to a session by no message of its client. */
+const NO_MESSAGE = { kind: 'notification', method: '', id: null, params: {}, json: {} } as const
+
+/**
+ * `GET`: the messages of all upstreams of a session, as one stream.
+ *
+ * @returns false when none of them has one
+ */
+export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<boolean> {
+  const version = visit.headers['mcp-protocol-version']
+  const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
+  const positions: Record<string, string> = { ...parsePositions(visit.headers['last-event-id']) }
+  const open = (call: Call): Promise<Opened> => openStream(deps, call, positions[call.upstream.id])
+  const calls = parts(asked, upstreams)
+  const opened = await each(deps, asked, calls, open)
+  if (contributions(opened).every(({ value }) => value === 'never')) return false
+  const { response } = visit
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
+  await followAll(calls, opened, {
+    open,
+    changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, (id) => {
+      positions[upstream.id] = id
+      return formatPositions(positions)
+    }),
+    missed: () => {
+      for (const list of ['tools', 'prompts', 'resources']) response.write(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }), lines: ['event: message'] }))
+    },
+    silent: () => undefined,
+  })
+  response.end()
+  return true
+}
+
+async function openStream(deps: ProfileDeps, call: Call, position: string | undefined): Promise<Opened> {
+  const line = await lineTo(deps, call)
+  if (line === undefined) return 'later'
+  if (line.session === undefined) return 'never'
+  const { 'last-event-id': _all, ...headers } = call.headers
+  const own = { ...call, headers: { ...headers, ...(position === undefined ? {} : { 'last-event-id': position }) } }
+  const answer = await sendWithCredential(deps, line.connector, own, line.credential, outgoingSession('GET', own, line.session))
+  if (answer === 'connection_required') return 'later'
+  if (answer.status === 200 && kindOf(answer) === 'events') return answer
+  if (answer.status >= 500) throw await failureOf(answer, call.upstream)
+  await drain(answer)
+  return 'never'
+}
+
+/** H07: a stream may repeat the answer to any request of the session: each is changed as if it answered that. */
+function changeOf(deps: ProfileDeps, call: Call, position: (id: string) => string): Change {
+  const { upstream } = call
+  const permitted = permissions(deps.policy, call)
+  const rewrite = (result: Json): Json | Promise<Json> => {
+    const pinned = pinnedList(deps.pinning, upstream, result)
+    return pinned instanceof Promise ? pinned.then((admitted) => visibleResult(admitted, permitted)) : visibleResult(pinned, permitted)
+  }
+  const change = messages(upstream, (message) => {
+    const seen = typeof message['method'] === 'string' ? message : rewriteMessage(message, rewrite)
+    return seen instanceof Promise ? seen.then((later) => outwardMessage(upstream, later)) : outwardMessage(upstream, seen)
+  })
+  return { data: (text) => change.data(text), lines: (lines) => withPosition(lines, position) }
+}
+
+/** `DELETE`: ends the sessions at all upstreams where one began. */
+export async function endProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<void> {
+  const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'free' }, revision: { era: 'legacy', version: '' } }
+  const begun = upstreams.filter((upstream) => deps.lateSessions.isBegun(session, upstream))
+  await each(deps, asked, parts(asked, begun), async (call) => {
+    const line = await lineTo(deps, call)
+    deps.lateSessions.forget(session, call.upstream)
+    if (line?.session === undefined) return
+    const answer = await sendWithCredential(deps, line.connector, call, line.credential, outgoingSession('DELETE', call, line.session))
+    // Some upstreams do not let sessions be ended (405): to the client it has ended all the same.
+    if (answer !== 'connection_required') await drain(answer)
+  })
+}
+
+/** RS-40: there is no such stream. */
+export function noStream(): McpError {
+  return new McpError('invalid_request', 'Method not allowed', { status: 405, headers: { allow: 'POST' } })
+}
