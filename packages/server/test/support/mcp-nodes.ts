@@ -306,7 +306,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
     verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals, now }),
     approvals,
-    policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input) },
+    policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
     cutoffs: live,
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
