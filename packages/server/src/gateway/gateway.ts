@@ -18,6 +18,8 @@ import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
 import { isFor } from '../upstreams/profile.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
+import { bridge } from './bridge/bridge.ts'
+import type { BridgeStore } from './bridge/bridge-store.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
 import type { Visit } from './call.ts'
 import { callPolicy } from './call-policy.ts'
@@ -52,13 +54,14 @@ export interface GatewayDeps {
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
   readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations'>>
+  readonly approvals: Pick<Approvals, 'call'>
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
   readonly pins: Pick<PinStore, 'states' | 'see'>
   /** How administrators hear of tools that changed. */
   readonly notices?: Pick<Notices, 'compose'>
+  readonly bridgeStore: BridgeStore
   readonly state: StateSealer
-  readonly approvals: Pick<Approvals, 'call'>
   /** The tools that HTTP APIs' documents make; absent where there are none. */
   readonly apis?: ApiCatalogue
   /** Where calls are sent through: `Outbound.streams`. */
@@ -98,7 +101,9 @@ export function gateway(deps: GatewayDeps): Gateway {
   const known = catalogue(deps.now)
   const policy = callPolicy(deps.policy, known, deps.now)
   const straight = forward(deps.streams)
-  const sending = { forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
+  const open = openCalls(deps)
+  const between = bridge({ ...deps, open })
+  const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
   deps.feed.subscribe(({ kind, key }) => {
     if (kind === 'pin') sending.catalogue.forget(key)
   })
@@ -112,12 +117,15 @@ export function gateway(deps: GatewayDeps): Gateway {
     sessions: sessions(deps.state, deps.now),
     toolAccess: toolAccess(sending),
     lateSessions: lateSessions(sending),
-    open: openCalls(deps),
+    open,
   }
   return {
     handle: (request, response) => ((request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)),
     routes: resourceMetadataRoutes(deps.issuer, deps.profiles),
-    close: () => plane.open.close(),
+    close() {
+      plane.open.close()
+      between.close()
+    },
   }
 }
 

@@ -16,14 +16,18 @@ export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '
 const UNNAMED_VERSION = '2025-03-26'
 
 const META = 'io.modelcontextprotocol/'
-const VERSION_KEY = `${META}protocolVersion`
-const CAPABILITIES_KEY = `${META}clientCapabilities`
+export const VERSION_KEY = `${META}protocolVersion`
+export const CAPABILITIES_KEY = `${META}clientCapabilities`
+export const CLIENT_INFO_KEY = `${META}clientInfo`
+export const LOG_LEVEL_KEY = `${META}logLevel`
+export const SERVER_INFO_KEY = `${META}serverInfo`
+export const SUBSCRIPTION_KEY = `${META}subscriptionId`
 
 /** What 2026-07-28 removed. */
 const REMOVED: ReadonlySet<string> = new Set(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])
 
 /** What `Mcp-Name` repeats, by method (SEP-2243). */
-const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
+export const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
 
 /**
  * Finds the revision of a message: its `_meta` says it; headers only have to agree (P-8).
@@ -70,7 +74,7 @@ function legacy(message: Message, named: string | undefined): Revision {
   return { era: 'legacy', version: named ?? UNNAMED_VERSION }
 }
 
-function isModern(version: string): boolean {
+export function isModern(version: string): boolean {
   return version >= '2026'
 }
 
@@ -99,7 +103,7 @@ function requireNameHeader(headers: IncomingHttpHeaders, { kind, method, params 
 }
 
 /** SEP-2243: what a header cannot carry stands in it as `=?base64?…?=`. @returns undefined when that is malformed. */
-function decodeHeader(value: string): string | undefined {
+export function decodeHeader(value: string): string | undefined {
   const encoded = /^=\?base64\?(.*)\?=$/i.exec(value)?.[1]
   if (encoded === undefined) return value
   const bytes = Buffer.from(encoded, 'base64')

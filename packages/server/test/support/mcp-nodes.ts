@@ -23,6 +23,7 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { bridgeStore } from '../../src/store/bridge.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
@@ -304,12 +305,13 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     profiles: profiles(ISSUER, shared.upstreams, shared.profiles),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, approvals, now }),
+    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
     cutoffs: live,
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
+    bridgeStore: bridgeStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
     apis: apiCatalogue({ outbound: shared.client, now }),
     streams: shared.client.streams,
