@@ -33,7 +33,7 @@ async function checkServer(issuer: string, outbound: Outbound): Promise<Finding>
 }
 
 function checkProfile(issuer: string, profile: Profile, outbound: Outbound): Promise<Finding> {
-  const check = `endpoint /mcp/${profile.id}`
+  const check = `endpoint ${new URL(profile.resource).pathname}`
   return guarded(check, async () => {
     const answer = await outbound.request(profile.resource, { method: 'POST', provenance: 'configured', headers: MCP_HEADERS, body: INITIALIZE })
     if (answer.status !== 401) return failed(check, `answers ${answer.status} instead of 401 to a client without a token`, answer.status >= 500 ? 'look at /readyz and at the log of the gateway' : PROXY)
