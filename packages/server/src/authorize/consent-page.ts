@@ -4,6 +4,7 @@ import { csrfToken } from '../http/csrf.ts'
 import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
 import { hash } from '../oauth/secret.ts'
+import type { Connections } from '../upstreams/connections.ts'
 import { reachOf, toolsOf } from '../upstreams/profile.ts'
 import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import type { Step } from './step.ts'
@@ -24,10 +25,17 @@ export function answerPurpose({ pending, client, profile }: Pick<Step, 'pending'
   return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify(reachOf(profile)))}`
 }
 
+interface ConsentDeps {
+  readonly issuer: string
+  readonly grantSeconds: number
+  readonly connections: Pick<Connections, 'asks'>
+}
+
 /** Shows who asks for what, and where the answer goes (P-3, AS-20, AS-21). */
-export function consentPage(step: Step, { issuer, grantSeconds }: { readonly issuer: string; readonly grantSeconds: number }): Promise<Response> {
+export async function consentPage(step: Step, { issuer, grantSeconds, connections }: ConsentDeps): Promise<Response> {
   const { pending, client, profile, upstreams, signedIn } = step
   const name = clientName(step)
+  const contents = await Promise.all(upstreams.map(async (upstream) => contentOf(upstream, profile, await thirdPartyScopes(upstream, connections))))
   return page({
     title: `Allow ${name}?`,
     // Denying and approving both end at the client, by redirect.
@@ -40,7 +48,7 @@ export function consentPage(step: Step, { issuer, grantSeconds }: { readonly iss
         <dt>Returns to</dt>
         <dd>${returnPlace(pending.request.redirectUri)}</dd>
         ${upstreams.length === 0 ? '' : html`<dt>Tools of</dt>
-        <dd><ul class="plain">${upstreams.map((upstream) => html`<li>${contentOf(upstream, profile)}</li>`)}</ul></dd>`}
+        <dd><ul class="plain">${contents.map((content) => html`<li>${content}</li>`)}</ul></dd>`}
         <dt>May</dt>
         <dd><ul>${pending.request.scope.map((scope) => html`<li>${describeScope(scope, upstreams)} <code>${scope}</code></li>`)}</ul></dd>
         <dt>For how long</dt>
@@ -98,12 +106,18 @@ function returnPlace(redirectUri: string): Html {
 }
 
 /** P-3: what of a third party's is used, and with which scopes there when they are known. */
-function contentOf({ id, name, connector }: Upstream, profile: Profile): Html {
+function contentOf({ id, name, connector }: Upstream, profile: Profile, asked: readonly string[]): Html {
   const tools = toolsOf(profile, id)
-  const shown = tools === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, of it ${tools.map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
+  const shown = tools === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, only ${tools.map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
   if (connector.type !== 'oauth') return shown
-  const scopes = (connector.scopes ?? []).map((scope) => html` <code>${plain(scope, 120)}</code>`)
+  const scopes = asked.map((scope) => html` <code>${plain(scope, 120)}</code>`)
   return html`${shown} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
+}
+
+/** What its provider is asked for when the account is connected: as discovered, without a word of the person or the client. */
+async function thirdPartyScopes(upstream: Upstream, connections: ConsentDeps['connections']): Promise<readonly string[]> {
+  const { connector } = upstream
+  return connector.type === 'oauth' ? (connector.scopes ?? (await connections.asks(upstream)) ?? []) : []
 }
 
 function describeScope(scope: string, upstreams: readonly Upstream[]): string {

@@ -24,7 +24,7 @@ import type { Upstream } from './upstream.ts'
 const LINK_MS = 24 * 3600_000
 const LINK_PURPOSE = 'connect link'
 /** How long a page waits to hear what an upstream's provider is asked for. */
-const ASKS_MS = 3000
+const ASKS_MS = 2000
 /** A flow that goes on, with or without the account. */
 const FLOW = /^\/authorize\/[\w-]+$/
 

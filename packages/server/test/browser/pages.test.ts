@@ -31,7 +31,8 @@ describe('pages in Chromium', { skip: withoutChromium(), timeout: 240_000 }, () 
   const open: { close(): Promise<void> }[] = []
 
   before(async () => {
-    gateway = await startGateway({ config: { rules: [{ id: 'everything', effect: 'allow' }] } })
+    const profiles = [{ id: 'engineering', name: 'Engineering', upstreams: ['notes', 'tickets'], tools: { notes: ['list_*', 'read_note'] } }]
+    gateway = await startGateway({ config: { rules: [{ id: 'everything', effect: 'allow' }], profiles } })
     chromium = await startChromium()
   })
   after(async () => {
@@ -165,6 +166,13 @@ describe('pages in Chromium', { skip: withoutChromium(), timeout: 240_000 }, () 
     await page.goto(await registeredRequest(gateway.issuer, client.redirectUri, 'Editor with a rather long name that wants all of the room there is'))
     await signIn(page, 'dana')
     await look('consent')
+    const wide = await registeredRequest(gateway.issuer, client.redirectUri, 'Editor', { resource: `${gateway.issuer}/mcp/engineering`, scope: 'mcp.read mcp.tickets.write' })
+    const there = page.url()
+    await page.goto(wide)
+    await look('consent-profile')
+    await press(page, 'Allow')
+    await look('connections-profile')
+    await page.goto(there)
     await page.locator('summary').click()
     await look('consent-details')
     await press(page, 'Allow')

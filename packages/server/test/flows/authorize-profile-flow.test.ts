@@ -45,7 +45,7 @@ eachHouse('J2, P-3: the consent names the profile, each of its upstreams and wha
   const person = house.browser()
   const consent = await ask(house, person)
   assert.match(consent.text, /Allow Editor to use Engineering as you\?/)
-  for (const text of [/Notes/, /Tickets <span class="muted">with your own account/, /Calendar[^]*<code>events\.read<\/code> <code>events\.write<\/code>/, /Mail/]) assert.match(consent.text, text)
+  for (const text of [/Notes/, /Tickets <span class="muted">with your own account there:<\/span> <code>tickets:read<\/code> <code>tickets:write<\/code>/, /Calendar[^]*<code>events\.read<\/code> <code>events\.write<\/code>/, /Mail/]) assert.match(consent.text, text)
   assert.equal(offered(consent), undefined)
   let page = await press(person, consent, 'decision', 'approve')
   const order: string[] = []
@@ -159,7 +159,7 @@ eachHouse('D06: a consent is for the profile as it was; one that grew is asked f
   const finish = async (page: Page): Promise<void> => assertCode(offered(page) === undefined ? page : await press(person, page, 'skip', 'tickets'))
   house.profiles.push(team)
   const first = await asks()
-  assert.match(first.text, /Tickets, of it\s+<code>list_\*<\/code>/)
+  assert.match(first.text, /Tickets, only\s+<code>list_\*<\/code>/)
   await finish(await press(person, first, 'decision', 'approve'))
   const again = async (profile: typeof team | Omit<typeof team, 'tools'>, wanted: 'asked' | 'remembered'): Promise<Page> => {
     house.profiles[0] = profile
