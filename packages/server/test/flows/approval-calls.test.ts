@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import type { RequestDecision } from '../../src/approval/approval-store.ts'
 import { decisions, type Decisions } from '../../src/approval/decisions.ts'
+import type { Rule } from '../../src/policy/policy.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { approvalStore } from '../../src/store/applications.ts'
 import { recordChange } from '../../src/store/changes.ts'
@@ -140,3 +141,20 @@ eachMcpCluster('F13: one person’s calls do not fill the queue', async (cluster
   await ask(cluster, 'write_note', { userId: 'usr_anna' })
   assert.equal((await store(cluster).requests('pending', 500)).length, 51)
 }, { rules: ASKING })
+
+const AGENT = 'software:https://software.example#agent-7'
+const OF_ONE: readonly Rule[] = [
+  { id: 'agents', effect: 'allow', clients: [AGENT] },
+  { id: 'not-this-one', effect: 'deny', clients: ['dyn_2'] },
+]
+
+eachMcpCluster('a rule names an application and speaks of all its registrations; it may still name one of them', async (cluster) => {
+  const software = { issuer: 'https://software.example', id: 'agent-7', digest: 'd', statement: 's' }
+  for (const id of ['dyn_1', 'dyn_2', 'dyn_3']) cluster.applications.set(id, { id, kind: 'dynamic', name: 'Agent', redirectUris: [], grantTypes: [], tokenEndpointAuthMethods: [], secretHashes: [], digest: id, software })
+  for (const clientId of ['dyn_1', 'dyn_3']) assert.ok(isAllowed(await ask(cluster, 'read_note', { clientId })), clientId)
+  const before = cluster.notes.calls().length
+  for (const clientId of ['dyn_2', 'dyn_4']) assert.equal((await ask(cluster, 'read_note', { clientId })).status, 404, clientId)
+  assert.equal(cluster.notes.calls().length, before)
+  const [allowed] = await cluster.events('call.allowed')
+  assert.deepEqual([allowed?.clientId, allowed?.application, allowed?.verified], ['dyn_1', AGENT, true])
+}, { rules: OF_ONE })

@@ -4,7 +4,7 @@ import type { ApprovalSettings } from '../../src/approval/approval.ts'
 import { approvals, type Approvals } from '../../src/approval/approvals.ts'
 import type { ChangeFeed } from '../../src/audit/change.ts'
 import { applicationOf } from '../../src/clients/application.ts'
-import type { Client } from '../../src/clients/client.ts'
+import type { Applications, Client } from '../../src/clients/client.ts'
 import type { NoticeContent } from '../../src/notices/notice.ts'
 import { newNotice } from '../../src/notices/notice.ts'
 import { approvalStore } from '../../src/store/applications.ts'
@@ -18,13 +18,15 @@ export interface TestedApprovals {
   readonly now: () => number
   readonly settings?: ApprovalSettings
   readonly find?: (clientId: string) => Client | undefined
+  /** Instead of what `find` says. */
+  readonly applications?: Applications
   readonly told?: NoticeContent[]
 }
 
-export function testApprovals({ parts, feed, now, settings = OPEN, find = () => undefined, told }: TestedApprovals): Approvals {
+export function testApprovals({ parts, feed, now, settings = OPEN, find = () => undefined, applications, told }: TestedApprovals): Approvals {
   return approvals({
     settings,
-    applications: {
+    applications: applications ?? {
       of: async (clientId) => {
         const client = find(clientId)
         return client === undefined ? { id: clientId, verified: false } : applicationOf(client)

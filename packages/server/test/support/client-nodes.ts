@@ -2,6 +2,7 @@
 // revocation endpoint; the web that they fetch from is what the test says.
 import { randomBytes } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT, type JWK, type JWTPayload } from 'jose'
+import type { Approvals } from '../../src/approval/approvals.ts'
 import type { Change } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { clientAuthentication } from '../../src/clients/authentication.ts'
@@ -17,6 +18,7 @@ import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { sealer } from '../../src/keys/seal.ts'
 import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
+import type { NoticeContent } from '../../src/notices/notice.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { recordChange } from '../../src/store/changes.ts'
 import { clientStore } from '../../src/store/clients.ts'
@@ -24,6 +26,7 @@ import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { revocationEndpoint } from '../../src/token/revoke.ts'
+import { testApprovals } from './approvals.ts'
 import { eachDatabase, type Handles } from './databases.ts'
 
 export const ISSUER = 'https://lanyard.example'
@@ -38,6 +41,7 @@ export interface Answer {
 export interface ClientNode {
   readonly clients: Clients & Applications
   readonly store: ClientStore
+  readonly approvals: Approvals
   ask(method: string, path: string, init?: { readonly body?: string; readonly headers?: Readonly<Record<string, string>> }): Promise<Answer>
   register(metadata: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>
   /** Whether the client is who it says: the status of a revocation of no token, which only an authenticated client gets through with. */
@@ -67,6 +71,11 @@ export interface ClientWorld {
   readonly db: Database
   readonly nodes: readonly [ClientNode, ClientNode]
   readonly changes: Change[]
+  readonly approval: { required: boolean; holdChanged: boolean }
+  /** What administrators are told. */
+  readonly told: NoticeContent[]
+  /** Tells both nodes of a change that a third one made. */
+  hear(change: Change): void
   events(action?: string): Promise<AuditEvent[]>
   /** Gives the client a grant that is not revoked. */
   grant(clientId: string): Promise<void>
@@ -87,7 +96,7 @@ export function eachClientWorld(name: string, run: (world: ClientWorld) => Promi
 
 async function makeWorld([db, other]: Handles, options: ClientOptions): Promise<ClientWorld> {
   const web: Web = { pages: new Map(), requests: [], options: [] }
-  const state = { now: Date.now(), address: '192.0.2.1', flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }), web, changes: [] as Change[], listeners: [] }
+  const state = { now: Date.now(), address: '192.0.2.1', flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }), web, changes: [] as Change[], listeners: [], approval: { required: false, holdChanged: false }, told: [] as NoticeContent[] }
   const now = (): number => state.now
   const secrets = sealer([{ id: 'k1', key: randomBytes(32) }])
   const keys = await keyRing({ store: keyStore(parts(db, state)), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
@@ -108,6 +117,9 @@ async function makeWorld([db, other]: Handles, options: ClientOptions): Promise<
         Math.floor(state.now / 1000),
       ])
     },
+    hear: (change: Change) => {
+      for (const listener of state.listeners as ((change: Change) => void)[]) listener(change)
+    },
     async count() {
       const [row] = await db.query<{ n: number }>('SELECT COUNT(*) AS n FROM clients')
       return Number(row?.n)
@@ -115,7 +127,7 @@ async function makeWorld([db, other]: Handles, options: ClientOptions): Promise<
   })
 }
 
-type State = Pick<ClientWorld, 'now' | 'address' | 'flood' | 'web' | 'changes'> & { readonly listeners: ((change: Change) => void)[] }
+type State = Pick<ClientWorld, 'now' | 'address' | 'flood' | 'web' | 'changes' | 'approval' | 'told'> & { readonly listeners: ((change: Change) => void)[] }
 
 function parts(db: Database, state: State) {
   const changed = (tx: Parameters<typeof recordChange>[0], change: Change): Promise<void> => recordChange(tx, change, (made) => {
@@ -131,7 +143,8 @@ function makeNode(db: Database, state: State, keys: KeyRing, { preRegistered = [
   const { audit } = own
   const store = clientStore(own)
   const outbound = fakeOutbound(state.web)
-  const found = clients({ preRegistered, statementIssuers: statements.issuers.map(({ issuer }) => issuer), ...(documents ? { documents: metadataDocuments({ outbound, audit, now }) } : {}), store, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now })
+  const found = clients({ preRegistered, statementIssuers: statements.issuers.map(({ issuer }) => issuer), ...(documents ? { documents: metadataDocuments({ outbound, audit, fetched: (client) => approvals.seen(client), now }) } : {}), store, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now })
+  const approvals = testApprovals({ parts: own, feed: { subscribe: (listener) => void state.listeners.push(listener), fresh: true }, now, settings: state.approval, applications: { of: (id) => found.of(id) }, told: state.told })
   const authentication = clientAuthentication({ issuer: ISSUER, tokenEndpoint: `${ISSUER}/token`, clients: found, store, outbound, audit, now })
   const flood: RateLimit = (key) => state.flood(key)
   const routes = [
@@ -147,6 +160,7 @@ function makeNode(db: Database, state: State, keys: KeyRing, { preRegistered = [
   return {
     clients: found,
     store,
+    approvals,
     ask,
     register: (metadata, headers = {}) =>
       ask('POST', '/register', { body: typeof metadata === 'string' ? metadata : JSON.stringify(metadata), headers: { 'content-type': 'application/json', ...headers } }),
