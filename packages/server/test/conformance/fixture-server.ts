@@ -24,7 +24,8 @@ export interface Fixture {
   close(): Promise<void>
 }
 
-export async function startFixture(): Promise<Fixture> {
+/** @param only one generation of the protocol, where the other is not served */
+export async function startFixture(only?: 'modern' | 'legacy'): Promise<Fixture> {
   const state = fixtureState()
   const modern = createMcpHandler(() => fixtureMcp(state, { tools: () => modern.notify.toolsChanged(), prompts: () => modern.notify.promptsChanged() }), { legacy: 'reject' })
   const sessions = new Map<string, WebStandardStreamableHTTPServerTransport>()
@@ -51,7 +52,8 @@ export async function startFixture(): Promise<Fixture> {
     async fetch(request) {
       const refused = hostHeaderValidationResponse(request, localhostAllowedHostnames()) ?? originValidationResponse(request, localhostAllowedOrigins())
       if (refused !== undefined) return refused
-      return (await isLegacyRequest(request)) ? legacy(request) : modern.fetch(request)
+      const isLegacy = only === undefined ? await isLegacyRequest(request) : only === 'legacy'
+      return isLegacy ? legacy(request) : modern.fetch(request)
     },
   })
   const server = createServer((request, response) => void answer(request as Parameters<typeof answer>[0], response))

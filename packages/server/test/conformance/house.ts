@@ -11,28 +11,38 @@ export interface House {
   /** The gateway's own address of the fixture: an upstream alone keeps its names. */
   readonly resource: string
   readonly forwarder: Forwarder
+  /** The same for fixtures that speak one generation of the protocol alone. */
+  readonly bridged: Readonly<Record<'modern' | 'legacy', Forwarder>>
   close(): Promise<void>
 }
 
 export async function openHouse(): Promise<House> {
   const fixture = await startFixture()
+  const only = { modern: await startFixture('modern'), legacy: await startFixture('legacy') }
   const gateway = await startGateway({
     config: {
-      upstreams: [{ id: 'fixture', name: 'Fixture', url: fixture.url, connector: { type: 'none' } }],
-      rules: [{ id: 'everything', effect: 'allow', groups: ['engineering'], upstreams: ['fixture'], tools: ['*'] }],
+      upstreams: [
+        { id: 'fixture', name: 'Fixture', url: fixture.url, connector: { type: 'none' } },
+        { id: 'modern', name: 'Modern fixture', url: only.modern.url, connector: { type: 'none' } },
+        { id: 'legacy', name: 'Legacy fixture', url: only.legacy.url, connector: { type: 'none' } },
+      ],
+      rules: [{ id: 'everything', effect: 'allow', groups: ['engineering'], upstreams: ['fixture', 'modern', 'legacy'], tools: ['*'] }],
     },
   })
   const resource = `${gateway.issuer}/mcp/fixture`
-  const forwarder = await startForwarder(resource, await signIn(resource))
+  const forwardTo = async (address: string): Promise<Forwarder> => startForwarder(address, await signIn(address))
+  const forwarder = await forwardTo(resource)
+  const bridged = { modern: await forwardTo(`${gateway.issuer}/mcp/modern`), legacy: await forwardTo(`${gateway.issuer}/mcp/legacy`) }
   return {
     gateway,
     fixture,
     resource,
     forwarder,
+    bridged,
     async close() {
-      forwarder.close()
+      for (const each of [forwarder, bridged.modern, bridged.legacy]) each.close()
       await gateway.close()
-      await fixture.close()
+      await Promise.all([fixture, only.modern, only.legacy].map((each) => each.close()))
     },
   }
 }
