@@ -9,6 +9,7 @@ import { tokenOf } from '../support/api-clients.ts'
 import { API_DOCUMENT } from '../support/api-house.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { httpApi, type HttpApi } from '../support/http-api.ts'
+import { mcpUpstream, type McpUpstream } from '../support/mcp-upstream.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
 import { connectV1, connectV2, type ToolClient } from '../support/sdk-clients.ts'
 import { variants } from '../support/variants.ts'
@@ -19,17 +20,20 @@ for (const variant of variants()) {
   describe(`HTTP APIs on ${variant.name}`, () => {
     let gateway: RunningGateway
     let api: HttpApi
+    let notes: McpUpstream
     let folder: string
 
     before(async () => {
       api = await httpApi()
+      notes = await mcpUpstream()
       folder = await mkdtemp(join(tmpdir(), 'lanyard-openapi-'))
       const document = join(folder, 'issues.yaml')
       await writeFile(document, stringify(API_DOCUMENT))
       gateway = await startGateway({
         ...variant,
         config: {
-          upstreams: [{ id: 'issues', name: 'Issues', type: 'http', url: api.url, connector: { type: 'api-key', header: 'X-Api-Key', value: KEY }, openapi: document, operations: { exclude: ['* /admin'] } }],
+          profiles: [{ id: 'work', upstreams: ['notes', 'issues'] }],
+          upstreams: [{ id: 'notes', url: notes.url }, { id: 'issues', name: 'Issues', type: 'http', url: api.url, connector: { type: 'api-key', header: 'X-Api-Key', value: KEY }, openapi: document, operations: { exclude: ['* /admin'] } }],
           rules: [
             { id: 'engineering', effect: 'allow', groups: ['engineering'] },
             { id: 'sales-read', effect: 'allow', groups: ['sales'], tools: ['GET /issues/*', 'readIssue'] },
@@ -41,6 +45,7 @@ for (const variant of variants()) {
     after(async () => {
       await gateway.close()
       await api.close()
+      await notes.close()
       await rm(folder, { recursive: true, force: true })
     })
 
@@ -63,6 +68,18 @@ for (const variant of variants()) {
         assert.match(await client.call('createIssue', { body: { title: 'New' } }), /answers 409[^]*there is one already/)
         api.script = () => false
         await assert.rejects(client.call('dropProtected', { id: '1' }), /No rule/)
+        await client.close()
+      })
+    }
+
+    for (const [name, connect] of clients) {
+      test(`${name} finds the tools of an API beside those of MCP servers in a profile`, async () => {
+        const client = await connect(`${gateway.issuer}/mcp/work`)
+        const tools = await client.tools()
+        assert.ok(['issues__listIssues', 'issues__deleteIssue', 'notes__read_note'].every((tool) => tools.includes(tool)), tools.join())
+        assert.equal(JSON.parse(await client.call('issues__readIssue', { id: 'a/b' }))['url'], '/v1/issues/a%2Fb')
+        assert.match(await client.call('notes__read_note', {}), /read_note/)
+        await assert.rejects(client.call('issues__dropProtected', { id: '1' }), /No rule/)
         await client.close()
       })
     }
