@@ -60,6 +60,7 @@ import { profileStore } from './store/profiles.ts'
 import { ruleStore } from './store/rules.ts'
 import { tokenStore } from './store/tokens.ts'
 import { identityStore } from './store/users.ts'
+import { stepUpStore } from './store/step-ups.ts'
 import { tokens, type Tokens } from './token/routes.ts'
 import { connectionRoutes, connections } from './upstreams/connection-routes.ts'
 import { connectors } from './upstreams/connectors/index.ts'
@@ -305,6 +306,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     flood: ground.limits.authorizations,
     grantSeconds: tokenLifetimes(ground.config).grant,
     now: ground.now,
+    stepUps: stepUpStore(ground.store),
   }
   return [...homeRoutes(deps), ...authorizeRoutes(deps)]
 }

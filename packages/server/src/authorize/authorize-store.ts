@@ -1,6 +1,7 @@
 import type { AuditEvent } from '../audit/event.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
+import type { Claims } from '../policy/rule.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'
 import type { Unconnected } from '../upstreams/connections.ts'
 import type { CodeRecord } from './authorization.ts'
@@ -16,6 +17,8 @@ export interface AuthorizationRequest {
   readonly prompt: readonly string[]
   readonly maxAge?: number
   readonly acrValues?: string
+  /** What the sign-in must prove besides. */
+  readonly claims?: Claims
   readonly loginHint?: string
 }
 

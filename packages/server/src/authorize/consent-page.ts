@@ -22,7 +22,7 @@ export function redirectHost(redirectUri: string): string {
  * changed since then, or a profile that grew, was not approved by it (AS-24, D06).
  */
 export function answerPurpose({ pending, client, profile }: Pick<Step, 'pending' | 'client' | 'profile'>): string {
-  return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify(reachOf(profile)))}`
+  return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify([reachOf(profile), pending.request.scope]))}`
 }
 
 interface ConsentDeps {

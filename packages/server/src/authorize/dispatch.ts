@@ -18,9 +18,11 @@ import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.
 import { nextConnection } from './connections-step.ts'
 import { consentPage, redirectHost } from './consent-page.ts'
 import { codeResponse, errorResponse, requestEnded } from './respond.ts'
-import { afterSignIn, mustSignInAgain, signInReturn, startedSignIn, wantsNewSignIn } from './sign-in-again.ts'
+import { afterSignIn, cameBackUnmet, judgeSession, signInReturn, startedSignIn, wantsNewSignIn, withUnmet } from './sign-in-again.ts'
+import type { StepUpStore } from './step-up-store.ts'
 import type { Step } from './step.ts'
 import { proveAgain } from './validate.ts'
+import { wantedOf } from './wanted.ts'
 
 const CODE_SECONDS = 60
 
@@ -32,6 +34,7 @@ export interface DispatchDeps extends ApprovalStepDeps {
   readonly policy: Pick<Policy, 'mayReach'>
   readonly connections: Connections
   readonly store: AuthorizeStore
+  readonly stepUps: StepUpStore
   readonly audit: Recorder
   /** How long a grant lasts at most, for the page that asks for it. */
   readonly grantSeconds: number
@@ -43,8 +46,12 @@ export interface DispatchDeps extends ApprovalStepDeps {
  */
 export async function dispatch(deps: DispatchDeps, request: Request, context: RequestContext, stored: PendingRequest): Promise<Response> {
   const signedIn = await deps.sessions.current(request)
-  const pending = await withSignIn(deps, request, stored, signedIn)
-  if (signedIn === undefined || mustSignInAgain(pending, signedIn.session, deps.now())) return toSignIn(deps, request, pending, signedIn)
+  if (cameBackUnmet(stored.progress, new URL(request.url))) return unmet(deps, stored, signedIn)
+  const begun = await withSignIn(deps, request, stored, signedIn)
+  if (signedIn === undefined) return toSignIn(deps, request, begun, signedIn)
+  const pending = await wantedOf(deps, begun, signedIn.user.id)
+  const session = judgeSession(pending, signedIn.session, deps.now())
+  if (session !== 'suffices') return session === 'unmet' ? unmet(deps, pending, signedIn) : toSignIn(deps, request, pending, signedIn)
   const profile = deps.profiles.byResource(pending.request.resource)
   // Whose it is not is told what is told of one that does not exist.
   if (profile === undefined || !isFor(profile, signedIn.user)) return refuse(deps, pending, new OAuthError('invalid_target', 'there is no such resource here', { reason: 'gone, or for others' }), signedIn)
@@ -65,6 +72,13 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   return connecting ?? issueCode(deps, step)
 }
 
+/** RFC 9470 §5: the sign-in that was asked for did not prove what it was to prove, and the next one would not either. */
+async function unmet(deps: DispatchDeps, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
+  const { clientId, resource } = pending.request
+  if (signedIn !== undefined) await deps.stepUps.markUnmet({ userId: signedIn.user.id, clientId, resource }, deps.now())
+  return refuse(deps, pending, new OAuthError('unmet_authentication_requirements', 'the sign-in was not as strong or as recent as was asked for'), signedIn)
+}
+
 async function waitFor(deps: DispatchDeps, step: Step, needs: readonly Need[], how: { readonly since: number; readonly still: boolean }): Promise<Response> {
   const { pending, signedIn } = step
   // OpenID Connect Core §3.1.2.6: no page may be shown, and one would be needed.
@@ -80,7 +94,7 @@ async function withSignIn(deps: DispatchDeps, request: Request, pending: Pending
 }
 
 async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
-  const { prompt, maxAge, acrValues, loginHint } = pending.request
+  const { prompt, maxAge, acrValues, claims, loginHint } = pending.request
   // OpenID Connect Core §3.1.2.1: with `none` nobody is asked anything.
   if (prompt.includes('none')) return refuse(deps, pending, new OAuthError('login_required', 'the user must sign in'), signedIn)
   const proof = newSecret('lyd_st')
@@ -89,10 +103,14 @@ async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRe
   return deps.signIn.start(request, {
     returnTo: signInReturn(pending, proof),
     startAgainAt: `/authorize/${pending.id}`,
+    unmetAt: withUnmet(`/authorize/${pending.id}`),
     reference: pending.reference,
     ...(wantsNewSignIn(pending) ? { prompt: 'login' } : {}),
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(acrValues === undefined ? {} : { acrValues }),
+    ...(claims === undefined ? {} : { claims }),
+    // Whoever must prove more proves it where they are known.
+    ...(signedIn === undefined || wantsNewSignIn(pending) ? {} : { provider: signedIn.session.provider }),
     ...(hint === undefined ? {} : { loginHint: hint }),
   })
 }

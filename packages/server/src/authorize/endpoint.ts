@@ -20,6 +20,7 @@ import { consentFor, dispatch, refuse, stepOf, type DispatchDeps } from './dispa
 import { errorResponse, leavingPage, requestEnded, stepResponse } from './respond.ts'
 import type { Step } from './step.ts'
 import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
+import { wantedOf } from './wanted.ts'
 
 const PENDING_MS = 30 * 60_000
 /** Tabs of one browser that may be on their way at once. */
@@ -154,9 +155,10 @@ async function findPending(deps: AuthorizeDeps, request: Request, context: Reque
 async function answer(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
   requireSameOrigin(request, deps.issuer)
   const params = await Params.fromForm(request)
-  const pending = await findPending(deps, request, context)
-  return underReference(pending, async () => {
+  const stored = await findPending(deps, request, context)
+  return underReference(stored, async () => {
     const signedIn = await deps.sessions.current(request)
+    const pending = signedIn === undefined ? stored : await wantedOf(deps, stored, signedIn.user.id)
     const profile = deps.profiles.byResource(pending.request.resource)
     if (signedIn === undefined || profile === undefined || !isFor(profile, signedIn.user)) return stepResponse(pending)
     const client = await proveAgain(pending.request, deps.clients)

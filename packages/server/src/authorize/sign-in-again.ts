@@ -1,6 +1,8 @@
 import type { Session } from '../identity/user.ts'
 import { equalHashes, hash, type Hashed } from '../oauth/secret.ts'
-import type { PendingRequest, Progress } from './authorize-store.ts'
+import { allHold, compileRequirement } from '../policy/condition.ts'
+import type { Authentication, SignInRequirement } from '../policy/rule.ts'
+import type { AuthorizationRequest, PendingRequest, Progress } from './authorize-store.ts'
 
 type Asked = Pick<PendingRequest, 'request' | 'progress'>
 
@@ -16,20 +18,32 @@ export function wantsNewSignIn({ request, progress }: Asked): boolean {
   return request.prompt.includes('login') || request.prompt.includes('select_account') || progress.anotherAccount === true
 }
 
-/** OpenID Connect Core §3.1.2.1: `prompt=login` and `max_age` ask for a sign-in that is newer than the session's. */
-export function mustSignInAgain(pending: Asked, session: Session, now: number): boolean {
-  const { signedInBy, signInStartedAt = 0 } = pending.progress
-  const { maxAge, acrValues } = pending.request
-  const { authTime } = session
-  if (signedInBy === session.id) {
-    const started = signInStartedAt / 1000 - SKEW_S
-    // A provider that never names the time has vouched by itself for the new sign-in that it was asked for.
-    if (wantsNewSignIn(pending)) return authTime !== undefined && authTime < started
-    return maxAge !== undefined && (authTime === undefined || authTime + maxAge < started)
+/** What the request asks of the sign-in. */
+export function requirementOf({ acrValues, maxAge, claims }: Pick<AuthorizationRequest, 'acrValues' | 'maxAge' | 'claims'>): SignInRequirement {
+  return {
+    ...(acrValues === undefined ? {} : { acrValues: acrValues.split(' ') }),
+    ...(maxAge === undefined ? {} : { maxAge }),
+    ...(claims === undefined ? {} : { claims }),
   }
-  if (wantsNewSignIn(pending)) return true
-  if (acrValues !== undefined && !acrValues.split(' ').includes(session.acr ?? '')) return true
-  return maxAge !== undefined && (authTime === undefined || authTime + maxAge < now / 1000)
+}
+
+/** Whether a sign-in proves all of it, at that moment: what the provider did not say is not proven. */
+export function isProven(requirement: SignInRequirement, authentication: Authentication, at: number): boolean {
+  return allHold(compileRequirement(requirement), { at, authentication }) === true
+}
+
+/**
+ * Whether the session suffices for the request, a new sign-in is needed (OpenID Connect Core §3.1.2.1), or the one that
+ * the request asked for did not prove what it was for (RFC 9470 §5): then the next one would not either.
+ */
+export function judgeSession(pending: Asked, session: Session, now: number): 'suffices' | 'sign-in' | 'unmet' {
+  const { signedInBy, signInStartedAt = 0 } = pending.progress
+  const requirement = requirementOf(pending.request)
+  if (signedInBy !== session.id) return !wantsNewSignIn(pending) && isProven(requirement, session, now) ? 'suffices' : 'sign-in'
+  const started = signInStartedAt - SKEW_S * 1000
+  // A provider that never names the time has vouched by itself for the new sign-in that it was asked for.
+  const isOld = wantsNewSignIn(pending) && session.authTime !== undefined && session.authTime * 1000 < started
+  return !isOld && isProven(requirement, session, started) ? 'suffices' : 'unmet'
 }
 
 /** Where a sign-in for this request comes back to; the browser learns the proof when that very sign-in succeeds. */
@@ -50,4 +64,16 @@ export function afterSignIn(progress: Progress, url: URL, session: Session): Pro
 
 export function startedSignIn(progress: Progress, proof: Hashed, now: number): Progress {
   return { ...progress, signInProof: proof, signInStartedAt: now }
+}
+
+const UNMET = 'unmet'
+
+/** Where a browser comes back to when the identity provider could not give what the sign-in was for. */
+export function withUnmet(path: string): string {
+  return `${path}${path.includes('?') ? '&' : '?'}${UNMET}=1`
+}
+
+/** Whether it comes back so from a sign-in of this request: it ends the request, and proves nothing. */
+export function cameBackUnmet(progress: Progress, url: URL): boolean {
+  return progress.signInProof !== undefined && url.searchParams.has(UNMET)
 }

@@ -10,11 +10,13 @@ import { BASELINE_SCOPE, parseScope, resourceScopes } from '../oauth/scope.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import type { AuthorizationRequest } from './authorize-store.ts'
+import { readClaimsParameter } from './claims-parameter.ts'
 
 /** Scopes of OpenID Connect that clients add by habit: accepted, and without effect here. */
 const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
 const PROMPTS = new Set(['none', 'login', 'consent', 'select_account'])
 const MAX_STATE = 4096
+const MAX_ACR_VALUES = 512
 
 /** Where an answer may be sent: proven before anything else is looked at. */
 export interface ProvenClient {
@@ -74,7 +76,7 @@ async function findClient(clientId: string, clients: Clients): Promise<Client> {
 export function checkRequest(params: Params, { client, redirectUri }: ProvenClient, profiles: Profiles): AuthorizationRequest {
   checkForm(params, client)
   const profile = checkResource(params, profiles)
-  const [state, maxAge, acrValues, loginHint] = [params.get('state'), params.get('max_age'), params.get('acr_values'), params.get('login_hint')]
+  const [state, maxAge, loginHint] = [params.get('state'), params.get('max_age'), params.get('login_hint')]
   if (state !== undefined && state.length > MAX_STATE) throw new OAuthError('invalid_request', 'state is too long')
   if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) throw new OAuthError('invalid_request', 'max_age is not a number of seconds')
   return {
@@ -86,7 +88,7 @@ export function checkRequest(params: Params, { client, redirectUri }: ProvenClie
     prompt: checkPrompt(params),
     ...(state === undefined ? {} : { state }),
     ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
-    ...(acrValues === undefined ? {} : { acrValues: acrValues.slice(0, 512) }),
+    ...checkProof(params),
     ...(loginHint === undefined ? {} : { loginHint: loginHint.slice(0, 320) }),
   }
 }
@@ -122,6 +124,20 @@ function checkResource(params: Params, profiles: Profiles): Profile {
   const profile = resource === undefined ? undefined : profiles.byResource(resource)
   if (profile === undefined) throw new OAuthError('invalid_target', 'there is no such resource here')
   return profile
+}
+
+/**
+ * RFC 9470 §4, OpenID Connect Core §5.5: what the sign-in must be like. Of an `acr` that both parameters name, what the
+ * claim says counts: it is essential.
+ */
+function checkProof(params: Params): Pick<AuthorizationRequest, 'acrValues' | 'claims'> {
+  const given = params.get('acr_values')
+  if (given !== undefined && given.length > MAX_ACR_VALUES) throw new OAuthError('invalid_request', 'acr_values is too long')
+  const wanted = parseScope(given ?? '')
+  if (wanted === undefined) throw new OAuthError('invalid_request', 'acr_values is malformed')
+  const claimsParameter = params.get('claims')
+  const { acrValues = wanted, claims } = claimsParameter === undefined ? {} : readClaimsParameter(claimsParameter)
+  return { ...(acrValues.length === 0 ? {} : { acrValues: acrValues.join(' ') }), ...(claims === undefined ? {} : { claims }) }
 }
 
 function checkScope(params: Params, profile: Profile): readonly string[] {

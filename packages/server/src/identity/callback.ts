@@ -6,11 +6,12 @@ import { errorPage, page, plain, referenceLine } from '../http/page.ts'
 import { Params } from '../http/params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext } from '../http/route.ts'
+import { seeOther } from '../http/see-other.ts'
 import type { Sealer, StateSealer } from '../keys/seal.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
 import type { IdentityStore, LoginRecord } from './identity-store.ts'
-import { LoginRefused, ProviderUnavailable, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
+import { LoginRefused, ProviderUnavailable, RequirementsUnmet, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
 import { authenticationOf } from './authentication.ts'
 import { openTokens, tokensRow } from './recheck.ts'
 import type { Flows, Sessions } from './sign-in.ts'
@@ -51,6 +52,8 @@ export async function callback(deps: LoginDeps, request: Request, context: Reque
     if (error instanceof ProviderUnavailable) return unavailable(deps, provider, record, error)
     if (!(error instanceof LoginRefused)) throw error
     await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason: error.reason, ...event })
+    // RFC 9470 §5: whoever asked for it is told, and nobody is signed in.
+    if (error instanceof RequirementsUnmet && record.unmetAt !== undefined) return seeOther(record.unmetAt)
     // The reference of the whole sign-in, not of this request: it finds every step.
     return errorPage({ status: 400, title: 'You could not be signed in', message: START_AGAIN, reference: record.reference })
   }

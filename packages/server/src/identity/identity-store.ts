@@ -14,6 +14,7 @@ export interface LoginRecord {
   readonly acrValues?: string
   readonly returnTo: string
   readonly startAgainAt: string
+  readonly unmetAt?: string
   readonly reference: string
   /** Milliseconds since the epoch. */
   readonly expiresAt: number

@@ -43,6 +43,8 @@ async function startPage(deps: LoginDeps, request: Request, context: RequestCont
 
 async function chooseProvider(deps: LoginDeps, request: Request, options: SignInOptions): Promise<Response> {
   const [only, ...others] = deps.providers.values()
+  const known = deps.providers.get(options.provider ?? '')
+  if (known !== undefined) return begin(deps, request, known, options)
   if (only === undefined) throw new PageError(503, 'Nobody can sign in', 'No identity provider is configured. Ask your administrator.')
   if (others.length === 0) return begin(deps, request, only, options)
   return choicePage(deps, deps.flows.current(request), options)
@@ -52,7 +54,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   const flow = deps.flows.current(request)
   const secrets: LoginSecrets = { state: newSecret('lyd_st'), nonce: newSecret('lyd_st'), codeVerifier: newSecret('lyd_st') }
   const now = deps.now()
-  const { reference, loginHint, prompt, maxAge, acrValues } = options
+  const { reference, loginHint, prompt, maxAge, acrValues, claims } = options
   const [returnTo, startAgainAt] = [localPath(options.returnTo), localPath(options.startAgainAt)]
   const asked = {
     ...(prompt === undefined ? {} : { prompt }),
@@ -61,7 +63,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   }
   let url: URL
   try {
-    url = await provider.authorizationUrl(secrets, { ...asked, ...(loginHint === undefined ? {} : { loginHint }), redirectUri: redirectUri(deps, provider.id) })
+    url = await provider.authorizationUrl(secrets, { ...asked, ...(claims === undefined ? {} : { claims }), ...(loginHint === undefined ? {} : { loginHint }), redirectUri: redirectUri(deps, provider.id) })
   } catch (error) {
     if (error instanceof ProviderUnavailable) return unavailable(deps, provider, { startAgainAt, reference }, error)
     throw error
@@ -75,6 +77,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
     secrets: deps.sealer.seal(JSON.stringify({ nonce: secrets.nonce, codeVerifier: secrets.codeVerifier, startedAt: now }), ['logins', stateHash, 'secrets']),
     returnTo,
     startAgainAt,
+    ...(options.unmetAt === undefined ? {} : { unmetAt: localPath(options.unmetAt) }),
     reference,
     expiresAt: now + LOGIN_MS,
   })

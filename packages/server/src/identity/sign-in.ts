@@ -1,4 +1,5 @@
 import type { Hashed } from '../oauth/secret.ts'
+import type { Claims } from '../policy/rule.ts'
 import type { Session, User } from './user.ts'
 
 /** The signed-in browser of a request. */
@@ -33,10 +34,16 @@ export interface SignInOptions {
   readonly returnTo: string
   /** The path that a person starts again from when the provider does not answer. */
   readonly startAgainAt: string
+  /** The path to come back to when the provider knows the person and cannot give what is asked for; else a page says so. */
+  readonly unmetAt?: string
   readonly reference: string
   readonly prompt?: 'login'
   readonly maxAge?: number
   readonly acrValues?: string
+  /** What the sign-in must prove besides. */
+  readonly claims?: Claims
+  /** The provider to send the browser to, where the person is known already. */
+  readonly provider?: string
   readonly loginHint?: string
 }
 

@@ -24,6 +24,7 @@ const STATUS = {
   interaction_required: 400,
   request_not_supported: 400,
   request_uri_not_supported: 400,
+  unmet_authentication_requirements: 400,
 } as const
 
 export type OAuthErrorCode = keyof typeof STATUS

@@ -61,7 +61,7 @@ export function openidConfiguration(facts: MetadataFacts): Record<string, unknow
     ...authorizationServerMetadata(facts),
     subject_types_supported: ['public'],
     id_token_signing_alg_values_supported: facts.signingAlgorithms,
-    claims_parameter_supported: false,
+    claims_parameter_supported: true,
     request_parameter_supported: false,
     // OpenID Connect Discovery §3: it means true when it is absent.
     request_uri_parameter_supported: false,

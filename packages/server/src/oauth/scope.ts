@@ -25,6 +25,14 @@ export function scopeAllows(granted: readonly string[], access: Access, upstream
   return scopesAllowing(access, upstreamId).some((scope) => granted.includes(scope))
 }
 
+/** Whether whoever holds the granted scope holds this one too, by name or within a wider one (RS-9). */
+export function scopeIncludes(granted: readonly string[], scope: string): boolean {
+  const [, upstreamId, access] = /^mcp\.(?:(.+)\.)?(read|write)$/.exec(scope) ?? []
+  if (access === undefined || granted.includes(scope)) return granted.includes(scope)
+  if (upstreamId !== undefined) return scopeAllows(granted, access === 'read' ? 'read' : 'write', upstreamId)
+  return access === 'read' && granted.includes('mcp.write')
+}
+
 /** The scopes that exist at a resource over these upstreams. */
 export function resourceScopes(upstreamIds: readonly string[]): readonly string[] {
   return ['mcp.read', 'mcp.write', ...upstreamIds.flatMap((id) => [`mcp.${id}.read`, `mcp.${id}.write`])]

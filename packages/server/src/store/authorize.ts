@@ -5,6 +5,7 @@ import { formatScope } from '../oauth/scope.ts'
 import { authenticationColumns } from './authentications.ts'
 import { LONGEST_TOKEN_MS } from './changes.ts'
 import type { StoreParts } from './parts.ts'
+import { stepUpDone } from './step-ups.ts'
 
 interface RequestRow {
   readonly id: string
@@ -23,6 +24,9 @@ interface GrantRow {
   readonly scope: string
   readonly last_used_at: number
 }
+
+/** Nobody comes back with an answer to a challenge that is this old. */
+const STEP_UP_MS = 86_400_000
 
 const SUMMARY = 'id, client_id, resource, scope, last_used_at'
 
@@ -70,6 +74,7 @@ function requestVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'addReque
       }),
     async reap(now) {
       await db.query('DELETE FROM authorization_requests WHERE expires_at < $1', [now])
+      await db.query('DELETE FROM step_ups WHERE asked_at < $1', [now - STEP_UP_MS])
     },
   }
 }
@@ -130,6 +135,7 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
           codeChallenge,
           expiresAt,
         ])
+        await stepUpDone(tx, granted)
         // From its first grant on, a registration is one that is used.
         await tx.query('UPDATE clients SET last_used_at = $1 WHERE id = $2 AND last_used_at IS NULL', [now, granted.clientId])
         await audit.append(tx, events)

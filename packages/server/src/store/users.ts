@@ -97,13 +97,13 @@ async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInE
 function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeLogin'> {
   return {
     async addLogin(login) {
-      const { prompt, maxAge, acrValues } = login
+      const { prompt, maxAge, acrValues, unmetAt } = login
       await db.query('INSERT INTO logins (state_hash, flow_hash, provider, secrets, options, return_to, start_again_at, reference, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)', [
         login.stateHash,
         login.flowHash,
         login.provider,
         login.secrets,
-        JSON.stringify({ prompt, maxAge, acrValues }),
+        JSON.stringify({ prompt, maxAge, acrValues, unmetAt }),
         login.returnTo,
         login.startAgainAt,
         login.reference,
@@ -113,7 +113,7 @@ function loginVerbs({ db }: StoreParts): Pick<IdentityStore, 'addLogin' | 'takeL
     async takeLogin(stateHash, now) {
       const [row] = await db.query<LoginRow>('DELETE FROM logins WHERE state_hash = $1 AND expires_at > $2 RETURNING *', [stateHash, now])
       if (row === undefined) return undefined
-      const options = JSON.parse(row.options) as Pick<LoginRecord, 'prompt' | 'maxAge' | 'acrValues'>
+      const options = JSON.parse(row.options) as Pick<LoginRecord, 'prompt' | 'maxAge' | 'acrValues' | 'unmetAt'>
       return {
         ...options,
         stateHash: row.state_hash,

@@ -27,6 +27,7 @@ import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
 import { authorizeStore } from '../../src/store/authorize.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import { profileStore } from '../../src/store/profiles.ts'
+import { stepUpStore } from '../../src/store/step-ups.ts'
 import { identityStore } from '../../src/store/users.ts'
 import type { ConnectionStart, Connector } from '../../src/upstreams/connectors/connector.ts'
 import type { Connectors } from '../../src/upstreams/connectors/index.ts'
@@ -212,6 +213,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     connections: connections(connecting),
     approvals: houseApprovals(world, store),
     store: authorizeStore(store),
+    stepUps: stepUpStore(store),
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
   }

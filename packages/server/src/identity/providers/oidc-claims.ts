@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { plain } from '../../http/page.ts'
 import type { Identity, IdentityTokens } from '../user.ts'
-import { LoginRefused, type LoginOptions } from './provider.ts'
+import { LoginRefused, RequirementsUnmet, type LoginOptions } from './provider.ts'
 
 export type Claims = Readonly<Record<string, unknown>> & { readonly iss: string; readonly sub: string }
 
@@ -32,9 +32,9 @@ export function checkFreshness(claims: Claims, options: LoginOptions, now: numbe
   if (Number(claims['iat']) < startedAt - SKEW_S) throw new LoginRefused('iat is before the sign-in began')
   const authTime = authTimeOf(claims)
   if (options.prompt !== 'login' && options.maxAge === undefined) return
-  if (authTime === undefined) throw new LoginRefused('the provider does not say when the user signed in')
-  if (options.prompt === 'login' && authTime < startedAt - SKEW_S) throw new LoginRefused('the user was not signed in again')
-  if (options.maxAge !== undefined && authTime + options.maxAge < now / 1000 - SKEW_S) throw new LoginRefused('the user signed in too long ago')
+  if (authTime === undefined) throw new RequirementsUnmet('the provider does not say when the user signed in')
+  if (options.prompt === 'login' && authTime < startedAt - SKEW_S) throw new RequirementsUnmet('the user was not signed in again')
+  if (options.maxAge !== undefined && authTime + options.maxAge < now / 1000 - SKEW_S) throw new RequirementsUnmet('the user signed in too long ago')
 }
 
 const HASHES: Readonly<Record<string, string>> = { 256: 'sha256', 384: 'sha384', 512: 'sha512' }

@@ -1,6 +1,6 @@
 import * as oauth from 'oauth4webapi'
 import { OutboundError } from '../../http/outbound.ts'
-import { LoginRefused, ProviderUnavailable } from './provider.ts'
+import { LoginRefused, ProviderUnavailable, RequirementsUnmet } from './provider.ts'
 
 /** Tells what the provider got wrong from what kept it from answering at all. */
 export async function reachable<T>(work: () => Promise<T>): Promise<T> {
@@ -13,7 +13,7 @@ export async function reachable<T>(work: () => Promise<T>): Promise<T> {
 
 function classified(error: unknown): unknown {
   if (error instanceof OutboundError) return new ProviderUnavailable(`the identity provider does not answer: ${error.reason}`, { cause: error })
-  if (error instanceof oauth.AuthorizationResponseError) return new LoginRefused(`provider: ${printable(error.error)}`, error)
+  if (error instanceof oauth.AuthorizationResponseError) return refusedByProvider(error)
   if (error instanceof oauth.ResponseBodyError) {
     const temporary = isTemporary(error.status) || error.error === 'temporarily_unavailable' || error.error === 'server_error'
     if (temporary) return new ProviderUnavailable(`the identity provider answers with an error: ${printable(error.error)}`, { cause: error })
@@ -39,6 +39,12 @@ function isTemporary(status: number): boolean {
 /** A body that should have been JSON and is not; an ID token that cannot be read is something else. */
 function isUnreadable(error: oauth.OperationProcessingError | oauth.UnsupportedOperationError): boolean {
   return error.code === oauth.PARSE_ERROR && error.message.includes('body as JSON')
+}
+
+/** OpenID Connect Core Error Code `unmet_authentication_requirements`: the provider says so by itself. */
+function refusedByProvider(error: oauth.AuthorizationResponseError): LoginRefused {
+  const reason = `provider: ${printable(error.error)}`
+  return error.error === 'unmet_authentication_requirements' ? new RequirementsUnmet(reason, error) : new LoginRefused(reason, error)
 }
 
 /** RFC 6749 §4.1.2.1 allows few characters in error codes; this one came with a browser, or from elsewhere. */

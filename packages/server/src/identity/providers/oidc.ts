@@ -86,11 +86,17 @@ function authorizationUrl(server: oauth.AuthorizationServer, settings: OidcSetti
     prompt: prompt === '' ? undefined : prompt,
     max_age: maxAge?.toString(),
     acr_values: options.acrValues,
+    claims: options.claims === undefined ? undefined : claimsParameter(options.claims),
     login_hint: options.loginHint,
     access_type: settings.offlineAccess === 'access_type' ? 'offline' : undefined,
   }
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value)
   return url
+}
+
+/** OpenID Connect Core §5.5: the ID token is the only word on the sign-in. */
+function claimsParameter(claims: NonNullable<LoginOptions['claims']>): string {
+  return JSON.stringify({ id_token: Object.fromEntries(Object.entries(claims).map(([name, values]) => [name, { essential: true, ...(values.length === 1 ? { value: values[0] } : { values }) }])) })
 }
 
 async function finish(party: RelyingParty, callback: URL, secrets: LoginSecrets, options: LoginOptions): Promise<Identity> {

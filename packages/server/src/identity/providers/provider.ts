@@ -1,3 +1,4 @@
+import type { Claims } from '../../policy/rule.ts'
 import type { Identity, IdentityTokens } from '../user.ts'
 
 /** What a sign-in must remember between the redirect to the identity provider and the way back. */
@@ -13,6 +14,8 @@ export interface LoginOptions {
   readonly prompt?: 'login'
   readonly maxAge?: number
   readonly acrValues?: string
+  /** Claims that the sign-in must bring, each with one of the values. */
+  readonly claims?: Claims
   readonly loginHint?: string
   /** Milliseconds since the epoch, when the browser left for the provider. */
   readonly startedAt?: number
@@ -54,3 +57,6 @@ export class LoginRefused extends Error {
     this.reason = reason
   }
 }
+
+/** The sign-in is that of somebody, and not what it was asked to be: older, or weaker (RFC 9470 §5). */
+export class RequirementsUnmet extends LoginRefused {}
