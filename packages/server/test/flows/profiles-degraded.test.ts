@@ -129,7 +129,7 @@ eachMcpCluster('lists go on page by page, each upstream from its own cursor; a c
   const pages = (prefix: string, count: number): Cluster['notes']['script'] => (asked, response) => {
     if (asked.message['method'] !== 'tools/list') return false
     const cursor = (asked.message['params'] as Record<string, unknown>)['cursor']
-    const page = cursor === undefined ? 1 : Number(String(cursor).slice('own-'.length))
+    const page = typeof cursor === 'string' ? Number(cursor.slice('own-'.length)) : 1
     return reply(response, result(asked, { tools: [{ name: `${prefix}${page}`, annotations: { readOnlyHint: true } }], ...(page < count ? { nextCursor: `own-${page + 1}` } : {}), ttlMs: 1000 * page, cacheScope: 'public' }))
   }
   cluster.notes.script = pages('n', 3)
@@ -140,8 +140,8 @@ eachMcpCluster('lists go on page by page, each upstream from its own cursor; a c
     const { body } = await send(modern(token, 'tools/list', cursor === undefined ? {} : { cursor }), seen.length % 2 === 0 ? 0 : 1)
     seen.push(toolNames(body))
     cursor = resultOf(body)['nextCursor']
-    if (cursor === undefined) break
-    cursors.push(String(cursor))
+    if (typeof cursor !== 'string') break
+    cursors.push(cursor)
   }
   assert.deepEqual(seen, [['tickets__connect_account', 'notes__n1', 'weather__w1'], ['notes__n2', 'weather__w2'], ['notes__n3']])
   assert.ok(cursors.every((cursor) => !cursor.includes('own-')))
