@@ -81,6 +81,7 @@ function demoConfig({ issuer, port, clientSecret, company, directory }: DemoSett
       { id: 'nobody-deletes-notes', effect: 'deny', upstreams: ['notes'], tools: ['delete_*'] },
     ],
     limits: { registrationsPerHour: 60, tokenRequestsPerMinute: 600 },
+    admins: { groups: ['it-admins'] },
   })
   return parseConfig(text, { file: 'demo', directory, environment: {} })
 }
@@ -89,9 +90,10 @@ function welcome(issuer: string): string {
   return `
 Lanyard runs at ${issuer}
 
-  Your access     ${issuer}/          (sign in there, see and end what you granted)
+  Your access     ${issuer}/          (sign in there, see and end what you granted, build profiles of your own)
   MCP endpoints   ${issuer}/mcp/notes    team notes, open inside the company
                   ${issuer}/mcp/tickets  a ticket tracker with accounts of its own
+                  ${issuer}/mcp          everything that you may use, behind one address
 
 Sign in by picking a person; the demo has no passwords:
 
@@ -102,9 +104,9 @@ Sign in by picking a person; the demo has no passwords:
 
 Paste one of these into a client, and it opens the browser:
 
-  Claude Code    claude mcp add --transport http notes ${issuer}/mcp/notes
-  VS Code        code --add-mcp '{"name":"notes","type":"http","url":"${issuer}/mcp/notes"}'
-  Codex          codex mcp add notes --url ${issuer}/mcp/notes
+  Claude Code    claude mcp add --transport http lanyard ${issuer}/mcp
+  VS Code        code --add-mcp '{"name":"lanyard","type":"http","url":"${issuer}/mcp"}'
+  Codex          codex mcp add lanyard --url ${issuer}/mcp
   MCP Inspector  npx @modelcontextprotocol/inspector --cli --transport http --server-url ${issuer}/mcp/tickets --method tools/list
   curl           curl -i -X POST ${issuer}/mcp/notes        (the challenge that a client starts from)
 

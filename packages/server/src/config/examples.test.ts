@@ -105,5 +105,5 @@ scim: { tokens: [{ provider: corp, token: "\${env:SCIM_TOKEN}" }] }
   const config = parseConfig(text, { file: 'f', directory: '/srv', environment: { ...environment, SCIM_TOKEN: 's' } })
   assert.equal(config.store, 'sqlite:/srv/data/lanyard.db')
   assert.equal(config.generateKeyEncryptionKey, true)
-  assert.equal(config.notes.length, 2, 'profile of several, scim')
+  assert.equal(config.notes.length, 1, 'scim')
 })

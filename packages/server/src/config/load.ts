@@ -86,14 +86,11 @@ function isUrl(place: string): boolean {
 }
 
 function notes(settings: Settings): string[] {
-  const several = settings.profiles
-    .filter((profile) => profile.upstreams.length > 1)
-    .map((profile) => `profile ${profile.id} has several upstreams: this version serves profiles of one, so /mcp/${profile.id} is not served`)
   const unserved = (['scim'] as const)
     .filter((key) => settings[key] !== undefined)
     .map((key) => `${key} is accepted, and has no effect in this version`)
   const closed = settings.rules.some((rule) => rule.effect === 'allow') ? [] : ['no rule allows anything: every call is denied']
-  return [...several, ...unserved, ...closed]
+  return [...unserved, ...closed]
 }
 
 function withPath(value: string, prefix: string, directory: string): string {
