@@ -1,6 +1,6 @@
 // HTTP APIs at their edges: what HTTP allows and clients do, rules that ask for more, accounts that are connected.
 import assert from 'node:assert/strict'
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { gzipSync } from 'node:zlib'
 import { eachApiHouse, type ApiHouse } from '../support/api-house.ts'
 import { eachTickets, upstream } from '../support/connection-nodes.ts'
 import { eventually } from '../support/eventually.ts'
@@ -39,8 +39,8 @@ eachApiHouse('what is compressed, partial, unchanged or empty passes as the API 
   }
   const answer = await ask('/http/api/a', { headers: { 'accept-encoding': 'gzip' } })
   assert.equal(answer.headers['content-encoding'], 'gzip')
-  const bytes = await fetchBytes(answer.text, zipped)
-  assert.equal(bytes, 'x'.repeat(10_000))
+  // It was read as UTF-8, and so is what it is compared with.
+  assert.equal(answer.text, zipped.toString('utf8'))
   const unchanged = await ask('/http/api/a', { headers: { 'if-none-match': '"a"' } })
   assert.deepEqual([unchanged.status, unchanged.text, unchanged.headers.etag], [304, '', '"a"'])
   const partial = await ask('/http/api/a', { headers: { range: 'bytes=0-3' } })
@@ -50,12 +50,6 @@ eachApiHouse('what is compressed, partial, unchanged or empty passes as the API 
   const gone = await ask('/http/api/a', { method: 'DELETE' })
   assert.deepEqual([gone.status, gone.text], [204, ''])
 })
-
-/** The text of an answer was read as UTF-8: what was compressed is compared by what the API sent. */
-function fetchBytes(text: string, sent: Buffer): string {
-  assert.equal(text, sent.toString('utf8'))
-  return gunzipSync(sent).toString('utf8')
-}
 
 eachApiHouse('requests that no client would send: two lengths, absolute and odd targets, an expectation (RFC 9112 §3.2)', async (house) => {
   const { api } = house

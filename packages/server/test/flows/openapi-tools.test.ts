@@ -158,3 +158,21 @@ eachApiHouse('an operation that changes in the document is a tool that changes: 
   await eventually('the changed tool is hidden', async () => !(await names()).includes('listIssues'))
   assert.deepEqual(await names(), TOOLS.filter((name) => name !== 'listIssues'))
 })
+
+eachApiHouse('a list that is very long is read in pieces, and every tool of it can be called', async (house) => {
+  const { api, nodes, token } = house
+  const paths = Object.fromEntries(Array.from({ length: 1900 }, (_, index) => [`/n/${index}`, { get: { operationId: `op${index}`, description: 'x'.repeat(1900), parameters: Array.from({ length: 3 }, (_parameter, at) => ({ name: `p${at}`, in: 'query', description: 'y'.repeat(400), schema: { type: 'string' } })), responses: { 200: { description: 'd' } } } }]))
+  api.document = { ...API_DOCUMENT, paths }
+  const names: unknown[] = []
+  let cursor: unknown
+  let pages = 0
+  do {
+    const { body } = await nodes[0].send(at('tools', modern(token({ profile: 'tools' }), 'tools/list', cursor === undefined ? {} : { cursor })))
+    names.push(...toolNames(body))
+    cursor = (body['result'] as Result)['nextCursor']
+    pages += 1
+  } while (cursor !== undefined)
+  assert.ok(pages > 1)
+  assert.deepEqual(names, Array.from({ length: 1900 }, (_, index) => `op${index}`))
+  assert.equal((resultOf(await use(house, 'op1899')).structuredContent as Result)['url'], '/v1/n/1899')
+})

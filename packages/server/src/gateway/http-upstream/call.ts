@@ -63,7 +63,8 @@ export async function callApi(deps: ApiCallDeps, request: IncomingMessage, conta
     const lacking = await lackingScope(connector, { ...call, operation: { kind: 'tool', name: call.name } }, answer)
     if (lacking !== undefined) throw await drain(answer).then(() => unconnected(deps, call, lacking))
     await deliver(deps, call, answer)
-    await deps.audit.record({ action: 'call.finished', outcome: answer.status < 400 ? 'success' : 'failure', ...trace(call), tool: shown(call), detail: { method: call.method, status: answer.status } })
+    // Written soon: the caller has the answer, and nothing is taken back of it.
+    deps.audit.begin({ action: 'call.finished', outcome: answer.status < 400 ? 'success' : 'failure', ...trace(call), tool: shown(call), detail: { method: call.method, status: answer.status } })
   } catch (error) {
     call.open.stop?.()
     await recordFailure(deps, call, error)
@@ -152,8 +153,8 @@ async function deliver({ issuer }: ApiCallDeps, { upstream, target, response, me
     throw new CallProblem(502, `${upstream.name} points to an address outside of it, which is not passed on`, { reason: 'upstream: redirect outside' })
   }
   response.writeHead(status, { ...responseHeaders(headers, places), ...(moved === undefined ? {} : { location: moved }) })
-  // The first bytes of a stream may come much later.
-  if (method !== 'HEAD') response.flushHeaders()
+  // The first bytes of a stream may come much later; what has a length is here soon, and goes in one packet.
+  if (method !== 'HEAD' && headers['content-length'] === undefined) response.flushHeaders()
   await answer.pipe(response)
 }
 

@@ -1,4 +1,5 @@
 // Owns the documents of HTTP APIs and the tools that they make: read when the gateway starts, and again in a while.
+import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { OutboundError, type Outbound } from '../../http/outbound.ts'
 import { matcher } from '../../policy/pattern.ts'
@@ -16,6 +17,8 @@ export interface ToolSet {
   readonly files: ReadonlyMap<string, ReadonlySet<string>>
   readonly leftOut: readonly LeftOut[]
   readonly title: string
+  /** What the document's text was. */
+  readonly digest: string
 }
 
 export interface ApiCatalogue {
@@ -44,7 +47,7 @@ export function apiCatalogue({ outbound, now }: ApiCatalogueDeps): ApiCatalogue 
   const load = (upstream: Upstream, settings: OpenApiSettings): Promise<ToolSet> => {
     let work = loading.get(upstream.id)
     if (work === undefined) {
-      work = loadTools(outbound, settings)
+      work = loadTools(outbound, settings, known.get(upstream.id)?.tools)
         .then((tools) => {
           known.set(upstream.id, { tools, until: now() + FRESH_MS })
           return tools
@@ -80,9 +83,12 @@ export function apiCatalogue({ outbound, now }: ApiCatalogueDeps): ApiCatalogue 
   }
 }
 
-/** Reads a document and makes its tools. @throws DocumentError */
-export async function loadTools(outbound: Pick<Outbound, 'request'>, settings: OpenApiSettings): Promise<ToolSet> {
-  const document = await readApiDocument(await fetchText(outbound, settings.document))
+/** Reads a document and makes its tools. @param before those of the last time: of an unchanged text nothing is made anew @throws DocumentError */
+export async function loadTools(outbound: Pick<Outbound, 'request'>, settings: OpenApiSettings, before?: ToolSet): Promise<ToolSet> {
+  const text = await fetchText(outbound, settings.document)
+  const digest = hash('sha256', text, 'base64')
+  if (before?.digest === digest) return before
+  const document = await readApiDocument(text)
   const [included, excluded] = [matcher(settings.include), matcher(settings.exclude ?? [])]
   const { operations, leftOut } = readOperations(document, (names) => names.some(included) && !names.some(excluded))
   if (operations.length > MAX_TOOLS) throw new DocumentError(`it has ${operations.length} operations: choose at most ${MAX_TOOLS} of them`)
@@ -103,6 +109,7 @@ export async function loadTools(outbound: Pick<Outbound, 'request'>, settings: O
     files: new Map(tools.map(({ operation }) => [operation.name, operation.body === undefined ? new Set<string>() : fileNames(document.root, operation.body)])),
     leftOut: [...leftOut, ...others],
     title: typeof info['title'] === 'string' ? info['title'] : '',
+    digest,
   }
 }
 

@@ -70,8 +70,19 @@ const ANSWERS: ReadonlyMap<string, Respond> = new Map<string, Respond>([
   ['initialize', (_deps, upstream, { params }) => ({ protocolVersion: LEGACY_VERSIONS.includes(String(params['protocolVersion'])) ? params['protocolVersion'] : LEGACY_VERSIONS[0], capabilities: CAPABILITIES, serverInfo: infoOf(upstream) })],
   ['server/discover', (_deps, upstream, { revision }) => resultOfRevision(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities: CAPABILITIES, serverInfo: infoOf(upstream) }, true)],
   ['ping', () => ({})],
-  ['tools/list', async ({ apis }, upstream, { revision }) => resultOfRevision(revision, { tools: (await apis.tools(upstream)).tools.map(({ definition }) => definition) }, true)],
+  ['tools/list', async ({ apis }, upstream, { revision, params }) => resultOfRevision(revision, page(await apis.tools(upstream), params['cursor']), true)],
 ])
+
+const MAX_PAGE = 4 * 1024 * 1024
+
+/** Most lists are one page, as many clients read no other; a very long one is read in pieces. */
+function page({ tools }: ToolSet, cursor: unknown): Json {
+  const first = typeof cursor === 'string' && /^\d{1,6}$/.test(cursor) ? Number(cursor) : 0
+  let size = 0
+  let next = first
+  while (next < tools.length && (next === first || size < MAX_PAGE)) size += JSON.stringify(tools[next++]?.definition).length
+  return { tools: tools.slice(first, next).map(({ definition }) => definition), ...(next < tools.length ? { nextCursor: String(next) } : {}) }
+}
 
 function infoOf({ id, name }: Upstream): Json {
   return { name: id, title: name, version: '1' }
