@@ -25,7 +25,7 @@ import type { Config } from './config/load.ts'
 import { acrValues, approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { gateway } from './gateway/gateway.ts'
 import type { ApiCatalogue } from './gateway/openapi/catalogue.ts'
-import { clientAddress } from './http/address.ts'
+import { clientAddress, proxyCheck } from './http/address.ts'
 import { assetRoutes } from './http/assets.ts'
 import { cookies } from './http/cookies.ts'
 import { healthRoutes } from './http/health.ts'
@@ -67,6 +67,7 @@ import { connectors } from './upstreams/connectors/index.ts'
 import { oauthConnector } from './upstreams/connectors/oauth/connector.ts'
 import { profileEditing } from './upstreams/profile-edit.ts'
 import { profiles } from './upstreams/profiles.ts'
+import { protectedServers, withProtectedServers } from './upstreams/protected-servers.ts'
 import { revoker } from './upstreams/revoker.ts'
 import type { LiveProfiles } from './upstreams/stored-profiles.ts'
 import { speaksMcp } from './upstreams/upstream.ts'
@@ -155,6 +156,8 @@ function groundFloor(deps: AppDeps) {
   const { config, store, now } = deps
   const upstreams = upstreamSettings(config)
   const administrators = administration(config.issuer, config.admins?.groups ?? [])
+  const served = profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles)
+  const servers = protectedServers(config.issuer, served, config.forwardAuth)
   const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
   return {
     ...deps,
@@ -162,7 +165,9 @@ function groundFloor(deps: AppDeps) {
     audit: store.audit,
     upstreams,
     administrators,
-    profiles: withAdministration(profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles), administrators),
+    profiles: withAdministration(withProtectedServers(served, servers), administrators),
+    servers,
+    isProxy: proxyCheck(config.trustedProxies),
     address: clientAddress(config.trustedProxies),
     cookies: cookies(config.issuer),
     clientStore: clientStore(store),
@@ -318,6 +323,8 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     hosts: config.hosts,
     allowedOrigins: config.allowedOrigins,
     clientAddress: ground.address,
+    protectedServers: ground.servers,
+    isProxy: ground.isProxy,
     profiles: ground.profiles,
     connector,
     connections,

@@ -22,6 +22,8 @@ const lenient = z.object({
   upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
+  trustedProxies: texts,
+  forwardAuth: list({ id: text, resource: text, profile: text }),
 })
 
 type Names = z.output<typeof lenient>
@@ -31,8 +33,9 @@ type Add = (path: readonly PropertyKey[], message: string) => void
 export function crossCheck(document: ReadDocument, add: Add): void {
   const { data } = lenient.safeParse(document.value)
   if (data === undefined) return
-  for (const key of ['identityProviders', 'clients', 'upstreams', 'profiles', 'rules'] as const) unique(key, data[key], add)
+  for (const key of ['identityProviders', 'clients', 'upstreams', 'profiles', 'rules', 'forwardAuth'] as const) unique(key, data[key], add)
   checkUpstreamNames(data, add)
+  checkProtectedServers(data, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))
   data.upstreams.forEach((upstream, index) => {
     if (upstream !== undefined) checkUpstream(upstream, (setting, message) => add(['upstreams', index, setting], message))
@@ -78,6 +81,20 @@ function checkUpstreamNames(data: Names, add: Add): void {
       if (!name.includes('*') && !upstreams.has(name)) add(['rules', index, 'upstreams', position], 'there is no such upstream')
     }),
   )
+}
+
+function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, trustedProxies }: Names, add: Add): void {
+  const single = new Set<string | undefined>([...upstreams.filter((upstream) => upstream?.type !== 'http'), ...profiles.filter((profile) => profile?.upstreams.length === 1)].map((each) => each?.id))
+  const resources = new Set<string>()
+  forwardAuth.forEach((server, index) => {
+    if (server === undefined) return
+    const resource = canonicalResource(server.resource) ?? ''
+    if (!single.has(server.profile)) add(['forwardAuth', index, 'profile'], 'must be an upstream that speaks MCP, or a profile of one')
+    if (resources.has(resource)) add(['forwardAuth', index, 'resource'], 'is taken: another one has it')
+    if (`${resource}/`.startsWith(`${issuer}/`)) add(['forwardAuth', index, 'resource'], 'is an address of this gateway: name the one at the proxy')
+    resources.add(resource)
+  })
+  if (forwardAuth.length > 0 && trustedProxies.length === 0) add(['forwardAuth'], 'needs the setting trustedProxies: the networks of the proxies that may ask')
 }
 
 function checkUpstream(upstream: NonNullable<Names['upstreams'][number]>, add: (setting: string, message: string) => void): void {

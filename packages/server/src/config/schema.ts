@@ -1,6 +1,8 @@
 // Owns the configuration file: one schema, one frozen value, every mistake reported at once. It starts nothing.
 import * as z from 'zod'
+import { plainPath } from '../gateway/forwarded-request.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
+import { canonicalResource } from '../oauth/resource.ts'
 import { notices } from './notices.ts'
 
 const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
@@ -121,6 +123,13 @@ const rule = z.strictObject({
   unless: z.strictObject({ networks: z.array(cidr).min(1) }).optional(),
 })
 
+const protectedServer = z.strictObject({
+  id,
+  resource: httpUrl.refine((value) => canonicalResource(value) !== undefined && plainPath(new URL(value).pathname) !== undefined, 'must be an address with a plain path, without query, fragment or credentials'),
+  profile: id,
+  validatesHeaders: z.boolean().default(false),
+})
+
 export const schema = z.strictObject({
   issuer,
   listen: listen.default('127.0.0.1:8080'),
@@ -162,6 +171,7 @@ export const schema = z.strictObject({
     .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
     .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
   notices,
+  forwardAuth: z.array(protectedServer).default([]),
   admins: z.strictObject({ groups: z.array(z.string()).default([]) }).optional(),
   scim: z.strictObject({ tokens: z.array(z.strictObject({ provider: id, token: secret })).default([]) }).optional(),
 })

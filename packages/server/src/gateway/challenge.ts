@@ -29,7 +29,7 @@ export class Challenge extends Error {
 
 /** The address of a protected resource's metadata (RFC 9728 §3.1): inserted before the path of the resource. */
 function resourceMetadataUrl(issuer: string, profile: Profile): string {
-  return `${issuer}/.well-known/oauth-protected-resource${new URL(profile.resource).pathname}`
+  return profile.metadata ?? `${issuer}/.well-known/oauth-protected-resource${new URL(profile.resource).pathname}`
 }
 
 /** RFC 9470 §3: what the authorization request is to ask for. Claims go as the value of `claims` in it (OpenID Connect Core §5.5), in base64url. */

@@ -17,6 +17,7 @@ import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
 import { isFor } from '../upstreams/profile.ts'
+import type { ProtectedServers } from '../upstreams/protected-servers.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 import { bridge } from './bridge/bridge.ts'
 import type { BridgeStore } from './bridge/bridge-store.ts'
@@ -28,6 +29,7 @@ import { Challenge, sendChallenge } from './challenge.ts'
 import { McpError } from './error.ts'
 import { Stopped } from './exchange.ts'
 import { forward } from './forward.ts'
+import { answerForwardAuth, isForwardAuth } from './forward-auth.ts'
 import { answerHttp } from './http-upstream/plane.ts'
 import { lateSessions } from './late-session.ts'
 import type { ApiCatalogue } from './openapi/catalogue.ts'
@@ -49,11 +51,15 @@ export interface GatewayDeps {
   /** Origins of browser applications that may call, besides the issuer itself. */
   readonly allowedOrigins: readonly string[]
   readonly clientAddress: ClientAddress
+  /** Servers behind reverse proxies that ask about each request. */
+  readonly protectedServers?: ProtectedServers
+  /** Whether the other end of a connection is a proxy whose word is believed. */
+  readonly isProxy?: (socketAddress: string | undefined) => boolean
   readonly profiles: Profiles
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
-  readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations'>>
+  readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
   readonly approvals: Pick<Approvals, 'call'>
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
@@ -75,7 +81,7 @@ export interface GatewayDeps {
 }
 
 export interface Gateway {
-  /** Answers `/mcp` and `/mcp/{profile}`, and nothing below them; `/http/{upstream}` and everything below it. */
+  /** Answers `/mcp` and `/mcp/{profile}`, and nothing below them; `/http/{upstream}` and everything below it; the questions of proxies at `/forward-auth`. */
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>
   /** The metadata of the protected resources (RFC 9728). */
   readonly routes: readonly Route[]
@@ -120,8 +126,11 @@ export function gateway(deps: GatewayDeps): Gateway {
     open,
   }
   return {
-    handle: (request, response) => ((request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)),
-    routes: resourceMetadataRoutes(deps.issuer, deps.profiles),
+    handle(request, response) {
+      if (isForwardAuth(request.url)) return answerForwardAuth({ ...deps, ...plane }, request, response)
+      return (request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)
+    },
+    routes: resourceMetadataRoutes(deps.issuer, deps.profiles, deps.protectedServers),
     close() {
       plane.open.close()
       between.close()

@@ -24,6 +24,8 @@ export interface Permissions {
   readonly unapproved?: true
   /** For what is no tool: only rules for every tool speak of it. */
   everything(): Decision
+  /** For what may be anything: rules for single tools speak of it as well. */
+  all?(): Decision
 }
 
 /** What the profile leaves out of an upstream: no rule is asked about it. */
@@ -41,6 +43,7 @@ export function permissions(policy: CallPolicy, contact: Contact): Permissions {
     tool: (tool, annotations) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool, toolFacts: factsOf(tool, annotations) }) : NOT_OFFERED),
     lacksAnnotations: (tool) => policy.asksAnnotations?.(upstream.id) === true && policy.annotations?.(contact, tool) === undefined,
     everything: () => (offers(profile, upstream.id) ? policy.decide(input) : NOT_OFFERED),
+    all: () => (offers(profile, upstream.id) && policy.decideAll !== undefined ? policy.decideAll(input) : NOT_OFFERED),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Route } from '../http/route.ts'
 import { BASELINE_SCOPE } from '../oauth/scope.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
+import type { ProtectedServers } from '../upstreams/protected-servers.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 
 /** RFC 9728 §2, RS-1, RS-5: `scopes_supported` is what to ask for, not a catalogue, and `offline_access` is no scope of it (RS-4). */
@@ -16,7 +17,7 @@ function resourceMetadata(issuer: string, profile: Profile): Readonly<Record<str
 }
 
 /** Publishes the metadata of each profile; at the root, where clients look that were told nothing, that of the only one, or else of everything. */
-export function resourceMetadataRoutes(issuer: string, profiles: Profiles): readonly Route[] {
+export function resourceMetadataRoutes(issuer: string, profiles: Profiles, servers?: Pick<ProtectedServers, 'byId'>): readonly Route[] {
   const route = (path: string, find: (id: string | undefined) => Profile | undefined): Route => ({
     method: 'GET',
     path,
@@ -34,6 +35,7 @@ export function resourceMetadataRoutes(issuer: string, profiles: Profiles): read
     route('/.well-known/oauth-protected-resource/mcp/:profile', (id) => (id === EVERYTHING ? undefined : profiles.byId(id ?? ''))),
     route('/.well-known/oauth-protected-resource/mcp', everything),
     route('/.well-known/oauth-protected-resource/http/:profile', (id) => profiles.httpById(id ?? '')),
+    route('/.well-known/oauth-protected-resource/forward-auth/:profile', (id) => servers?.byId(id ?? '')?.profile),
     route('/.well-known/oauth-protected-resource', () => onlyProfile(profiles) ?? everything()),
   ]
 }

@@ -38,6 +38,12 @@ export function clientAddress(trustedProxies: readonly string[]): ClientAddress 
   }
 }
 
+/** Tells whether a connection comes from a proxy whose word is believed. */
+export function proxyCheck(trustedProxies: readonly string[]): (socketAddress: string | undefined) => boolean {
+  const trusted = trustedProxies.map((network) => ipaddr.parseCIDR(network))
+  return (address = '') => ipaddr.isValid(address) && isInside(ipaddr.process(address), trusted)
+}
+
 /** What a flood guard counts by: an IPv4 address, or the /64 of an IPv6 address, which one host has all of. */
 export function addressBucket(address: string): string {
   if (!ipaddr.isValid(address)) return address

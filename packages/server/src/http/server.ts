@@ -7,14 +7,14 @@ export interface ServerOptions {
   /** `ADDRESS:PORT`. */
   readonly listen: string
   readonly fetch: (request: Request, env: Bindings) => Response | Promise<Response>
-  /** Answers `/mcp` and `/mcp/{profile}`, and what is below `/http/`, on Node's own request and response. */
+  /** Answers `/mcp` and `/mcp/{profile}`, what is below `/http/`, and proxies at `/forward-auth`, on Node's own request and response. */
   readonly mcp: (request: IncomingMessage, response: ServerResponse) => Promise<void>
   /** Milliseconds until a request must be whole, unless it is for an HTTP API; a minute when absent. */
   readonly requestMs?: number
 }
 
 /** The data plane is `/mcp` and one segment below it, and all of `/http/`; metadata and whatever else lies deeper are ordinary routes. */
-const MCP_PATH = /^(?:\/mcp(?:\/[^/?#]+)?(?:\?|$)|\/http\/)/
+const MCP_PATH = /^(?:\/mcp(?:\/[^/?#]+)?(?:\?|$)|\/http\/|\/forward-auth(?:[/?]|$))/
 
 const REQUEST_MS = 60_000
 

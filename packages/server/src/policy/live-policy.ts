@@ -55,6 +55,7 @@ export async function livePolicy({ declared, store, feed, upstreams, log }: Live
     reload,
     decide: (input) => current.decide(input),
     mayReach: (input) => current.mayReach(input),
+    decideAll: (input) => current.decideAll(input),
     mayConnect: (input) => current.mayConnect(input),
     explain: (input) => current.explain(input),
     asksAnnotations: (upstream) => current.asksAnnotations(upstream),

@@ -155,6 +155,33 @@ test('wildcards match as the same regular expression does', () => {
   )
 })
 
+test('everything is allowed at once exactly when no tool would be denied or need more', () => {
+  const tools = ['read', 'write', 'delete_note']
+  const rule = fc.record({
+    effect: fc.constantFrom<Rule['effect']>('allow', 'deny'),
+    groups: fc.option(fc.subarray(['engineering', 'sales'], { minLength: 1 }), { nil: undefined }),
+    tools: fc.option(fc.subarray([...tools, '*', 'delete_*'], { minLength: 1 }), { nil: undefined }),
+    unless: fc.option(fc.constant({ networks: ['203.0.113.0/24'] }), { nil: undefined }),
+  })
+  fc.assert(
+    fc.property(fc.array(rule, { maxLength: 6 }), fc.constantFrom(undefined, '203.0.113.7', '192.0.2.1'), (given, address) => {
+      const rules = policy(given.map((each, index) => ({ ...each, id: `r${index}` })))
+      const input = { ...alice, ...(address === undefined ? {} : { address }) }
+      const all = rules.decideAll(input)
+      // A name that no rule speaks of stands for those that nobody thought of.
+      const each = [...tools, 'another'].map((tool) => rules.decide({ ...input, tool }))
+      if (all.allow) assert.ok(each.every(({ allow }) => allow), JSON.stringify(given))
+      else if (each.every(({ allow }) => allow)) assert.equal(given.some(({ effect, tools: named }) => effect === 'allow' && (named === undefined || named.includes('*'))) && !given.some(({ effect }) => effect === 'deny'), false)
+      assert.ok(all.rule === 'default' || all.rule.startsWith('r'))
+    }),
+    { numRuns: 1000 },
+  )
+  const stepUp: Rule = { id: 'fresh', effect: 'step-up', tools: ['delete_*'], require: { maxAge: 300 } }
+  const both = policy([{ id: 'all', effect: 'allow' }, stepUp])
+  assert.deepEqual(both.decideAll(alice), { allow: false, effect: 'deny', rule: 'fresh' })
+  assert.equal(both.decide({ ...alice, tool: 'read' }).allow, true)
+})
+
 test('a pattern of many stars is decided at once, however long the name', () => {
   const rules = policy([{ id: 'r', effect: 'deny', tools: [`${'a*'.repeat(50)}b`] }, { id: 'all', effect: 'allow' }])
   assert.equal(rules.decide({ ...alice, tool: 'a'.repeat(100_000) }).rule, 'all')

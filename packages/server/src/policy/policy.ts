@@ -14,6 +14,11 @@ export interface Policy {
    * known now, such as the hour of the call, the best is assumed: each call is decided when it is made.
    */
   mayReach(input: Omit<PolicyInput, 'tool' | 'toolFacts'>): boolean
+  /**
+   * The decision on everything that the upstream has, at once: what a rule says of single tools counts as if each of them
+   * were called. For who cannot be told what is called.
+   */
+  decideAll(input: Omit<PolicyInput, 'tool' | 'toolFacts'>): Decision
   /** The same from whatever client: decides if a person may connect an account of theirs. */
   mayConnect(input: Omit<PolicyInput, 'tool' | 'toolFacts' | 'clientId' | 'application'>): boolean
   /** The same decision with every rule that was considered. */
@@ -30,6 +35,8 @@ interface Indexes {
   /** For the question whether anything is allowed at all: denials of every tool, allows of any. */
   readonly denyAll: RuleIndex
   readonly allowAny: RuleIndex
+  /** For the question whether everything is allowed: whatever keeps somebody from any tool. */
+  readonly restrictAny: RuleIndex
   readonly asksAnnotations: boolean
 }
 
@@ -63,6 +70,12 @@ export function policy(rules: readonly Rule[], upstreams: readonly string[] = []
       const allowed = (rule: CompiledRule): boolean => isFor(rule, input) && conditionsHold(rule, input) !== false
       return firstOf(denyAll, keys, denied) === undefined && firstOf(allowAny, keys, allowed) !== undefined
     },
+    decideAll(input) {
+      // Of what is not known, the tool among it, the worst is assumed.
+      const restricts = (rule: CompiledRule): boolean => isFor(rule, input) && applies(rule, input) && !isSatisfied(rule, input)
+      const restriction = firstOf(rulesFor(input.upstream).restrictAny, keysOf(input), restricts)
+      return restriction === undefined ? decide(input) : { allow: false, effect: 'deny', rule: restriction.id }
+    },
     // The client is left out: an account may be connected before, or for, any of them. So only a denial of all counts.
     mayConnect({ subject, groups, upstream, address, at, authentication }) {
       const input = { subject, groups, address, at, authentication }
@@ -87,6 +100,7 @@ function indexUpstream(rules: readonly CompiledRule[]): Indexes {
     restrict: indexRules(rules.filter(({ effect }) => effect === 'step-up' || effect === 'approval')),
     denyAll: indexRules(denials.filter((rule) => rule.everyTool), untooled),
     allowAny: indexRules(allows, untooled),
+    restrictAny: indexRules(rules.filter(({ effect }) => effect !== 'allow'), untooled),
     asksAnnotations: rules.some(({ rule }) => rule.when?.tool !== undefined || rule.unless?.tool !== undefined),
   }
 }

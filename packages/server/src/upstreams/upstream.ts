@@ -59,6 +59,8 @@ export interface Profile {
   readonly name: string
   readonly upstreams: readonly Upstream[]
   readonly resource: Resource
+  /** Where its metadata is, when the resource is at an address that is not the gateway's. */
+  readonly metadata?: string
   /** Whose own it is: for everybody else it does not exist. */
   readonly owner?: string
   /** Who it is published to; everybody when absent. */

@@ -68,6 +68,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /.well-known/oauth-protected-resource/mcp/:profile': everybody(200),
   'GET /.well-known/oauth-protected-resource/mcp': everybody(200),
   'GET /.well-known/oauth-protected-resource/http/:profile': everybody(404),
+  'GET /.well-known/oauth-protected-resource/forward-auth/:profile': everybody(404),
   'GET /.well-known/oauth-protected-resource': everybody(200),
   // Who is signed in: bob, by his session. A token for a tool server is none for the API (RFC 8707 §2).
   'GET /api/me': [401, 200, 401, 401],

@@ -56,16 +56,16 @@ export async function ask(issuer: string, path: string, { method = 'GET', body, 
 }
 
 /** The token of a person who is allowed to have one. */
-export async function tokenOf(issuer: string, person: string, resource: string, scope?: string): Promise<string> {
-  const { token, error } = await tokenFor(issuer, person, resource, scope)
+export async function tokenOf(issuer: string, person: string, resource: string, scope?: string, connect = true): Promise<string> {
+  const { token, error } = await tokenFor(issuer, person, resource, scope, connect)
   if (token === undefined) throw new Error(`${person} got no token: ${error}`)
   return token
 }
 
 /** Lets a person approve a program for a resource. @returns its access token, or what the browser was told instead */
-export async function tokenFor(issuer: string, person: string, resource: string, scope?: string): Promise<{ readonly token?: string; readonly error?: string }> {
+export async function tokenFor(issuer: string, person: string, resource: string, scope?: string, connect = true): Promise<{ readonly token?: string; readonly error?: string }> {
   const url = new URL(await registeredRequest(issuer, REDIRECT, 'Script', { resource, scope: scope ?? '' }))
-  const page = await browser({ stop: (address) => address.startsWith(REDIRECT) }).approve(url.href, { person })
+  const page = await browser({ stop: (address) => address.startsWith(REDIRECT) }).approve(url.href, { person, connect })
   const answer = new URL(page.url).searchParams
   const code = answer.get('code')
   if (code === null) return { error: answer.get('error') ?? page.text }

@@ -1,0 +1,211 @@
+// Owns the decision for a reverse proxy in front of somebody else's MCP server: who calls, whether they may, and with
+// which credential. The request itself never comes here; what its body says is known by its headers or not at all.
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import type { Recorder } from '../audit/event.ts'
+import { addressBucket, type ClientAddress } from '../http/address.ts'
+import { StoreUnavailable } from '../http/errors.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
+import { newReference } from '../http/router.ts'
+import type { Connections } from '../upstreams/connections.ts'
+import type { Connectors } from '../upstreams/connectors/index.ts'
+import { isFor } from '../upstreams/profile.ts'
+import type { ProtectedServer, ProtectedServers } from '../upstreams/protected-servers.ts'
+import { issuedToken, type Authenticate } from './authenticate.ts'
+import type { CallPolicy } from './call-policy.ts'
+import { trace, type Contact } from './call.ts'
+import { Challenge, sendChallenge } from './challenge.ts'
+import { McpError } from './error.ts'
+import { forwardedRequest, type ForwardedRequest } from './forwarded-request.ts'
+import type { OpenCalls } from './open-calls.ts'
+import type { Operation } from './operation.ts'
+import { decide, permissions, requireScope, type Permissions } from './permit.ts'
+import { decodeHeader, MODERN_VERSIONS } from './revisions.ts'
+import { credentialFor } from './upstream-call.ts'
+
+export interface ForwardAuthDeps {
+  readonly issuer: string
+  /** Absent when no proxy asks. */
+  readonly protectedServers?: ProtectedServers
+  /** Whether the other end of a connection is a proxy whose word is believed. */
+  readonly isProxy?: (socketAddress: string | undefined) => boolean
+  /** Whether a `Host` is one of the gateway's own. */
+  readonly servesHost: (host: string | undefined) => boolean
+  readonly clientAddress: ClientAddress
+  readonly authenticate: Authenticate
+  readonly policy: CallPolicy
+  readonly connector: Connectors
+  readonly connections: Pick<Connections, 'connectUrl'>
+  readonly open: Pick<OpenCalls, 'open' | 'done'>
+  readonly audit: Recorder
+  /** A guard against floods of refusals from one network. */
+  readonly flood: RateLimit
+  readonly log: (line: Readonly<Record<string, unknown>>) => void
+  readonly now: () => number
+}
+
+/** Why a proxy is to refuse: 403, as nginx knows no other refusal. The message is for the client. */
+class Refusal extends Error {
+  override readonly name = 'Refusal'
+  readonly rule: string | undefined
+  constructor(message: string, rule?: string) {
+    super(message)
+    this.rule = rule
+  }
+}
+
+/** A decision that is used for longer than this was made for something else. */
+const DECISION_MS = 60_000
+
+export function isForwardAuth(url = ''): boolean {
+  return /^\/forward-auth(?:[/?]|$)/.test(url)
+}
+
+/** Answers the question of a proxy: 200 with the headers to send on, 401 and 403 as the client is to see them. */
+export async function answerForwardAuth(deps: ForwardAuthDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const address = deps.clientAddress(request.socket.remoteAddress, text(request.headers['x-forwarded-for']))
+  let server: ProtectedServer | undefined
+  try {
+    const asked = askedBy(deps, request)
+    server = serverOf(deps, asked)
+    if (server === undefined) throw new Refusal('no protected server is asked for, or not in one way alone')
+    const caller = await deps.authenticate(request, server.profile, address)
+    const open = deps.open.open({ issued: issuedToken(caller), endsAt: deps.now() + DECISION_MS })
+    try {
+      const [upstream] = server.profile.upstreams
+      if (upstream === undefined) throw new Refusal('nothing is behind this')
+      const contact: Contact = { caller, profile: server.profile, upstream, headers: request.headers, response, open, address }
+      const headers = await allow(deps, server, asked, contact)
+      response.writeHead(200, { ...headers, 'cache-control': 'no-store', 'content-length': '0' }).end()
+    } finally {
+      deps.open.done(open)
+    }
+  } catch (error) {
+    await refuseUnknown(deps, error, address, server)
+    tell(deps, response, error, server)
+  }
+}
+
+/** @throws Refusal for whoever is no proxy, and for what does not come the proxy's own way */
+function askedBy({ isProxy, issuer, servesHost }: ForwardAuthDeps, request: IncomingMessage): ForwardedRequest {
+  if (isProxy?.(request.socket.remoteAddress) !== true) throw new Refusal('only a trusted proxy may ask here')
+  // Whoever reaches the gateway by its public name came through a proxy as well, and says what they like.
+  if (!isLoopback(issuer) && servesHost(request.headers.host)) throw new Refusal('proxies ask at an address of this gateway that is not its public name')
+  const asked = forwardedRequest(request)
+  if (asked === undefined) throw new Refusal('what is asked for cannot be read in one way alone')
+  return asked
+}
+
+/** The server that the proxy's configuration names and the one that the request is for must be one. */
+function serverOf({ protectedServers: servers }: ForwardAuthDeps, { place, resource }: ForwardedRequest): ProtectedServer | undefined {
+  const named = resource === undefined ? undefined : servers?.byResource(resource)
+  const found = place === undefined ? named : servers?.at(place.host, place.path)
+  return resource === undefined || named === found ? found : undefined
+}
+
+/** @returns the headers for the proxy to send on. @throws Challenge, Refusal, McpError */
+async function allow(deps: ForwardAuthDeps, server: ProtectedServer, asked: ForwardedRequest, contact: Contact): Promise<Record<string, string>> {
+  const operation = server.validatesHeaders ? operationOf(asked.method, contact.headers) : undefined
+  const described = { ...trace(contact), ...(operation?.kind === 'tool' ? { tool: operation.name.slice(0, 256) } : {}), detail: { by: 'forward-auth', server: server.id } }
+  try {
+    if (!isFor(contact.profile, contact.caller.user)) throw new Refusal('this is not there for you')
+    const rule = requirePermission(deps, contact, operation)
+    const credential = await credentialFor(deps.connector(contact.upstream), contact)
+    if (credential === 'connection_required') throw new Refusal(`${contact.upstream.name} needs an account of yours that is not connected: open ${deps.connections.connectUrl(contact.caller.user.id, contact.upstream)}`)
+    await deps.audit.record({ action: 'call.allowed', outcome: 'success', ...described, ...(rule === undefined ? {} : { rule }) })
+    // RS-10: the header that held the caller's token is always there to be written over.
+    return { authorization: '', ...identity(contact), ...credential.headers }
+  } catch (error) {
+    if (error instanceof Refusal || error instanceof Challenge || error instanceof McpError) {
+      const rule = error instanceof Refusal && error.rule !== undefined ? { rule: error.rule } : {}
+      await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...described, ...rule, reason: error instanceof McpError ? error.reason : error.message })
+    }
+    throw error
+  }
+}
+
+/**
+ * Decides by policy, and by the scope of the token. What the request is about is known when the server compares its
+ * headers with its body (P-10, P-11, P-20); else it may be anything, and so must be what the caller may do.
+ *
+ * @returns the rule that allows it
+ */
+function requirePermission({ policy }: ForwardAuthDeps, contact: Contact, operation: Operation | undefined): string | undefined {
+  const permitted = permissions(policy, contact)
+  if (operation === undefined) return requireAll(contact, permitted)
+  const verdict = decide(operation, permitted, { era: 'modern', version: MODERN_VERSIONS[0] ?? '' })
+  if (verdict.kind === 'denied') throw verdict.error instanceof Challenge ? verdict.error : new Refusal('no rule of your administrator lets you use this', verdict.rule)
+  if (verdict.kind !== 'allowed') throw new Refusal('what a rule has to know of this tool is not known here', verdict.rule)
+  // What a server says of its tools never passes here: what no administrator marked may write.
+  if (operation.kind === 'tool') requireScope(contact, contact.upstream.readOnlyTools.includes(operation.name) ? 'read' : 'write')
+  return verdict.rule
+}
+
+function requireAll(contact: Contact, permitted: Permissions): string {
+  const decision = permitted.all?.()
+  if (decision?.allow !== true) throw new Refusal('no rule of your administrator lets you use all of this, and less cannot be told apart here', decision?.rule)
+  requireScope(contact, 'write')
+  return decision.rule
+}
+
+/** What a request is about as far as a server that compares its headers lets them say; undefined for what may be anything. */
+function operationOf(method: string, headers: IncomingHttpHeaders): Operation | undefined {
+  const [version, called, named] = ['mcp-protocol-version', 'mcp-method', 'mcp-name'].map((name) => text(headers[name]))
+  if (method !== 'POST' || called === undefined || !MODERN_VERSIONS.includes(version ?? '')) return undefined
+  if (called === 'tools/list') return { kind: 'tools' }
+  if (called === 'server/discover') return { kind: 'open' }
+  if (called.startsWith('notifications/')) return { kind: 'free' }
+  // A comma may be where a proxy joined two headers.
+  const name = called === 'tools/call' && named !== undefined && !named.includes(',') ? decodeHeader(named) : undefined
+  return name === undefined ? undefined : { kind: 'tool', name }
+}
+
+/** Who calls, for the server behind. All of them are always there: none that a client sent stands in the place of one that is missing. */
+function identity({ caller: { user, clientId, scope } }: Contact): Record<string, string> {
+  return {
+    'x-lanyard-user': user.id,
+    'x-lanyard-subject': printable(user.subject),
+    'x-lanyard-name': printable(user.name ?? ''),
+    'x-lanyard-email': printable(user.email ?? ''),
+    'x-lanyard-groups': user.groups.map((group) => printable(group).replaceAll(',', '%2C')).join(','),
+    'x-lanyard-client': printable(clientId),
+    'x-lanyard-scope': scope.join(' '),
+  }
+}
+
+/** RFC 9110 §5.5: what is no printable ASCII, and the percent sign, as RFC 3986 §2.1 encodes it. */
+function printable(value: string): string {
+  return value.toWellFormed().replace(/[^\x20-\x7e]|%/gu, (character) => encodeURIComponent(character))
+}
+
+/** Records what was refused before it was known who calls; a flood does not write the audit trail full. */
+async function refuseUnknown({ audit, flood }: ForwardAuthDeps, error: unknown, address: string, server: ProtectedServer | undefined): Promise<void> {
+  if (!(error instanceof Refusal) || server !== undefined || !flood(addressBucket(address)).allowed) return
+  await audit.record({ action: 'call.denied', outcome: 'failure', address, reason: error.message, detail: { by: 'forward-auth' } }).catch(() => undefined)
+}
+
+function tell({ issuer, log }: ForwardAuthDeps, response: ServerResponse, error: unknown, server: ProtectedServer | undefined): void {
+  if (response.headersSent || response.destroyed) response.destroy()
+  else if (error instanceof Challenge && server !== undefined) sendChallenge(response, error, issuer, server.profile)
+  else if (error instanceof Refusal) sendProblem(response, 403, 'access_denied', error.message)
+  else if (error instanceof McpError) sendProblem(response, error.status === 200 ? 403 : error.status, 'temporarily_unavailable', error.message, error.headers)
+  else if (error instanceof StoreUnavailable) sendProblem(response, 503, 'temporarily_unavailable', 'this cannot be decided at the moment; try again', { 'retry-after': '5' })
+  else {
+    const reference = newReference()
+    log({ level: 'error', reference, route: '/forward-auth', error: error instanceof Error ? error.stack : 'not an error' })
+    sendProblem(response, 500, 'server_error', `something went wrong in the gateway; the reference is ${reference}`)
+  }
+}
+
+function sendProblem(response: ServerResponse, status: number, error: string, description: string, headers: Readonly<Record<string, string>> = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers }).end(JSON.stringify({ error, error_description: description }))
+}
+
+/** An address that nobody else reaches is no public name. */
+function isLoopback(issuer: string): boolean {
+  const { hostname } = new URL(issuer)
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}
+
+function text(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(',') : value
+}
