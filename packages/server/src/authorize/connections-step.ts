@@ -30,8 +30,9 @@ export async function nextConnection(deps: ConnectionStepDeps, request: Request,
 }
 
 /** The progress when a person goes on without one account: it is not asked for again in this flow. */
-export function withSkipped(progress: Progress, upstream: string): Progress {
-  return { ...progress, skipped: [...new Set([...(progress.skipped ?? []), upstream])] }
+export function withSkipped({ pending: { progress }, upstreams }: Step, skipped: string): Progress {
+  const known = upstreams.filter(({ id }) => id === skipped || progress.skipped?.includes(id) === true)
+  return { ...progress, skipped: known.map(({ id }) => id) }
 }
 
 /** What the browser brings back from an attempt that failed. It is no proof of anything, and only makes a message. */

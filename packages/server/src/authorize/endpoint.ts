@@ -172,7 +172,7 @@ async function answer(deps: AuthorizeDeps, request: Request, context: RequestCon
 
 function decide(deps: AuthorizeDeps, step: Step, params: Params): Promise<Response> {
   const skip = params.get('skip')
-  if (skip !== undefined) return goOn(deps, step, withSkipped(step.pending.progress, skip))
+  if (skip !== undefined) return goOn(deps, step, withSkipped(step, skip))
   // Whatever sign-in there was for this request counts no more: the next one decides who is asked.
   if (params.get('account') === 'another') return goOn(deps, step, { anotherAccount: true })
   return params.get('decision') === 'approve' ? approve(deps, step) : deny(deps, step)
