@@ -3,10 +3,10 @@ import type { ApplicationFacts, KnownApplication } from '../approval/approval-st
 import type { Settled } from '../approval/decisions.ts'
 import { directoryDigest } from '../clients/metadata-document.ts'
 import { ProblemError } from '../http/problem.ts'
-import { actingOf, GROUPS, namesLike, REASON, type ApprovalEndpointDeps } from './approvals.ts'
+import { actingOf, GROUPS, namesAmong, REASON, type ApprovalEndpointDeps } from './approvals.ts'
 import { endpoint, type Endpoint } from './endpoint.ts'
 
-const MAX_APPLICATIONS = 5000
+const MAX_APPLICATIONS = 1000
 
 const DECISION = z.object({ upstream: z.string(), access: z.enum(['read', 'write']), effect: z.enum(['approve', 'refuse']), digest: z.string(), groups: z.array(z.string()).readonly().optional(), reason: z.string().optional() })
 const APPLICATION = z.object({
@@ -39,7 +39,8 @@ export function applicationEndpoints({ store, decisions }: ApprovalEndpointDeps)
       result: z.object({ applications: z.array(APPLICATION) }),
       async respond() {
         const known = await store.applications(MAX_APPLICATIONS)
-        return { body: { applications: known.map((application) => shown(application, known)) } }
+        const names = namesAmong(known)
+        return { body: { applications: known.map((application) => shown(application, names)) } }
       },
     }),
     endpoint({
@@ -106,11 +107,11 @@ function notFound(): ProblemError {
   return new ProblemError('not-found', 'There is no such application.')
 }
 
-function shown(application: KnownApplication & Pick<ApplicationFacts, 'decisions'>, known: readonly KnownApplication[]): z.input<typeof APPLICATION> {
+function shown(application: KnownApplication & Pick<ApplicationFacts, 'decisions'>, names: ReturnType<typeof namesAmong>): z.input<typeof APPLICATION> {
   const directory = directoryDigest(application.id)
   return {
     ...application,
-    lookAlikes: namesLike(application, known),
+    lookAlikes: names(application),
     ...(directory === undefined ? {} : { directory: directory === application.digest ? 'matches' : 'differs' }),
   }
 }

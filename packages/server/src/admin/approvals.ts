@@ -2,7 +2,7 @@ import * as z from 'zod'
 import type { ApprovalStore, KnownApplication, StoredRequest } from '../approval/approval-store.ts'
 import type { Acting, Decisions } from '../approval/decisions.ts'
 import { directoryEntries } from '../clients/directory.ts'
-import { lookAlikes } from '../clients/look-alike.ts'
+import { lookAlikesAmong } from '../clients/look-alike.ts'
 import { ProblemError } from '../http/problem.ts'
 import type { RequestContext } from '../http/route.ts'
 import type { Actor } from './access.ts'
@@ -13,17 +13,18 @@ export interface ApprovalEndpointDeps {
   readonly decisions: Decisions
 }
 
-const MAX_REQUESTS = 500
+const MAX_REQUESTS = 200
 const MAX_APPLICATIONS = 5000
 
 export const GROUPS = z.array(z.string().min(1).max(200)).min(1).max(200).optional()
 export const REASON = z.string().trim().min(1).max(500)
 
+const STATE = z.enum(['pending', 'approved', 'refused', 'withdrawn'])
 const LOOK_ALIKE = z.object({ id: z.string(), name: z.string(), voucher: z.string().optional() })
 const REQUEST = z.object({
   id: z.string(),
   kind: z.enum(['application', 'call']),
-  state: z.enum(['pending', 'approved', 'refused']),
+  state: STATE,
   application: z.object({ id: z.string(), clientId: z.string(), name: z.string(), verified: z.boolean(), voucher: z.string().optional(), digest: z.string(), redirectUris: z.array(z.string()).readonly().optional() }),
   lookAlikes: z.array(LOOK_ALIKE),
   needs: z.array(z.object({ upstream: z.string(), access: z.enum(['read', 'write']) })).readonly(),
@@ -38,18 +39,23 @@ const REQUEST = z.object({
 })
 
 /** The queue of what waits for an administrator, and the decisions about it. */
-export function approvalEndpoints({ store, decisions }: ApprovalEndpointDeps): readonly Endpoint[] {
+export function approvalEndpoints(deps: ApprovalEndpointDeps): readonly Endpoint[] {
+  return [...readingEndpoints(deps), ...decidingEndpoints(deps)]
+}
+
+function readingEndpoints({ store }: ApprovalEndpointDeps): readonly Endpoint[] {
   return [
     endpoint({
       method: 'GET',
       path: '/approvals',
       summary: 'What waits for an administrator, or was decided',
       access: 'admin',
-      query: z.strictObject({ state: z.enum(['pending', 'approved', 'refused']).default('pending') }),
+      query: z.strictObject({ state: STATE.default('pending') }),
       result: z.object({ approvals: z.array(REQUEST) }),
       async respond({ query }) {
         const [requests, known] = await Promise.all([store.requests(query.state, MAX_REQUESTS), store.applications(MAX_APPLICATIONS)])
-        return { body: { approvals: requests.map((request) => shown(request, known)) } }
+        const names = namesAmong(known)
+        return { body: { approvals: requests.map((request) => shown(request, names)) } }
       },
     }),
     endpoint({
@@ -61,9 +67,14 @@ export function approvalEndpoints({ store, decisions }: ApprovalEndpointDeps): r
       async respond({ params }) {
         const [request, known] = await Promise.all([store.findRequest(params['id'] ?? ''), store.applications(MAX_APPLICATIONS)])
         if (request === undefined) throw notFound()
-        return { body: shown(request, known) }
+        return { body: shown(request, namesAmong(known)) }
       },
     }),
+  ]
+}
+
+function decidingEndpoints({ store, decisions }: ApprovalEndpointDeps): readonly Endpoint[] {
+  return [
     endpoint({
       method: 'POST',
       path: '/approvals/:id/approve',
@@ -87,6 +98,17 @@ export function approvalEndpoints({ store, decisions }: ApprovalEndpointDeps): r
         return settled(await decisions.decide(params['id'] ?? '', { effect: 'refuse', reason }, actingOf(actor, context)))
       },
     }),
+    endpoint({
+      method: 'POST',
+      path: '/approvals/:id/withdraw',
+      summary: 'Withdraw what was decided about a call: the next one asks again',
+      access: 'admin',
+      body: z.strictObject({}),
+      async respond({ params, actor, context }) {
+        if (!(await decisions.withdrawCall(params['id'] ?? '', actingOf(actor, context)))) throw new ProblemError('not-found', 'There is no decision about a call by this name. What was decided about an application is withdrawn from the application.')
+        return {}
+      },
+    }),
   ]
 }
 
@@ -104,18 +126,21 @@ function notFound(): ProblemError {
   return new ProblemError('not-found', 'There is no such request.')
 }
 
+type LikeNames = (application: { readonly id: string; readonly name: string }) => z.output<typeof LOOK_ALIKE>[]
+
 /** F13: beside a name stand those that it could be taken for, and who vouches for each. */
-export function namesLike(application: { readonly id: string; readonly name: string }, known: readonly KnownApplication[]): z.output<typeof LOOK_ALIKE>[] {
+export function namesAmong(known: readonly KnownApplication[]): LikeNames {
   const directory = directoryEntries().filter(({ id }) => !known.some((each) => each.id === id))
-  return lookAlikes(application, [...known, ...directory]).slice(0, 20).map(({ id, name, voucher }) => ({ id, name, ...(voucher === undefined ? {} : { voucher }) }))
+  const among = lookAlikesAmong([...known, ...directory])
+  return (application) => among(application).slice(0, 20).map(({ id, name, voucher }) => ({ id, name, ...(voucher === undefined ? {} : { voucher }) }))
 }
 
-function shown({ content, userId, key: _key, ...request }: StoredRequest, known: readonly KnownApplication[]): z.input<typeof REQUEST> {
+function shown({ content, userId, key: _key, ...request }: StoredRequest, names: LikeNames): z.input<typeof REQUEST> {
   const { needs, resource, tool, person, ...application } = content
   return {
     ...request,
     application,
-    lookAlikes: namesLike(application, known),
+    lookAlikes: names(application),
     needs,
     resource,
     ...(tool === undefined ? {} : { tool }),

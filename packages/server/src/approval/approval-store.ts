@@ -42,7 +42,7 @@ export interface ApprovalRequest {
 }
 
 export interface StoredRequest extends ApprovalRequest {
-  readonly state: 'pending' | 'approved' | 'refused'
+  readonly state: 'pending' | 'approved' | 'refused' | 'withdrawn'
   readonly decision?: RequestDecision
   readonly decidedBy?: string
   readonly decidedAt?: number
@@ -95,6 +95,8 @@ export interface ApprovalStore {
   requests(state: StoredRequest['state'], max: number): Promise<readonly StoredRequest[]>
   /** Decides once: of two administrators at once, one does. */
   decide(id: string, decision: RequestDecision, act: Act, event: (request: StoredRequest) => AuditEvent): Promise<'decided' | 'already decided' | 'unknown'>
+  /** Forgets what was decided about a call; false when nothing was. */
+  withdrawCall(id: string, act: Act, event: (request: StoredRequest) => AuditEvent): Promise<boolean>
   callDecision(key: CallKey): Promise<RequestDecision | undefined>
   /** Puts these decisions in the place of all others about the application; ends its grants on all nodes when asked to. */
   replaceDecisions(application: string, decisions: readonly StandingDecision[], act: Act, endGrants: boolean, ...events: readonly AuditEvent[]): Promise<number>

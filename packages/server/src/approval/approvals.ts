@@ -125,8 +125,9 @@ async function askFor(deps: ApprovalDeps, { client, person, needs, resource, ref
   const record = recordOf(client)
   const content: RequestContent = { ...record, redirectUris: client.redirectUris, resource, needs, person: personName(person) }
   const key = keyOf(['application', record.id, record.digest, ...needs.map(({ upstream, access }) => `${upstream} ${access}`).sort()])
-  await deps.store.addApplication(record, deps.now())
-  return put(deps, { kind: 'application', key, userId: person.id, content, reference }, { since, max: MAX_WAITING }, address)
+  const asked = await put(deps, { kind: 'application', key, userId: person.id, content, reference }, { since, max: MAX_WAITING }, address)
+  if (asked.kind === 'waiting') await deps.store.addApplication(record, deps.now())
+  return asked
 }
 
 async function callFor(deps: ApprovalDeps, { clientId, person, upstream, tool, resource, address }: CallAsk): Promise<CallAnswer> {

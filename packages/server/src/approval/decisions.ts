@@ -14,6 +14,8 @@ export type Settled = 'done' | 'unknown' | 'changed'
 /** What administrators do about requests and applications, each with its record. */
 export interface Decisions {
   decide(id: string, decision: RequestDecision, acting: Acting): ReturnType<ApprovalStore['decide']>
+  /** Forgets what was decided about a call. */
+  withdrawCall(id: string, acting: Acting): Promise<boolean>
   /** Approves the application for every upstream, as what it was when the administrator looked at it. */
   approve(id: string, digest: string, groups: readonly string[] | undefined, acting: Acting): Promise<Settled>
   /** Refuses the application altogether, and ends its grants. @returns how many ended, or undefined when it is unknown */
@@ -34,6 +36,7 @@ export function decisions(store: ApprovalStore, now: () => number): Decisions {
   }
   return {
     decide: (id, decision, acting) => store.decide(id, decision, act(acting), (request) => decided(request, decision, acting)),
+    withdrawCall: (id, acting) => store.withdrawCall(id, act(acting), (request) => ({ ...decided(request, { effect: 'approve' }, acting), action: 'approval.withdrawn' })),
     async approve(id, digest, groups, acting) {
       const application = await known(id)
       if (application === undefined) return 'unknown'

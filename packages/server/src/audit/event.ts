@@ -7,6 +7,7 @@ export type AuditAction =
   | 'consent.granted' | 'consent.denied' | 'consent.revoked'
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
   | 'subject.revoked'
+  | 'step-up.requested' | 'step-up.granted' | 'step-up.refused'
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
@@ -15,7 +16,7 @@ export type AuditAction =
   | 'profile.created' | 'profile.changed' | 'profile.deleted'
   | 'provider.degraded'
   | 'tool.pinned' | 'tool.changed' | 'tool.refused' | 'pin.approved' | 'pin.withdrawn'
-  | 'approval.requested' | 'approval.granted' | 'approval.refused'
+  | 'approval.requested' | 'approval.granted' | 'approval.refused' | 'approval.withdrawn'
   | 'application.approved' | 'application.refused' | 'application.withdrawn' | 'application.pinned' | 'application.changed'
   | 'notice.sent' | 'notice.failed'
 

@@ -1,5 +1,7 @@
 import { html } from 'hono/html'
 import { applicationOf, voucherOf } from '../clients/application.ts'
+import { directoryEntries } from '../clients/directory.ts'
+import { lookAlikesAmong } from '../clients/look-alike.ts'
 import { csrfToken } from '../http/csrf.ts'
 import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
 import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
@@ -18,8 +20,8 @@ export function redirectHost(redirectUri: string): string {
 }
 
 /**
- * What an answer's form is for: this request, of the client and the profile as the page shows them. A document that
- * changed since then, or a profile that grew, was not approved by it (AS-24, D06).
+ * What an answer's form is for: this request, of the client, the profile and the scope as the page shows them. A document
+ * that changed since then, a profile or a scope that grew, was not approved by it (AS-24, D06).
  */
 export function answerPurpose({ pending, client, profile }: Pick<Step, 'pending' | 'client' | 'profile'>): string {
   return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify([reachOf(profile), pending.request.scope]))}`
@@ -128,6 +130,9 @@ function describeScope(scope: string, upstreams: readonly Upstream[]): string {
   return last === 'read' ? `Use tools${where} that only read` : `Use every tool${where} that you may use, also those that change something`
 }
 
+/** F13: well-known applications that a name could be taken for. */
+const wellKnownLike = lookAlikesAmong(directoryEntries())
+
 /** AS-22: whatever listens on a loopback port gets the answer, so the name on the page proves nothing. */
 function warning(step: Step): Html {
   const host = redirectHost(step.pending.request.redirectUri)
@@ -137,8 +142,10 @@ function warning(step: Step): Html {
     </div>`
   }
   if (!applicationOf(step.client).verified) {
+    const [known] = wellKnownLike(step.client)
     return html`<div class="warning">
       <p><strong>Nobody has verified this application.</strong> Its name is its own claim. Go on only if you know why it sends you back to ${host}.</p>
+      ${known === undefined ? '' : html`<p>Its name resembles ${known.name} (${known.voucher}); nothing proves that it is the same.</p>`}
     </div>`
   }
   return html``

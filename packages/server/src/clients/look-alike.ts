@@ -12,17 +12,23 @@ export function skeleton(name: string): string {
   return letters.join('').replace(/[^\p{L}\p{N}]/gu, '').replaceAll('i', 'l').replaceAll('rn', 'm').replaceAll('vv', 'w')
 }
 
+/** A shorter name begins too many others. */
+const MIN_PART = 5
+
 export interface Named {
   readonly id: string
   readonly name: string
+  /** Who vouches for it. */
+  readonly voucher?: string
 }
 
-/** Those among others whose name could be taken for this one's, or for a longer form of it. */
-export function lookAlikes<Other extends Named>(application: Named, others: readonly Other[]): readonly Other[] {
-  const own = skeleton(application.name)
-  return others.filter(({ id, name }) => {
-    const other = skeleton(name)
-    if (id === application.id || own === '' || other === '') return false
-    return own === other || (Math.min(own.length, other.length) >= 5 && (own.startsWith(other) || other.startsWith(own)))
-  })
+/** Finds, among others, those whose name could be taken for an application's, or for a longer form of it; who is vouched for comes first. */
+export function lookAlikesAmong<Other extends Named>(others: readonly Other[]): (application: Named) => readonly Other[] {
+  const known = others.map((other) => ({ other, name: skeleton(other.name) })).filter(({ name }) => name !== '')
+  known.sort((a, b) => Number(b.other.voucher !== undefined) - Number(a.other.voucher !== undefined))
+  return (application) => {
+    const own = skeleton(application.name)
+    if (own === '') return []
+    return known.filter(({ other, name }) => other.id !== application.id && (own === name || (Math.min(own.length, name.length) >= MIN_PART && (own.startsWith(name) || name.startsWith(own))))).map(({ other }) => other)
+  }
 }

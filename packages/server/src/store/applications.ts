@@ -72,7 +72,7 @@ function queueVerbs({ db, audit }: StoreParts): Pick<ApprovalStore, 'ask' | 'rea
         const [waiting] = await tx.query<RequestRow>("SELECT * FROM approval_requests WHERE key = $1 AND state = 'pending'", [request.key])
         if (waiting !== undefined) return { kind: 'waiting', request: toRequest(waiting) }
         // Who asked since then found that nobody had decided, and somebody has meanwhile.
-        const [decided] = await tx.query('SELECT id FROM approval_requests WHERE key = $1 AND decided_at >= $2 LIMIT 1', [request.key, since])
+        const [decided] = await tx.query("SELECT id FROM approval_requests WHERE key = $1 AND decided_at >= $2 AND state <> 'withdrawn' LIMIT 1", [request.key, since])
         if (decided !== undefined) return { kind: 'decided' }
         const [own] = await tx.query<{ n: number }>("SELECT COUNT(*) AS n FROM approval_requests WHERE user_id = $1 AND kind = $2 AND state = 'pending'", [request.userId, request.kind])
         if ((own?.n ?? 0) >= max) return { kind: 'too many' }
@@ -103,7 +103,7 @@ function queueVerbs({ db, audit }: StoreParts): Pick<ApprovalStore, 'ask' | 'rea
   }
 }
 
-function requestVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStore, 'findRequest' | 'requests' | 'decide' | 'callDecision'> {
+function requestVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStore, 'findRequest' | 'requests' | 'decide' | 'withdrawCall' | 'callDecision'> {
   return {
     async findRequest(id) {
       const [row] = await db.query<RequestRow>('SELECT * FROM approval_requests WHERE id = $1', [id])
@@ -127,6 +127,17 @@ function requestVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStore, '
         await audit.append(tx, [event(request)])
         await changed(tx, { kind: 'application', key: request.content.id, at: act.at })
         return 'decided'
+      }),
+    withdrawCall: (id, act, event) =>
+      db.transaction(async (tx) => {
+        const [row] = await tx.query<RequestRow>("UPDATE approval_requests SET state = 'withdrawn' WHERE id = $1 AND kind = 'call' AND state IN ('approved', 'refused') RETURNING *", [id])
+        if (row === undefined) return false
+        const request = toRequest(row)
+        const { upstream = '' } = request.content.needs[0] ?? {}
+        await tx.query('DELETE FROM call_decisions WHERE user_id = $1 AND application = $2 AND upstream = $3 AND tool = $4', [request.userId, request.content.id, upstream, request.content.tool ?? ''])
+        await audit.append(tx, [event(request)])
+        await changed(tx, { kind: 'application', key: request.content.id, at: act.at })
+        return true
       }),
     async callDecision({ userId, application, upstream, tool }) {
       const [row] = await db.query<{ effect: RequestDecision['effect']; reason: string | null }>(

@@ -99,6 +99,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /api/approvals/:id': [401, 403, 401, 401],
   'POST /api/approvals/:id/approve': [401, 403, 401, 401],
   'POST /api/approvals/:id/refuse': [401, 403, 401, 401],
+  'POST /api/approvals/:id/withdraw': [401, 403, 401, 401],
   'GET /api/applications': [401, 403, 401, 401],
   'POST /api/applications/:id/approve': [401, 403, 401, 401],
   'POST /api/applications/:id/refuse': [401, 403, 401, 401],

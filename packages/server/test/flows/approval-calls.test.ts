@@ -132,6 +132,16 @@ eachMcpCluster('a refused call is refused with the reason, each time', async (cl
   for (const node of [0, 1]) assert.match(String(errorOf((await ask(cluster, 'write_note', {}, node)).body).message), /has refused this: Ask your team first/)
   assert.deepEqual(await store(cluster).requests('pending', 10), [])
   assert.equal(cluster.notes.calls().length, 0)
+  // Withdrawn, it is as if nobody had decided: the next call asks again.
+  const [decided] = await store(cluster).requests('refused', 10)
+  assert.equal(await admin(cluster).withdrawCall(decided?.id ?? '', DANA), true)
+  assert.equal(await admin(cluster).withdrawCall(decided?.id ?? '', DANA), false)
+  assert.match(String(errorOf((await ask(cluster, 'write_note')).body).message), /must approve this first/)
+  await decide(cluster, { effect: 'approve' })
+  assert.ok(isAllowed(await ask(cluster, 'write_note')))
+  const [approved] = await store(cluster).requests('approved', 10)
+  assert.equal(await admin(cluster).withdrawCall(approved?.id ?? '', DANA), true)
+  assert.match(String(errorOf((await ask(cluster, 'write_note', {}, 1)).body).message), /must approve this first/)
 }, { rules: ASKING })
 
 eachMcpCluster('F13: one person’s calls do not fill the queue', async (cluster) => {
