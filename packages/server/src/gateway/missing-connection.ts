@@ -4,7 +4,7 @@ import type { Connections } from '../upstreams/connections.ts'
 import type { Call } from './call.ts'
 import { McpError } from './error.ts'
 import { isObject, type Message } from './message.ts'
-import { agreedVersion, declaresUrlElicitation, MODERN_VERSIONS, requestCapabilities, resultOf } from './revisions.ts'
+import { agreedVersion, declaresUrlElicitation, MODERN_VERSIONS, requestCapabilities, resultOf, SERVER_INFO_KEY } from './revisions.ts'
 
 /** The one tool of an upstream whose account the user has not connected. */
 export const CONNECT_TOOL = 'connect_account'
@@ -63,7 +63,7 @@ function opening({ revision, upstream, message }: Call): Readonly<Record<string,
   const capabilities = { tools: {} }
   const serverInfo = { name: upstream.name, version: '1' }
   const instructions = howToConnect(upstream.name, CONNECT_TOOL)
-  if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, serverInfo, instructions }, true)
+  if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, instructions, _meta: { [SERVER_INFO_KEY]: serverInfo } }, true)
   return { protocolVersion: agreedVersion(message), capabilities, serverInfo, instructions }
 }
 
@@ -74,19 +74,27 @@ export function howToConnect(name: string, tool: string): string {
 
 /** Sends the user to the connect page: by the protocol's own way where the client knows one, else in words. */
 function ask(deps: MissingConnectionDeps, call: Call, lacking: readonly string[] | undefined): Readonly<Record<string, unknown>> {
-  const { revision, upstream, caller, message, operation, session } = call
-  const url = deps.connections.connectUrl(caller.user.id, upstream, lacking)
+  const { revision, upstream, caller, operation } = call
   const text = lacking === undefined ? `Connect your ${upstream.name} account to go on.` : `${upstream.name} needs more permissions of your account for this. Connect it again to go on.`
-  if (revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
-    const state = deps.state.seal(PURPOSE, [caller.user.id, upstream.id], {}, deps.now() + STATE_MS)
-    // MRTR: the client retries the same call when the user has been there.
-    return { resultType: 'input_required', inputRequests: { [INPUT]: { method: 'elicitation/create', params: { mode: 'url', message: text, url } } }, requestState: `${STATE_PREFIX}${state}` }
-  }
-  if (revision.era === 'legacy' && session?.urlElicitation === true && revision.version >= '2025-11-25') {
-    throw new McpError('url_elicitation_required', text, { data: { elicitations: [{ mode: 'url', elicitationId: newId('eli'), message: text, url }] } })
-  }
+  const sent = sendToUrl(deps, call, text, () => deps.connections.connectUrl(caller.user.id, upstream, lacking))
+  if (sent instanceof McpError) throw sent
+  if (sent !== undefined) return sent
   if (operation.kind === 'tool') return resultOf(revision, textResult(inWords(call, deps, lacking), true), false)
   throw new McpError('internal_error', inWords(call, deps, lacking))
+}
+
+/** Sends the user to a page, where the client can. @returns a result, or the error that says it; undefined where it cannot */
+export function sendToUrl({ state: sealer, now }: Pick<MissingConnectionDeps, 'state' | 'now'>, call: Call, text: string, page: () => string): Readonly<Record<string, unknown>> | McpError | undefined {
+  const { revision, upstream, caller, message, session } = call
+  if (revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
+    const state = sealer.seal(PURPOSE, [caller.user.id, upstream.id], {}, now() + STATE_MS)
+    // MRTR: the client retries the same call when the user has been there.
+    return { resultType: 'input_required', inputRequests: { [INPUT]: { method: 'elicitation/create', params: { mode: 'url', message: text, url: page() } } }, requestState: `${STATE_PREFIX}${state}` }
+  }
+  if (revision.era === 'legacy' && session?.urlElicitation === true && revision.version >= '2025-11-25') {
+    return new McpError('url_elicitation_required', text, { data: { elicitations: [{ mode: 'url', elicitationId: newId('eli'), message: text, url: page() }] } })
+  }
+  return undefined
 }
 
 function inWords({ upstream, caller }: Call, deps: MissingConnectionDeps, lacking: readonly string[] | undefined): string {
@@ -101,6 +109,12 @@ function textResult(text: string, isError: boolean): Readonly<Record<string, unk
 /** Whether a `requestState` is the gateway's own. */
 export function isOwnState(state: string): boolean {
   return state.startsWith(STATE_PREFIX)
+}
+
+/** Whether a call is the retry of one that sent the user to a page. */
+export function bringsOwnState({ message }: Pick<Call, 'message'>): boolean {
+  const { requestState } = message.params
+  return typeof requestState === 'string' && isOwnState(requestState)
 }
 
 function isDeclined({ params }: Message): boolean {

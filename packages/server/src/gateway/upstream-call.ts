@@ -68,7 +68,9 @@ function lineTo(deps: UpstreamCallDeps, contact: Contact, credential: UsableCred
 function sendPlain({ forward }: UpstreamCallDeps, contact: Contact, credential: UsableCredential, { headers, ...outgoing }: Outgoing, open: OpenCall): Promise<Answer> {
   const { upstream } = contact
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
-  const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs: upstream.timeoutMs }
+  // A server may keep back the first line of a session's stream until there is something to tell.
+  const timeoutMs = outgoing.method === 'GET' ? 0 : upstream.timeoutMs
+  const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs }
   return forward.send(upstream, request, open, contact)
 }
 

@@ -184,7 +184,7 @@ eachMcpCluster('what a client says under reserved names reaches no upstream as t
   const { token, send } = inTeam(cluster)
   cluster.notes.script = (asked, response) => (asked.message['method'] === 'tools/list' ? reply(response, result(asked, { tools: TOOLS, ttlMs: 1, cacheScope: 'public', _meta: { 'lanyard/unavailable': [{ upstream: 'weather', reason: 'made up' }], subject: 'usr_dana' } })) : false)
   const listed = await send(modern(token, 'tools/list', { _meta: { 'lanyard/user': 'usr_dana' } }))
-  assert.equal(resultOf(listed.body)['_meta'], undefined)
+  assert.deepEqual(resultOf(listed.body)['_meta'], { 'io.modelcontextprotocol/serverInfo': { name: 'lanyard', title: 'Team', version: '1' } }, 'RS-25')
   assert.equal(resultOf(listed.body)['cacheScope'], 'private')
   assert.equal(resultOf(listed.body)['ttlMs'], 1)
   assert.equal(toolNames(listed.body).length, 4, 'the list itself is there')
@@ -204,7 +204,7 @@ eachMcpCluster('a profile is discovered as one server: capabilities united, inst
   const capabilities = { tools: { listChanged: true }, prompts: { listChanged: true }, resources: { subscribe: true }, extensions: { x: {} } }
   const instructions = '# The weather (weather__*)\n\nUse weather well.\n\n# The notes (notes__*)\n\nUse notes well.'
   const serverInfo = { name: 'lanyard', title: 'Team', version: '1' }
-  assert.deepEqual(resultOf((await send(modern(token, 'server/discover'))).body), { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities, instructions, serverInfo, ttlMs: 5, cacheScope: 'private' })
+  assert.deepEqual(resultOf((await send(modern(token, 'server/discover'))).body), { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities, instructions, _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo }, ttlMs: 5, cacheScope: 'private' })
   assert.deepEqual(resultOf((await send(initialize(token))).body), { protocolVersion: '2025-11-25', capabilities, instructions, serverInfo })
   const bob = cluster.token({ profile: 'team', userId: 'usr_bob' })
   assert.deepEqual(resultOf((await send(modern(bob, 'server/discover'))).body)['capabilities'], { tools: { listChanged: true }, extensions: { x: {} } })

@@ -9,9 +9,9 @@ import { beginning, stateOf, upstreamSessionId, type UpstreamSession } from '../
 import { visibleCapabilities } from '../tools.ts'
 import { ask, lineTo } from './ask.ts'
 import type { ProfileDeps } from './deps.ts'
-import { contributions, each, missingIn, parts, type Outcome } from './each.ts'
-import { UNAVAILABLE } from './lists.ts'
+import { contributions, each, parts } from './each.ts'
 import { outerName } from './names.ts'
+import { ownMeta, serverInfoOf } from './own-meta.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -33,9 +33,8 @@ export async function introduce(deps: ProfileDeps, asked: Asked, upstreams: read
   const known = contributions(outcomes)
   const result = {
     capabilities: known.reduce<Json>((all, { value }) => unite(all, value.capabilities), { tools: {} }),
-    serverInfo: { name: 'lanyard', title: asked.profile.name, version: '1' },
     ...instructionsOf(known),
-    ...metaOf(outcomes),
+    ...ownMeta(asked.revision, asked.profile, outcomes),
   }
   if (asked.revision.era === 'modern') {
     const ttlMs = known.length < outcomes.length ? 0 : Math.min(...known.map(({ value }) => value.ttlMs))
@@ -43,7 +42,7 @@ export async function introduce(deps: ProfileDeps, asked: Asked, upstreams: read
     return
   }
   const state = { ...stateOf(asked.message), initialize: beginning(asked.message), upstreams: fitting(known) }
-  respond(asked, { protocolVersion: agreedVersion(asked.message), ...result }, { 'mcp-session-id': deps.sessions.seal(asked.caller, asked.profile, state) })
+  respond(asked, { protocolVersion: agreedVersion(asked.message), serverInfo: serverInfoOf(asked.profile), ...result }, { 'mcp-session-id': deps.sessions.seal(asked.caller, asked.profile, state) })
 }
 
 async function introduction(deps: ProfileDeps, call: Call): Promise<Introduction> {
@@ -78,11 +77,6 @@ type Known = readonly { readonly upstream: Upstream; readonly value: Introductio
 function instructionsOf(known: Known): { readonly instructions?: string } {
   const texts = known.flatMap(({ upstream, value }) => (value.instructions === undefined ? [] : [`# ${upstream.name} (${outerName(upstream, '*')})\n\n${value.instructions}`]))
   return texts.length === 0 ? {} : { instructions: texts.join('\n\n') }
-}
-
-function metaOf(outcomes: readonly Outcome<unknown>[]): { readonly _meta?: Json } {
-  const missing = missingIn(outcomes)
-  return missing.length === 0 ? {} : { _meta: { [UNAVAILABLE]: missing } }
 }
 
 function fitting(known: Known): Readonly<Record<string, UpstreamSession>> {

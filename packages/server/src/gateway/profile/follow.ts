@@ -4,7 +4,6 @@ import type { Call } from '../call.ts'
 import { McpError } from '../error.ts'
 import type { Answer } from '../exchange.ts'
 import type { OpenCall } from '../open-calls.ts'
-import type { Outcome } from './each.ts'
 
 /** An upstream's stream, `later` when there may be one, `never` when there is none. */
 export type Opened = Answer | 'later' | 'never'
@@ -28,15 +27,11 @@ const LONGEST_PAUSE_MS = 30_000
  * Passes on what all streams say, event by event as they come. One that ends or breaks off is opened again: the client
  * sees one stream, which lives as long as it listens. Resolves when none of them has anything more to say.
  */
-export async function followAll(calls: readonly Call[], opened: readonly Outcome<Opened>[], source: Source): Promise<void> {
+export async function followAll(calls: readonly Call[], opened: readonly (Opened | Promise<Opened>)[], source: Source): Promise<void> {
   const [first] = calls
   // Each of them waits for the same reader.
   first?.response.setMaxListeners(calls.length + 10)
-  await Promise.all(calls.map((call, index) => follow(call, openedAs(opened[index]), source)))
-}
-
-function openedAs(outcome: Outcome<Opened> | undefined): Opened {
-  return outcome !== undefined && 'value' in outcome ? outcome.value : 'later'
+  await Promise.all(calls.map(async (call, index) => follow(call, (await opened[index]) ?? 'later', source)))
 }
 
 async function follow(call: Call, first: Opened, source: Source): Promise<void> {
@@ -45,7 +40,7 @@ async function follow(call: Call, first: Opened, source: Source): Promise<void> 
   open.ended = undefined
   let missed = false
   let pause = FIRST_PAUSE_MS
-  for (let stream = first; stream !== 'never' && open.ended === undefined; stream = await openAgain(call, source)) {
+  for (let stream = first; stream !== 'never' && open.ended === undefined; stream = open.ended === undefined ? await openStream(call, source) : 'never') {
     if (stream !== 'later') {
       if (missed) source.missed(upstream)
       const whole = await passEvents(stream, { response, upstream, begin: () => undefined, ...(source.write === undefined ? {} : { write: source.write }) }, source.changeOf(upstream)).then(() => true, isOver)
@@ -59,8 +54,8 @@ async function follow(call: Call, first: Opened, source: Source): Promise<void> 
   source.silent(upstream)
 }
 
-async function openAgain(call: Call, source: Source): Promise<Opened> {
-  if (call.open.ended !== undefined) return 'never'
+/** Opens the stream of one upstream, now or later. @throws what is not the upstream's own trouble */
+export function openStream(call: Call, source: Pick<Source, 'open'>): Promise<Opened> {
   return source.open(call).catch((error: unknown) => {
     isOver(error)
     return 'later' as const

@@ -28,7 +28,7 @@ export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonl
   if (live.length === 0) throw new McpError('method_not_found', 'Method not found', { status: unknownMethodStatus(asked.revision) })
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
   const acknowledged = acknowledgement(response, message.id, live.map(({ upstream }) => upstream))
-  await followAll(calls, opened, {
+  await followAll(calls, opened.map((outcome) => ('value' in outcome ? outcome.value : 'later')), {
     open: (call) => (acknowledged.isEmpty(call.upstream) ? Promise.resolve('never' as const) : openListening(deps, call)),
     changeOf: (upstream) => changeOf(upstream, (honored) => acknowledged.by(upstream, honored)),
     missed: (upstream) => acknowledged.changed(upstream),

@@ -10,7 +10,8 @@ import { resultOf } from '../revisions.ts'
 import { ask, lineTo } from './ask.ts'
 import { openCursor, sealCursor, type Cursors } from './cursor.ts'
 import type { ProfileDeps } from './deps.ts'
-import { contributions, each, missingIn, parts, type Outcome } from './each.ts'
+import { contributions, each, parts, type Outcome } from './each.ts'
+import { ownMeta } from './own-meta.ts'
 import { outwardItem, type ItemList } from './outward.ts'
 import { withParams } from './resolve.ts'
 
@@ -26,9 +27,6 @@ interface Page {
 }
 
 const NOTHING: Page = { items: [] }
-
-/** Where a result of the gateway's own says that a part of it is missing. */
-export const UNAVAILABLE = 'lanyard/unavailable'
 
 /**
  * Answers a list with those of all upstreams: page by page the next one of each that has more, in the profile's order and
@@ -74,16 +72,15 @@ function itemsOf({ upstream }: Call, kind: ItemList, result: Json): readonly unk
 
 function merge(deps: ProfileDeps, asked: Asked, kind: ItemList, outcomes: readonly Outcome<Page>[]): Json {
   const pages = contributions(outcomes)
-  const missing = missingIn(outcomes)
   const next = new Map(pages.flatMap(({ upstream, value }) => (value.nextCursor === undefined ? [] : [[upstream.id, value.nextCursor] as const])))
   const members = {
     [kind]: pages.flatMap(({ value }) => value.items),
     ...(next.size === 0 ? {} : { nextCursor: sealCursor(deps, asked, kind, next) }),
-    ...(missing.length === 0 ? {} : { _meta: { [UNAVAILABLE]: missing } }),
+    ...ownMeta(asked.revision, asked.profile, outcomes),
   }
   // RS-26: no longer than the shortest of them; who is missing may be back at once.
   const lifetimes = pages.flatMap(({ value }) => value.ttlMs ?? [])
-  const ttlMs = missing.length > 0 || lifetimes.length === 0 ? 0 : Math.min(...lifetimes)
+  const ttlMs = pages.length < outcomes.length || lifetimes.length === 0 ? 0 : Math.min(...lifetimes)
   const result = resultOf(asked.revision, members, true)
   return 'ttlMs' in result ? { ...result, ttlMs } : result
 }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Upstream } from '../../upstreams/upstream.ts'
 import { kindOf, messages, rewriteMessage, type Change } from '../answers.ts'
 import type { Asked, Call, Visit } from '../call.ts'
@@ -10,12 +11,14 @@ import { pinnedList, visibleResult } from '../tools.ts'
 import { drain, outgoingSession, sendWithCredential } from '../upstream-call.ts'
 import { lineTo } from './ask.ts'
 import type { ProfileDeps } from './deps.ts'
-import { contributions, each, parts } from './each.ts'
-import { followAll, type Opened } from './follow.ts'
+import { each, parts } from './each.ts'
+import { followAll, openStream, type Opened } from './follow.ts'
 import { outwardMessage } from './outward.ts'
 import { formatPositions, parsePositions, withPosition } from './positions.ts'
 
 type Json = Readonly<Record<string, unknown>>
+
+const PATIENCE_MS = 1000
 
 /** What is said to a session by no message of its client. */
 const NO_MESSAGE = { kind: 'notification', method: '', id: null, params: {}, json: {} } as const
@@ -29,10 +32,10 @@ export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Se
   const version = visit.headers['mcp-protocol-version']
   const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
   const positions: Record<string, string> = { ...parsePositions(visit.headers['last-event-id']) }
-  const open = (call: Call): Promise<Opened> => openStream(deps, call, positions[call.upstream.id])
+  const open = (call: Call): Promise<Opened> => openAt(deps, call, positions[call.upstream.id])
   const calls = parts(asked, upstreams)
-  const opened = await each(deps, asked, calls, open)
-  if (contributions(opened).every(({ value }) => value === 'never')) return false
+  const opened = calls.map((call) => openStream(call, { open }))
+  if (await isNothing(opened)) return false
   const { response } = visit
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
   await followAll(calls, opened, {
@@ -50,7 +53,7 @@ export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Se
   return true
 }
 
-async function openStream(deps: ProfileDeps, call: Call, position: string | undefined): Promise<Opened> {
+async function openAt(deps: ProfileDeps, call: Call, position: string | undefined): Promise<Opened> {
   const line = await lineTo(deps, call)
   if (line === undefined) return 'later'
   if (line.session === undefined) return 'never'
@@ -62,6 +65,15 @@ async function openStream(deps: ProfileDeps, call: Call, position: string | unde
   if (answer.status >= 500) throw await failureOf(answer, call.upstream)
   await drain(answer)
   return 'never'
+}
+
+/** Whether all say that there is no stream. Many servers say nothing at all before there is something to tell. */
+async function isNothing(opened: readonly Promise<Opened>[]): Promise<boolean> {
+  const all = Promise.all(opened)
+  const first = await Promise.race([all, delay(PATIENCE_MS, undefined, { ref: false })])
+  // Whoever follows them hears of it when one fails.
+  all.catch(() => undefined)
+  return first?.every((one) => one === 'never') === true
 }
 
 /** H07: a stream may repeat the answer to any request of the session: each is changed as if it answered that. */
