@@ -19,7 +19,8 @@ eachApiHouse('a rule may ask for a fresh sign-in, or be about what a method does
   const refused = await ask('/http/api/items/1', { method: 'DELETE' })
   assert.deepEqual([refused.status, (await events('call.denied')).at(-1)?.rule], [403, 'nothing-destructive'])
   assert.equal(api.requests.length, 0)
-  assert.equal((await ask('/http/api/items/1', { method: 'PUT' })).status, 200)
+  assert.equal((await ask('/http/api/items/1')).status, 200)
+  assert.equal((await ask('/http/keyed/items/1', { method: 'PUT' })).status, 200)
 }, {
   rules: [
     { id: 'all', effect: 'allow' },

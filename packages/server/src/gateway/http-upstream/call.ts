@@ -104,9 +104,9 @@ async function requirePermission(deps: ApiCallDeps, call: ApiCall): Promise<stri
   throw new CallProblem(403, `No rule of your administrator lets you use ${call.name} here with this application`)
 }
 
-/** RFC 9110 §9.2 */
+/** RFC 9110 §9.2. What a method does not rule out it may do: as with a tool that says nothing of itself. */
 function annotationsOf(method: string): ToolAnnotations {
-  return { readOnly: SAFE.has(method), destructive: method === 'DELETE', openWorld: true, idempotent: SAFE.has(method) || method === 'PUT' || method === 'DELETE' }
+  return { readOnly: SAFE.has(method), destructive: !SAFE.has(method), openWorld: true, idempotent: SAFE.has(method) || method === 'PUT' || method === 'DELETE' }
 }
 
 /** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge */
