@@ -6,7 +6,7 @@ import { isFor } from '../upstreams/profile.ts'
 import { ProfileRefused, type Doer, type ProfileEditing } from '../upstreams/profile-edit.ts'
 import { profileResource, type ProfileSettings } from '../upstreams/profiles.ts'
 import type { LiveProfiles } from '../upstreams/stored-profiles.ts'
-import type { Profile, Profiles, Upstream } from '../upstreams/upstream.ts'
+import type { Profiles, Upstream } from '../upstreams/upstream.ts'
 import type { Actor } from './access.ts'
 import { endpoint, type Endpoint } from './endpoint.ts'
 
@@ -95,14 +95,14 @@ function publishedEndpoints(deps: ProfileEndpointDeps): readonly Endpoint[] {
 }
 
 function usable({ profiles, stored, upstreams, policy, issuer }: ProfileEndpointDeps, { user }: Actor) {
-  const allowed = upstreams.filter(({ id: upstream }) => policy.mayConnect({ subject: user.id, groups: user.groups, upstream }))
+  const mayUse = ({ id: upstream }: Upstream): boolean => policy.mayConnect({ subject: user.id, groups: user.groups, upstream })
   const own = stored.ownedBy(user.id)
-  const all = [...profiles.all(), ...own.flatMap(({ id }): readonly Profile[] => [profiles.byId(id) ?? []].flat())]
-  const offered = all.filter((profile) => isFor(profile, user) && profile.upstreams.some((upstream) => allowed.includes(upstream)))
+  const all = [...profiles.all(), ...own.flatMap(({ id }) => profiles.byId(id) ?? [])]
+  const offered = all.filter((profile) => isFor(profile, user) && profile.upstreams.some(mayUse))
   return {
-    profiles: offered.map(({ id, name, resource, owner, upstreams: members }) => ({ id, name, address: resource, own: owner !== undefined, upstreams: members.filter((upstream) => allowed.includes(upstream)).map(named) })),
+    profiles: offered.map(({ id, name, resource, owner, upstreams: members }) => ({ id, name, address: resource, own: owner !== undefined, upstreams: members.filter(mayUse).map(named) })),
     own: own.map((profile) => shown({ issuer }, profile)),
-    upstreams: allowed.map(named),
+    upstreams: upstreams.filter(mayUse).map(named),
   }
 }
 
