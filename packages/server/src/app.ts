@@ -12,6 +12,8 @@ import { profileEndpoints } from './admin/profiles.ts'
 import { approvals } from './approval/approvals.ts'
 import { decisions } from './approval/decisions.ts'
 import { authorizeRoutes } from './authorize/endpoint.ts'
+import { elevation } from './authorize/step-up-link.ts'
+import { stepUpRoutes } from './authorize/step-up-page.ts'
 import { homeRoutes } from './authorize/home.ts'
 import { ASSERTION_ALGORITHMS } from './clients/assertion.ts'
 import { clientAuthentication } from './clients/authentication.ts'
@@ -279,6 +281,7 @@ function tokenRoom(ground: Ground, { authentication, approvals: judging }: Appli
     sealer,
     authentication,
     users: knownUsers((userId) => identityStore.findUser(userId), ground.store.feed),
+    stepUps: stepUpStore(ground.store),
     recheck,
     approvals: judging,
     cutoffs: ground.store.cutoffs,
@@ -313,7 +316,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     now: ground.now,
     stepUps: stepUpStore(ground.store),
   }
-  return [...homeRoutes(deps), ...authorizeRoutes(deps)]
+  return [...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
 function dataPlane(ground: Ground, { approvals: judging, notices }: Applications, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
@@ -324,6 +327,7 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     allowedOrigins: config.allowedOrigins,
     clientAddress: ground.address,
     protectedServers: ground.servers,
+    elevation: elevation({ issuer, state, stepUps: stepUpStore(store), grants: ground.tokenStore, now }),
     isProxy: ground.isProxy,
     profiles: ground.profiles,
     connector,

@@ -6,8 +6,8 @@ import type { AuthorizationRequest, PendingRequest, Progress } from './authorize
 
 type Asked = Pick<PendingRequest, 'request' | 'progress'>
 
-/** Seconds that the identity provider's clock may differ. */
-const SKEW_S = 60
+/** How far the identity provider's clock may be off. */
+export const SKEW_MS = 60_000
 const PROOF = 'signed_in'
 
 /**
@@ -40,7 +40,7 @@ export function judgeSession(pending: Asked, session: Session, now: number): 'su
   const { signedInBy, signInStartedAt = 0 } = pending.progress
   const requirement = requirementOf(pending.request)
   if (signedInBy !== session.id) return !wantsNewSignIn(pending) && isProven(requirement, session, now) ? 'suffices' : 'sign-in'
-  const started = signInStartedAt - SKEW_S * 1000
+  const started = signInStartedAt - SKEW_MS
   // A provider that never names the time has vouched by itself for the new sign-in that it was asked for.
   const isOld = wantsNewSignIn(pending) && session.authTime !== undefined && session.authTime * 1000 < started
   return !isOld && isProven(requirement, session, started) ? 'suffices' : 'unmet'

@@ -21,6 +21,7 @@ import type { ProtectedServers } from '../upstreams/protected-servers.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 import { bridge } from './bridge/bridge.ts'
 import type { BridgeStore } from './bridge/bridge-store.ts'
+import type { Elevation } from './ask-for-more.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
 import type { Visit } from './call.ts'
 import { callPolicy } from './call-policy.ts'
@@ -73,6 +74,8 @@ export interface GatewayDeps {
   /** Where calls are sent through: `Outbound.streams`. */
   readonly streams: Dispatcher
   readonly audit: Recorder
+  /** How people prove more than their token stands for; where it is absent, clients are challenged and that is all. */
+  readonly elevation?: Elevation
   /** A guard against floods of refused tokens from one network. */
   readonly flood: RateLimit
   /** Told of what is a bug: never of request data. */

@@ -3,6 +3,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Connector } from '../upstreams/connectors/connector.ts'
 import type { Rewrite } from './answers.ts'
+import { askForMore, type AskForMoreDeps } from './ask-for-more.ts'
 import { trace, type Asked, type Call, type Visit } from './call.ts'
 import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import { deliver, respond } from './deliver.ts'
@@ -23,7 +24,7 @@ import { lackingScope } from './step-up.ts'
 import { visibleCapabilities, type ToolAccess } from './tools.ts'
 import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
-export interface PostDeps extends SessionRequestDeps, CallApprovalDeps {
+export interface PostDeps extends SessionRequestDeps, AskForMoreDeps, CallApprovalDeps {
   readonly toolAccess: ToolAccess
 }
 
@@ -45,7 +46,7 @@ export async function post(deps: PostDeps, request: IncomingMessage, visit: Visi
     await recordDenial(deps, asked, 'default', 'no upstream of this name')
     throw hiddenFrom(asked)
   }
-  await postTo(deps, call)
+  await postTo(deps, call).catch((error: unknown) => askForMore(deps, call, error, (renewed) => postTo(deps, renewed)))
 }
 
 /** The way of a message from the decision about it on. */

@@ -1,6 +1,7 @@
 import type { Approvals } from '../approval/approvals.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
+import type { StepUpStore } from '../authorize/step-up-store.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
 import type { Route } from '../http/route.ts'
 import type { Recheck } from '../identity/sign-in.ts'
@@ -23,6 +24,7 @@ import { accessTokenVerifier, type AccessTokenVerifier } from './verify.ts'
 export interface TokenOptions {
   readonly issuer: string
   readonly store: TokenStore
+  readonly stepUps: Pick<StepUpStore, 'refuseRefresh'>
   readonly keys: Pick<KeyRing, 'sign' | 'publicKey' | 'jwks'>
   readonly sealer: Sealer
   readonly authentication: ClientAuthentication

@@ -40,6 +40,9 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   // Alice's request, in other browsers than hers.
   'GET /authorize/:id': everybody(403),
   'POST /authorize/:id': everybody(403),
+  // No link that was sealed here.
+  'GET /step-up': everybody(400),
+  'POST /step-up': everybody(400),
   'POST /token': everybody(401),
   'POST /revoke': everybody(401),
   'POST /introspect': everybody(401),

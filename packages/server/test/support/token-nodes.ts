@@ -16,6 +16,7 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { stepUpStore } from '../../src/store/step-ups.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
@@ -199,6 +200,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     issuer: ISSUER,
     store,
     keys,
+    stepUps: stepUpStore(parts),
     sealer: secrets,
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
     users: { find: async (id) => world.users.get(id) },

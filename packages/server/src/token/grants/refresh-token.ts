@@ -6,6 +6,7 @@ import { OAuthError } from '../../oauth/error.ts'
 import { formatScope } from '../../oauth/scope.ts'
 import { hash, type Hashed } from '../../oauth/secret.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
+import type { StepUpStore } from '../../authorize/step-up-store.ts'
 import { hashFamily, type Issuer } from '../issue.ts'
 import { narrowScope, requireResource } from '../narrow.ts'
 import type { RefreshTokenRecord, TokenStore, UsedRefreshToken } from '../token-store.ts'
@@ -16,10 +17,14 @@ export const REPLAY_WINDOW = 60
 
 export interface RefreshGrantOptions {
   readonly store: TokenStore
+  readonly stepUps: Pick<StepUpStore, 'refuseRefresh'>
   readonly sealer: Sealer
   readonly recorder: Recorder
   readonly now: () => number
 }
+
+/** Milliseconds after a challenge during which a refresh is the client's answer to it. */
+const ANSWER_MS = 60_000
 
 /** The refresh token grant (RFC 6749 §6) with rotation (RFC 9700 §4.14.2). */
 export function refreshToken(options: RefreshGrantOptions): GrantType {
@@ -36,6 +41,7 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
       requireResource(request.params, authorization.resource)
       const scope = narrowScope(request.params.get('scope'), authorization.scope)
       if (record.used !== undefined) requireSameRequest(request, record, scope, record.used)
+      else await requireSuitable(options, authorization.id)
       return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer) => rotate(options, request, { token, record, scope }, issuer) }
     },
   }
@@ -58,6 +64,16 @@ async function find(options: RefreshGrantOptions, request: GrantRequest, token: 
   // RFC 6749 §10.4: bound to the client. That another one has it means that it leaked.
   if (record.authorization.clientId !== request.client.id) throw await reused(options, request, record.authorization, 'refresh token of another client')
   return record
+}
+
+/**
+ * Many clients answer every challenge by a refresh, and a refresh gives neither another sign-in (RFC 9470 §5) nor a wider
+ * scope (RFC 6749 §6). Told once that it is of no use, they ask the person instead; the refresh token stays good.
+ */
+async function requireSuitable({ stepUps, now }: RefreshGrantOptions, grantId: string): Promise<void> {
+  if (await stepUps.refuseRefresh(grantId, now() - ANSWER_MS, now())) {
+    throw new OAuthError('invalid_grant', 'what was asked for needs another authorization, not a refresh', { reason: 'refreshed in answer to a challenge' })
+  }
 }
 
 async function rotate(options: RefreshGrantOptions, request: GrantRequest, presented: Presented, issuer: Issuer): Promise<Issued> {
