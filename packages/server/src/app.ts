@@ -2,8 +2,7 @@
 // does nothing by itself and decides nothing.
 import { adminRoutes } from './admin/admin.ts'
 import { pinEndpoints } from './admin/pins.ts'
-import { policyEndpoints } from './admin/policy.ts'
-import { ruleEndpoints } from './admin/rules.ts'
+import { policyRoom } from './admin/policy.ts'
 import { administration, withAdministration } from './admin/administration.ts'
 import { applicationEndpoints } from './admin/applications.ts'
 import { approvalEndpoints } from './admin/approvals.ts'
@@ -24,11 +23,13 @@ import { clients } from './clients/registry.ts'
 import { remoteKeys } from './clients/remote-keys.ts'
 import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
-import { acrValues, approvalSettings, emailSettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { acrValues, approvalSettings, emailSettings, externalPolicySettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { decisionPointRoutes } from './gateway/decision-point.ts'
 import { gateway } from './gateway/gateway.ts'
 import type { ApiCatalogue } from './gateway/openapi/catalogue.ts'
 import { clientAddress, proxyCheck } from './http/address.ts'
 import { assetRoutes } from './http/assets.ts'
+import { failed, inBackground } from './http/background.ts'
 import { cookies } from './http/cookies.ts'
 import { healthRoutes } from './http/health.ts'
 import type { Outbound } from './http/outbound.ts'
@@ -48,6 +49,7 @@ import { emailTarget } from './notices/email.ts'
 import type { Notices } from './notices/notice.ts'
 import { outbox } from './notices/outbox.ts'
 import { webhookTarget } from './notices/webhook.ts'
+import { externalPolicy } from './policy/external.ts'
 import type { LivePolicy } from './policy/live-policy.ts'
 import { approvalStore } from './store/applications.ts'
 import { authorizeStore } from './store/authorize.ts'
@@ -59,6 +61,7 @@ import type { Store } from './store/open.ts'
 import { bridgeStore } from './store/bridge.ts'
 import { pinStore } from './store/pins.ts'
 import { profileStore } from './store/profiles.ts'
+import { unready } from './store/readiness.ts'
 import { ruleStore } from './store/rules.ts'
 import { tokenStore } from './store/tokens.ts'
 import { identityStore } from './store/users.ts'
@@ -132,6 +135,7 @@ export function app(deps: AppDeps): App {
     ...registrationRoom(ground, token),
     ...accounts.routes,
     ...plane.routes,
+    ...decisionPoint(ground, applications),
     ...adminRoom(ground, people, token, [...profileRoom(ground, accounts), ...ruleRoom(ground, applications)]),
   ]
   const { issuer, hosts } = deps.config
@@ -157,6 +161,7 @@ type Ground = ReturnType<typeof groundFloor>
 function groundFloor(deps: AppDeps) {
   const { config, store, now } = deps
   const upstreams = upstreamSettings(config)
+  const external = externalPolicySettings(config)
   const administrators = administration(config.issuer, config.admins?.groups ?? [])
   const served = profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles)
   const servers = protectedServers(config.issuer, served, config.forwardAuth)
@@ -167,6 +172,7 @@ function groundFloor(deps: AppDeps) {
     audit: store.audit,
     upstreams,
     administrators,
+    external: external === undefined ? {} : { external: externalPolicy(external, { outbound: deps.outbound, now }) },
     profiles: withAdministration(withProtectedServers(served, servers), administrators),
     servers,
     isProxy: proxyCheck(config.trustedProxies),
@@ -334,6 +340,7 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     connections,
     verifier,
     policy: ground.policy,
+    ...ground.external,
     cutoffs: store.cutoffs,
     feed: store.feed,
     pins: pinStore(store),
@@ -354,9 +361,12 @@ function profileRoom({ config, issuer, profiles: all, storedProfiles: stored, up
   return profileEndpoints({ issuer, profiles: all, stored, editing, declared: profileSettings(config), upstreams: upstreams.filter(speaksMcp), policy: rules })
 }
 
+function decisionPoint({ config, issuer, policy, upstreams, identityStore, store, limits, audit, now }: Ground, { clients: applications, authentication }: Applications): readonly Route[] {
+  return decisionPointRoutes({ issuer, authentication, mayAsk: introspectors(config), policy, findUser: (id) => identityStore.findUser(id), applications, upstreams, cutoffs: store.cutoffs, audit, flood: limits.floods, now })
+}
+
 function ruleRoom({ store, policy, upstreams, identityStore, now }: Ground, { clients: applications }: Applications): readonly Endpoint[] {
-  const deps = { policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser: (id: string) => identityStore.findUser(id), now }
-  return [...ruleEndpoints(deps), ...policyEndpoints(deps)]
+  return policyRoom({ policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser: (id) => identityStore.findUser(id), now })
 }
 
 function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
@@ -381,22 +391,4 @@ async function maintain({ approvalStore, policy, keys, clientStore, identityStor
   }
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))
-}
-
-/** Does what nobody waits for; what goes wrong with it is logged. */
-function inBackground({ log }: Pick<AppDeps, 'log'>, task: string, run: () => Promise<void>): void {
-  run().catch((error: unknown) => failed(log, task, error))
-}
-
-function failed(log: AppDeps['log'], task: string, error: unknown): void {
-  log({ level: 'error', message: `${task} failed`, error: error instanceof Error ? error.message : 'not an error' })
-}
-
-async function unready(store: Store): Promise<string | undefined> {
-  try {
-    await store.ping()
-  } catch {
-    return 'the store does not answer'
-  }
-  return store.feed.fresh ? undefined : 'this node has not heard of revocations for a while'
 }

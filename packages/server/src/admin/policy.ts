@@ -11,7 +11,7 @@ import { simulate, type SimulatedCall } from '../policy/simulate.ts'
 import { dataClassesOf } from '../upstreams/data-classes.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { endpoint, type Endpoint } from './endpoint.ts'
-import { requireUsable } from './rules.ts'
+import { requireUsable, ruleEndpoints, type RuleEndpointDeps } from './rules.ts'
 
 export interface PolicyEndpointDeps {
   readonly policy: LivePolicy
@@ -53,8 +53,13 @@ const EXPLAINED = z.object({
   conditions: z.array(z.object({ name: z.string(), holds: z.union([z.boolean(), z.literal('unknown')]) })),
 })
 
+/** Rules, and what they decide. */
+export function policyRoom(deps: RuleEndpointDeps & PolicyEndpointDeps): readonly Endpoint[] {
+  return [...ruleEndpoints(deps), ...policyEndpoints(deps)]
+}
+
 /** Why a call is decided as it is, and what other rules would have changed. */
-export function policyEndpoints(deps: PolicyEndpointDeps): readonly Endpoint[] {
+function policyEndpoints(deps: PolicyEndpointDeps): readonly Endpoint[] {
   return [
     endpoint({
       method: 'POST', path: '/policy/explain', summary: 'Decides a call, and says of every rule why it matched or did not', access: 'admin',

@@ -11,7 +11,7 @@ export type AuditAction =
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
-  | 'api.refused' | 'rule.created' | 'rule.changed' | 'rule.deleted'
+  | 'api.refused' | 'rule.created' | 'rule.changed' | 'rule.deleted' | 'access.evaluated'
   | 'key.created' | 'key.activated' | 'key.revoked'
   | 'profile.created' | 'profile.changed' | 'profile.deleted'
   | 'provider.degraded'

@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { plainPath } from '../gateway/forwarded-request.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
+import { ruleSchema } from '../policy/rule-schema.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { notices } from './notices.ts'
 
@@ -112,24 +113,6 @@ const profile = z.strictObject({
   tools: z.record(id, patterns).optional(),
 })
 
-const rule = z.strictObject({
-  id: z.string().min(1).refine((value) => value !== 'default', 'is the name of the denial when no rule allows'),
-  effect: z.enum(['allow', 'deny']),
-  groups: patterns.optional(),
-  users: patterns.optional(),
-  clients: patterns.optional(),
-  upstreams: patterns.optional(),
-  tools: patterns.optional(),
-  unless: z.strictObject({ networks: z.array(cidr).min(1) }).optional(),
-})
-
-const protectedServer = z.strictObject({
-  id,
-  resource: httpUrl.refine((value) => canonicalResource(value) !== undefined && plainPath(new URL(value).pathname) !== undefined, 'must be an address with a plain path, without query, fragment or credentials'),
-  profile: id,
-  validatesHeaders: z.boolean().default(false),
-})
-
 export const schema = z.strictObject({
   issuer,
   listen: listen.default('127.0.0.1:8080'),
@@ -153,7 +136,7 @@ export const schema = z.strictObject({
     .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', changedApplications: 'report', softwareStatements: { issuers: [], unknown: 'unverified' } }),
   upstreams: z.array(upstream).default([]),
   profiles: z.array(profile).default([]),
-  rules: z.array(rule).default([]),
+  rules: z.array(ruleSchema).default([]),
   limits: z
     .strictObject({ registrationsPerHour: z.int().positive().default(5), tokenRequestsPerMinute: z.int().positive().default(60) })
     .default({ registrationsPerHour: 5, tokenRequestsPerMinute: 60 }),
@@ -171,6 +154,10 @@ export const schema = z.strictObject({
     .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
     .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
   notices,
+  forwardAuth: z.array(protectedServer).default([]),
+  externalPolicy: z
+    .strictObject({ url: httpUrl, token: secret.optional(), timeoutSeconds: z.number().min(0.1).max(10).default(2), cacheSeconds: z.number().min(0).max(10, 'must not outlast a revocation: 10 at most').default(5) })
+    .optional(),
   forwardAuth: z.array(protectedServer).default([]),
   admins: z.strictObject({ groups: z.array(z.string()).default([]) }).optional(),
   scim: z.strictObject({ tokens: z.array(z.strictObject({ provider: id, token: secret })).default([]) }).optional(),

@@ -4,6 +4,7 @@ import { canonicalResource } from '../oauth/resource.ts'
 import type { ApprovalSettings } from '../approval/approval.ts'
 import type { PreRegisteredClient } from '../clients/registry.ts'
 import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
+import type { ExternalPolicySettings } from '../policy/external.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
 import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
@@ -78,6 +79,12 @@ export function tokenLifetimes({ tokens }: Config): TokenLifetimes {
  */
 export function keyOverlapMs({ tokens }: Config): number {
   return Math.max(HOUR_MS, (tokens.accessTokenSeconds + 600) * 1000)
+}
+
+export function externalPolicySettings({ externalPolicy }: Config): ExternalPolicySettings | undefined {
+  if (externalPolicy === undefined) return undefined
+  const { url, token, timeoutSeconds, cacheSeconds } = externalPolicy
+  return { url, ...(token === undefined ? {} : { token }), timeoutMs: timeoutSeconds * 1000, cacheMs: cacheSeconds * 1000 }
 }
 
 /** Whether a client stands for a resource, as `clients[].resources` says. */

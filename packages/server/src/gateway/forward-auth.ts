@@ -15,6 +15,7 @@ import type { CallPolicy } from './call-policy.ts'
 import { trace, type Contact } from './call.ts'
 import { Challenge, sendChallenge } from './challenge.ts'
 import { McpError } from './error.ts'
+import { EXTERNAL_RULE, externalRefusal, type ExternalDecisionDeps } from './external-decision.ts'
 import { forwardedRequest, type ForwardedRequest } from './forwarded-request.ts'
 import type { OpenCalls } from './open-calls.ts'
 import type { Operation } from './operation.ts'
@@ -22,7 +23,7 @@ import { decide, permissions, requireScope, type Permissions } from './permit.ts
 import { decodeHeader, MODERN_VERSIONS } from './revisions.ts'
 import { credentialFor } from './upstream-call.ts'
 
-export interface ForwardAuthDeps {
+export interface ForwardAuthDeps extends ExternalDecisionDeps {
   readonly issuer: string
   /** Absent when no proxy asks. */
   readonly protectedServers?: ProtectedServers
@@ -109,6 +110,8 @@ async function allow(deps: ForwardAuthDeps, server: ProtectedServer, asked: Forw
   try {
     if (!isFor(contact.profile, contact.caller.user)) throw new Refusal('this is not there for you')
     const rule = requirePermission(deps, contact, operation)
+    const refused = await externalRefusal(deps, contact, operation)
+    if (refused !== undefined) throw new Refusal(refused.told, EXTERNAL_RULE)
     const credential = await credentialFor(deps.connector(contact.upstream), contact)
     if (credential === 'connection_required') throw new Refusal(`${contact.upstream.name} needs an account of yours that is not connected: open ${deps.connections.connectUrl(contact.caller.user.id, contact.upstream)}`)
     await deps.audit.record({ action: 'call.allowed', outcome: 'success', ...described, ...(rule === undefined ? {} : { rule }) })

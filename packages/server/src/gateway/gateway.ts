@@ -12,6 +12,7 @@ import type { Route } from '../http/route.ts'
 import { hostCheck, newReference } from '../http/router.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import type { Notices } from '../notices/notice.ts'
+import type { ExternalPolicy } from '../policy/external.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
@@ -62,6 +63,8 @@ export interface GatewayDeps {
   readonly verifier: AccessTokenVerifier
   readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
   readonly approvals: Pick<Approvals, 'call'>
+  /** A decision point of somebody else, asked after our own rules. */
+  readonly external?: ExternalPolicy
   readonly cutoffs: Cutoffs
   readonly feed: ChangeFeed
   readonly pins: Pick<PinStore, 'states' | 'see'>

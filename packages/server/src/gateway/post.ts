@@ -10,6 +10,7 @@ import { deliver, respond } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import { shownTools } from './listing.ts'
+import { afterExternal, type ExternalDecisionDeps } from './external-decision.ts'
 import { parseMessage, readBody, type Message } from './message.ts'
 import { alreadyConnected, answerUnconnected, CONNECT_TOOL, emptyItems, withoutOwnInput } from './missing-connection.ts'
 import { operationOf } from './operation.ts'
@@ -24,7 +25,7 @@ import { lackingScope } from './step-up.ts'
 import { visibleCapabilities, type ToolAccess } from './tools.ts'
 import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
 
-export interface PostDeps extends SessionRequestDeps, AskForMoreDeps, CallApprovalDeps {
+export interface PostDeps extends SessionRequestDeps, AskForMoreDeps, CallApprovalDeps, ExternalDecisionDeps {
   readonly toolAccess: ToolAccess
 }
 
@@ -101,14 +102,12 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
 async function requireAccess(deps: PostDeps, call: Call, { connector, credential, permitted, verdict }: Passage, session: string | undefined): Promise<'answered' | Verdict> {
   const { operation } = call
   if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'completion') await checkScope(deps, call, 'read')
-  if (operation.kind !== 'tool') return verdict
+  if (operation.kind !== 'tool') return settled(deps, call, verdict)
   const access = await deps.toolAccess(call, operation.name, { connector, credential, session })
   if (access !== undefined) {
     await checkScope(deps, call, access)
-    if (deps.policy.asksAnnotations?.(call.upstream.id) !== true) return verdict
-    const last = await afterApproval(deps, call, decide(operation, permitted, call.revision))
-    if (last.kind === 'denied') throw await refused(deps, call, last)
-    return last
+    const last = deps.policy.asksAnnotations?.(call.upstream.id) === true ? await afterApproval(deps, call, decide(operation, permitted, call.revision)) : verdict
+    return settled(deps, call, last)
   }
   if (operation.name === CONNECT_TOOL && connector.perUser) {
     respond(call, alreadyConnected(call))
@@ -116,6 +115,13 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
   }
   await recordDenial(deps, call, verdict.rule ?? 'default', 'unknown tool')
   throw hiddenFrom(call)
+}
+
+/** The verdict that a call goes on with, once a decision point of somebody else has nothing against it. @throws what the caller is told */
+async function settled(deps: PostDeps, call: Call, own: Verdict): Promise<Verdict> {
+  const verdict = own.kind === 'allowed' && deps.external !== undefined ? await afterExternal(deps, call, own) : own
+  if (verdict.kind === 'denied') throw await refused(deps, call, verdict)
+  return verdict
 }
 
 /** Answers for an account that is missing; a session of the 2025 revisions begins all the same. */

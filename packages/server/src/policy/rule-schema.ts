@@ -38,7 +38,7 @@ const requirement = named({ acrValues: z.array(z.string().regex(/^[\x21\x23-\x5b
 /** One rule, as it is declared or stored. */
 export const ruleSchema = z
   .strictObject({
-    id: z.string().min(1).max(200).refine((value) => !['default', 'profile', 'approval'].includes(value), 'is the name of a denial that no rule makes'),
+    id: z.string().min(1).max(200).refine((value) => !['default', 'profile', 'approval', 'external'].includes(value), 'is the name of a denial that no rule makes'),
     description: z.string().max(1000).optional(),
     effect: z.enum(['allow', 'deny', 'step-up', 'approval']),
     groups: patterns.optional(),

@@ -34,7 +34,7 @@ export interface GatewayOptions {
   readonly nodes?: number
   readonly store?: 'sqlite' | 'postgres'
   /** Merged over the default configuration. */
-  readonly config?: Readonly<Record<string, unknown>>
+  readonly config?: Readonly<Record<string, unknown>> | ((issuer: string) => Readonly<Record<string, unknown>>)
   readonly environment?: Readonly<Record<string, string>>
   /** A PostgreSQL database of the test's own, instead of a fresh one. */
   readonly database?: string
@@ -71,7 +71,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
     store,
     keyEncryption,
     dataDir: directory,
-    ...options.config,
+    ...(typeof options.config === 'function' ? options.config(issuer) : options.config),
   }
   for (const [index, port] of nodePorts.entries()) {
     const own = options.perNode?.(index) ?? {}

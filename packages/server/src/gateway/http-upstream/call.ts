@@ -9,6 +9,7 @@ import type { Connectors } from '../../upstreams/connectors/index.ts'
 import type { HttpSettings } from '../../upstreams/upstream.ts'
 import { StoreUnavailable } from '../../http/errors.ts'
 import { callApproval, type CallApprovalDeps } from '../call-approval.ts'
+import { EXTERNAL_RULE, externalRefusal, type ExternalDecisionDeps } from '../external-decision.ts'
 import type { CallPolicy } from '../call-policy.ts'
 import { trace, type Contact } from '../call.ts'
 import { Challenge } from '../challenge.ts'
@@ -24,7 +25,7 @@ import { below, operationName, pathProblem, type HttpTarget } from '../../http/a
 import { CallProblem } from './problem.ts'
 import { sendRequest, type ApiRequest } from './send.ts'
 
-export interface ApiCallDeps extends CallApprovalDeps {
+export interface ApiCallDeps extends CallApprovalDeps, ExternalDecisionDeps {
   readonly issuer: string
   readonly forward: Forward
   readonly connector: Connectors
@@ -49,6 +50,7 @@ const LEGACY = { era: 'legacy', version: '' } as const
 export async function callApi(deps: ApiCallDeps, request: IncomingMessage, contact: Contact, target: HttpTarget, http: HttpSettings): Promise<void> {
   const call = readCall(request, contact, target, http)
   const rule = await requirePermission(deps, call)
+  await requireExternal(deps, call)
   await requireAccess(deps, call)
   const connector = deps.connector(call.upstream)
   const credential = await credentialFor(connector, call)
@@ -102,6 +104,14 @@ async function requirePermission(deps: ApiCallDeps, call: ApiCall): Promise<stri
   // What another sign-in or an administrator would open is told as everywhere; what no rule allows is no secret, as addresses are guessed.
   if (told?.error instanceof Challenge || permitted.unapproved === true) throw told?.error
   throw new CallProblem(403, `No rule of your administrator lets you use ${call.name} here with this application`)
+}
+
+/** @throws CallProblem */
+async function requireExternal(deps: ApiCallDeps, call: ApiCall): Promise<void> {
+  const refused = await externalRefusal(deps, call, { kind: 'tool', name: call.name })
+  if (refused === undefined) return
+  await recordDenial(deps, call, refused.reason, EXTERNAL_RULE)
+  throw new CallProblem(403, refused.told)
 }
 
 /** RFC 9110 §9.2. What a method does not rule out it may do: as with a tool that says nothing of itself. */
