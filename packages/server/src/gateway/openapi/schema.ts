@@ -5,8 +5,8 @@ import { isObject } from '../message.ts'
 const ONE = new Set(['items', 'additionalProperties', 'not', 'contains', 'propertyNames', 'if', 'then', 'else', 'unevaluatedItems', 'unevaluatedProperties'])
 const LISTS = new Set(['allOf', 'anyOf', 'oneOf', 'prefixItems'])
 const MAPS = new Set(['properties', 'patternProperties', 'dependentSchemas'])
-/** What says nothing of which values are valid, or would say it of another document. */
-const LEFT_OUT = new Set(['$schema', '$id', '$anchor', '$dynamicRef', '$dynamicAnchor', '$vocabulary', '$comment', '$defs', 'definitions', 'discriminator', 'xml', 'externalDocs', 'example', 'examples', 'readOnly', 'writeOnly', 'nullable'])
+/** Members that hold no schema: a member that is not known could hold anything, references to elsewhere too. */
+const PLAIN = new Set(['type', 'enum', 'const', 'default', 'multipleOf', 'maximum', 'exclusiveMaximum', 'minimum', 'exclusiveMinimum', 'maxLength', 'minLength', 'pattern', 'maxItems', 'minItems', 'uniqueItems', 'maxContains', 'minContains', 'maxProperties', 'minProperties', 'required', 'dependentRequired', 'format', 'contentEncoding', 'contentMediaType', 'title', 'description', 'deprecated'])
 
 const MAX_SCHEMA = 64 * 1024
 const MAX_DEFS = 200
@@ -56,15 +56,18 @@ export function gathering(document: ApiDocument, direction: Direction): Gatherin
       // OpenAPI 3.0.4 §4.7.23: what stands beside a reference is ignored; in 3.1 it holds as well.
       if (document.is30) return converted
     }
-    for (const [key, member] of Object.entries(value)) if (key !== '$ref' && !LEFT_OUT.has(key) && !key.startsWith('x-')) converted[key] = convertMember(key, member)
+    for (const [key, member] of Object.entries(value)) {
+      const known = PLAIN.has(key) ? !JSON.stringify(member).includes('"$ref"') : ONE.has(key) || LISTS.has(key) || MAPS.has(key)
+      if (known) converted[key] = convertMember(key, member)
+    }
     dropOneSided(value, converted)
     if (document.is30) upgrade(value, converted)
     return converted
   }
   const convertMember = (key: string, member: unknown): unknown => {
     if (ONE.has(key)) return typeof member === 'boolean' ? member : convert(member)
-    if (LISTS.has(key) && Array.isArray(member)) return member.map(convert)
-    if (MAPS.has(key) && isObject(member)) return Object.fromEntries(Object.entries(member).map(([name, schema]) => [name, convert(schema)]))
+    if (LISTS.has(key)) return Array.isArray(member) ? member.map(convert) : []
+    if (MAPS.has(key)) return isObject(member) ? Object.fromEntries(Object.entries(member).map(([name, schema]) => [name, convert(schema)])) : {}
     return key === 'description' || key === 'title' ? plainText(member, 1000) : member
   }
   /** Members that the other side alone writes: an application cannot send, or will not see, them. */

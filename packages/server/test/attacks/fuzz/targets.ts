@@ -20,6 +20,7 @@ import { canonicalResource } from '../../../src/oauth/resource.ts'
 import { formatScope, parseScope } from '../../../src/oauth/scope.ts'
 import { AccessTokenError, readAccessToken } from '../../../src/token/access-token.ts'
 import { challengeParameters } from '../../../src/upstreams/connectors/oauth/discovery.ts'
+import { API_TARGETS } from './api-targets.ts'
 import type { Target } from './fuzz.ts'
 
 type ErrorClass = abstract new (...args: never[]) => Error
@@ -319,4 +320,4 @@ const smallOnes: Target = {
   },
 }
 
-export const TARGETS: readonly Target[] = [message, revisions, sse, redirectUri, params, metadata, accessToken, accessTokenClaims, identityClaims, challenge, configuration, sealedState, smallOnes]
+export const TARGETS: readonly Target[] = [message, revisions, sse, redirectUri, params, metadata, accessToken, accessTokenClaims, identityClaims, challenge, configuration, sealedState, smallOnes, ...API_TARGETS]
