@@ -108,7 +108,7 @@ const DATA_PLANE: readonly AttackCase[] = [
   attack('H05', 'bodies that two parsers read differently'),
   attack('H06', 'a hidden tool, called by its name'),
   attack('H07', 'a list that the filter might not recognise'),
-  attack('H08', 'tools of two servers with one name', 'profiles of several upstreams are not served yet'),
+  attack('H08', 'tools of two servers with one name'),
   attack('H10', 'answers that reach another client with the same request identifier'),
   attack('H12', 'changed, repeated and foreign state handles and sessions'),
   attack('H13', 'identities that a message claims for itself in `_meta`'),

@@ -12,7 +12,6 @@ const must = (id: string, text: string, beyond?: string): Requirement => ({ id, 
 const should = (id: string, text: string, beyond?: string): Requirement => ({ ...must(id, text, beyond), level: 'SHOULD' })
 const may = (id: string, text: string, beyond?: string): Requirement => ({ ...must(id, text, beyond), level: 'MAY' })
 
-const LATER_PROFILES = 'profiles of several upstreams are not served yet'
 const CLIENT_SIDE = 'it asks something of a client that calls tools; the gateway passes those messages on'
 
 /** The authorization server. */
@@ -149,7 +148,7 @@ export const INTERMEDIARY: readonly Requirement[] = [
   must('P-11', 'headers are trusted for nothing'),
   must('P-12', 'what fails validation has an HTTP error'),
   may('P-13', 'caching within one authorization', 'nothing is cached'),
-  should('P-14', 'tools of several servers are named apart', LATER_PROFILES),
+  should('P-14', 'tools of several servers are named apart'),
   must('P-15', 'streams are not buffered, and ends are passed on'),
   should('P-16', 'another hop\'s -32021 does not leak', 'a request goes upstream with the capabilities of its own client: there is no other hop'),
   should('P-17', 'child processes are confined', 'there are none'),

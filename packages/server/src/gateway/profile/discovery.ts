@@ -25,7 +25,7 @@ interface Introduction {
 }
 
 /** Sessions of more upstreams than fit into the one identifier begin later. */
-const MAX_SESSIONS = 4000
+const MAX_SESSIONS = 3500
 
 /** Answers `initialize` and `server/discover`: what all upstreams can do for this caller, in Lanyard's name (P-18: for nobody else). */
 export async function introduce(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<void> {

@@ -31,8 +31,8 @@ const NO_MESSAGE = { kind: 'notification', method: '', id: null, params: {}, jso
 export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<boolean> {
   const version = visit.headers['mcp-protocol-version']
   const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
-  const positions: Record<string, string> = { ...parsePositions(visit.headers['last-event-id']) }
-  const open = (call: Call): Promise<Opened> => openAt(deps, call, positions[call.upstream.id])
+  const positions = new Map(Object.entries(parsePositions(visit.headers['last-event-id'])))
+  const open = (call: Call): Promise<Opened> => openAt(deps, call, positions.get(call.upstream.id))
   const calls = parts(asked, upstreams)
   const opened = calls.map((call) => openStream(call, { open }))
   if (await isNothing(opened)) return false
@@ -41,8 +41,8 @@ export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Se
   await followAll(calls, opened, {
     open,
     changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, (id) => {
-      positions[upstream.id] = id
-      return formatPositions(positions)
+      positions.set(upstream.id, id)
+      return formatPositions(Object.fromEntries(positions))
     }),
     missed: () => {
       for (const list of ['tools', 'prompts', 'resources']) response.write(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }), lines: ['event: message'] }))
@@ -85,6 +85,7 @@ function changeOf(deps: ProfileDeps, call: Call, position: (id: string) => strin
     return pinned instanceof Promise ? pinned.then((admitted) => visibleResult(admitted, permitted)) : visibleResult(pinned, permitted)
   }
   const change = messages(upstream, (message) => {
+    deps.kept.heard(upstream.id, message)
     const seen = typeof message['method'] === 'string' ? message : rewriteMessage(message, rewrite)
     return seen instanceof Promise ? seen.then((later) => outwardMessage(upstream, later)) : outwardMessage(upstream, seen)
   })

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Upstream } from '../../upstreams/upstream.ts'
+import type { Call } from '../call.ts'
+import { nameHeader } from '../name-header.ts'
+import { outwardMessage, outwardOf } from './outward.ts'
+import { formatPositions, parsePositions, withPosition } from './positions.ts'
+
+const notes: Upstream = { id: 'notes', name: 'Notes', url: 'https://x.example', connector: { type: 'none' }, readOnlyTools: [], timeoutMs: 1 }
+const seal = (own: string): string => `sealed(${own})`
+
+test('what belongs to the upstream is renamed, at every place of a result, and nothing else is touched', () => {
+  const result = {
+    content: [{ type: 'text', text: 'note://1' }, { type: 'resource_link', uri: 'note://1' }, { type: 'resource', resource: { uri: 'note://2', blob: '' } }, { type: 'tool_result', content: [{ type: 'resource_link', uri: 'note://3' }] }, 7],
+    contents: [{ uri: 'note://4' }],
+    messages: [{ role: 'user', content: { type: 'resource', resource: { uri: 'note://5' } } }, null],
+    tools: [{ name: 'a' }, {}],
+    prompts: [{ name: 'p' }],
+    resources: [{ uri: 'note://6', name: 'kept' }],
+    resourceTemplates: [{ uriTemplate: 'note://{id}', name: 'kept' }],
+    requestState: 'own',
+    structuredContent: { uri: 'note://7', name: 'b' },
+    uri: 'note://8',
+  }
+  assert.deepEqual(outwardMessage(notes, { jsonrpc: '2.0', id: 'mine', result }, seal), {
+    jsonrpc: '2.0',
+    id: 'mine',
+    result: {
+      content: [{ type: 'text', text: 'note://1' }, { type: 'resource_link', uri: 'lanyard:notes/note://1' }, { type: 'resource', resource: { uri: 'lanyard:notes/note://2', blob: '' } }, { type: 'tool_result', content: [{ type: 'resource_link', uri: 'lanyard:notes/note://3' }] }, 7],
+      contents: [{ uri: 'lanyard:notes/note://4' }],
+      messages: [{ role: 'user', content: { type: 'resource', resource: { uri: 'lanyard:notes/note://5' } } }, null],
+      tools: [{ name: 'notes__a' }, {}],
+      prompts: [{ name: 'notes__p' }],
+      resources: [{ uri: 'lanyard:notes/note://6', name: 'kept' }],
+      resourceTemplates: [{ uriTemplate: 'lanyard:notes/note://{id}', name: 'kept' }],
+      requestState: 'sealed(own)',
+      structuredContent: { uri: 'note://7', name: 'b' },
+      uri: 'note://8',
+    },
+  })
+  assert.equal('requestState' in (outwardMessage(notes, { id: 1, result }) as { result: object }).result, false, 'of a request that nobody knows, there is none')
+})
+
+test('whatever shape an upstream gives to what it sends, a message comes out', () => {
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom('id', 'method', 'params', 'result', 'error', 'jsonrpc'), fc.dictionary(fc.constantFrom('content', 'contents', 'messages', 'tools', 'uri', '_meta', 'requestId', 'data', 'requestState'), fc.jsonValue())), (message) => {
+      assert.deepEqual(Object.keys(outwardMessage(notes, message, seal)).sort((a, b) => a.localeCompare(b)), Object.keys(message).sort((a, b) => a.localeCompare(b)))
+    }),
+  )
+})
+
+test('requests of the upstream’s own are told by an identifier that leads back to it; the client’s own tokens stay', () => {
+  assert.deepEqual(outwardMessage(notes, { id: 7, method: 'elicitation/create', params: { _meta: { progressToken: 't', x: 1 } } }), { id: 'notes:7', method: 'elicitation/create', params: { _meta: { progressToken: 'notes:"t"', x: 1 } } })
+  const progress = { method: 'notifications/progress', params: { progressToken: 'mine', progress: 1 } }
+  assert.deepEqual(outwardMessage(notes, progress), progress)
+  assert.deepEqual(outwardMessage(notes, { id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'note://1' } } }), { id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'lanyard:notes/note://1' } } })
+  const elicitation = { id: 'mine', error: { code: -32042, message: 'open', data: { elicitations: [{ url: 'https://x.example' }] } } }
+  assert.deepEqual(outwardMessage(notes, elicitation), elicitation)
+})
+
+test('what may have to be changed is found in its text, however it is written', () => {
+  const outward = outwardOf({ state: { seal: () => '', open: () => undefined }, now: () => 0 }, { upstream: notes } as Call, { kind: 'free' })
+  assert.equal(outward.concerns('{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x\\u0007 \\n"}],"structuredContent":{"uri":"note://1"}}}'), false)
+  for (const text of ['{"type":"resource_link"}', '{"type":"resource"}', '{"requestState":""}', '{"method":""}', '{"error":{}}', '{"contents":[]}', '{"type":"\\u0072esource"}', '{"requ\\u0065stState":""}', '{"type" : "resource"}']) {
+    assert.equal(outward.concerns(text), true, text)
+  }
+})
+
+test('where streams are is read back as it was, and from what somebody made up nothing harmful', () => {
+  fc.assert(fc.property(fc.dictionary(fc.string({ unit: fc.constantFrom('a', 'b', '-', '1') }), fc.string({ unit: 'grapheme-ascii' })), (positions) => assert.deepEqual(parsePositions(formatPositions(positions)), { ...positions })))
+  fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json().map((json) => Buffer.from(json).toString('base64url'))), (text) => {
+    for (const value of Object.values(parsePositions(text))) assert.match(value, /^[\x20-\x7e]*$/)
+  }))
+  assert.deepEqual(withPosition(['event: message', 'id: 7', 'id:8', 'id:', ':'], (id) => `[${id}]`), ['event: message', 'id: [7]', 'id: [8]', 'id:', ':'])
+})
+
+test('SEP-2243: a name stands in its header as it is, or encoded where it cannot or could be misread', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: fc.constantFrom(' ', '=?base64?', '?=', 'a', '\n', 'é') })), (name) => {
+      const header = nameHeader(name)
+      assert.match(header, /^[\x20-\x7e]*$/)
+      const encoded = /^=\?base64\?(.*)\?=$/i.exec(header)?.[1]
+      assert.equal(encoded === undefined ? header.trim() : Buffer.from(encoded, 'base64').toString('utf8'), name)
+    }),
+  )
+})
