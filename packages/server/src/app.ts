@@ -23,7 +23,7 @@ import { clients } from './clients/registry.ts'
 import { remoteKeys } from './clients/remote-keys.ts'
 import { softwareStatements } from './clients/software-statement.ts'
 import type { Config } from './config/load.ts'
-import { acrValues, approvalSettings, emailSettings, externalPolicySettings, introspectors, preRegisteredClients, profileSettings, providerSettings, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
+import { acrValues, approvalSettings, emailSettings, externalPolicySettings, introspectors, preRegisteredClients, profileSettings, providerSettings, scopeEntries, statementSettings, tokenLifetimes, upstreamSettings } from './config/settings.ts'
 import { decisionPointRoutes } from './gateway/decision-point.ts'
 import { gateway } from './gateway/gateway.ts'
 import type { ApiCatalogue } from './gateway/openapi/catalogue.ts'
@@ -42,6 +42,7 @@ import { knownUsers } from './identity/known-users.ts'
 import { login } from './identity/login.ts'
 import { identityProviders } from './identity/providers/index.ts'
 import { recheck } from './identity/recheck.ts'
+import { scopeMapping } from './identity/scope-mapping.ts'
 import { sessions } from './identity/sessions.ts'
 import type { Sealer, StateSealer } from './keys/seal.ts'
 import type { KeyRing } from './keys/signing.ts'
@@ -288,6 +289,7 @@ function tokenRoom(ground: Ground, { authentication, approvals: judging }: Appli
     authentication,
     users: knownUsers((userId) => identityStore.findUser(userId), ground.store.feed),
     stepUps: stepUpStore(ground.store),
+    scopes: scopeMapping(scopeEntries(ground.config)),
     recheck,
     approvals: judging,
     cutoffs: ground.store.cutoffs,
@@ -321,6 +323,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     grantSeconds: tokenLifetimes(ground.config).grant,
     now: ground.now,
     stepUps: stepUpStore(ground.store),
+    scopes: scopeMapping(scopeEntries(ground.config)),
   }
   return [...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }

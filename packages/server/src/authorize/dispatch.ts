@@ -4,6 +4,7 @@ import { applicationOf, applicationTrace } from '../clients/application.ts'
 import type { Clients } from '../clients/client.ts'
 import type { RequestContext } from '../http/route.ts'
 import { authenticationOf } from '../identity/authentication.ts'
+import type { ScopeMapping } from '../identity/scope-mapping.ts'
 import type { SignedIn, Sessions, SignIn } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { scopeAllows } from '../oauth/scope.ts'
@@ -35,6 +36,7 @@ export interface DispatchDeps extends ApprovalStepDeps {
   readonly connections: Connections
   readonly store: AuthorizeStore
   readonly stepUps: StepUpStore
+  readonly scopes: ScopeMapping
   readonly audit: Recorder
   /** How long a grant lasts at most, for the page that asks for it. */
   readonly grantSeconds: number
@@ -49,9 +51,10 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   if (cameBackUnmet(stored.progress, new URL(request.url))) return unmet(deps, stored, signedIn)
   const begun = await withSignIn(deps, request, stored, signedIn)
   if (signedIn === undefined) return toSignIn(deps, request, begun, signedIn)
-  const pending = await wantedOf(deps, begun, signedIn.user.id)
+  const pending = await wantedOf(deps, begun, signedIn.user)
   const session = judgeSession(pending, signedIn.session, deps.now())
   if (session !== 'suffices') return session === 'unmet' ? unmet(deps, pending, signedIn) : toSignIn(deps, request, pending, signedIn)
+  if (pending.request.scope.length === 0) return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has given you none of the scopes that were asked for', { reason: 'no scope' }), signedIn)
   const profile = deps.profiles.byResource(pending.request.resource)
   // Whose it is not is told what is told of one that does not exist.
   if (profile === undefined || !isFor(profile, signedIn.user)) return refuse(deps, pending, new OAuthError('invalid_target', 'there is no such resource here', { reason: 'gone, or for others' }), signedIn)

@@ -158,7 +158,7 @@ async function answer(deps: AuthorizeDeps, request: Request, context: RequestCon
   const stored = await findPending(deps, request, context)
   return underReference(stored, async () => {
     const signedIn = await deps.sessions.current(request)
-    const pending = signedIn === undefined ? stored : await wantedOf(deps, stored, signedIn.user.id)
+    const pending = signedIn === undefined ? stored : await wantedOf(deps, stored, signedIn.user)
     const profile = deps.profiles.byResource(pending.request.resource)
     if (signedIn === undefined || profile === undefined || !isFor(profile, signedIn.user)) return stepResponse(pending)
     const client = await proveAgain(pending.request, deps.clients)

@@ -1,5 +1,7 @@
 // What a request is for, once it is known whose it is: what its client asked for, what it was told at the resource to
 // come back with, and what the person granted to it before.
+import type { ScopeMapping } from '../identity/scope-mapping.ts'
+import type { User } from '../identity/user.ts'
 import { formatScope, resourceScopes, scopeIncludes } from '../oauth/scope.ts'
 import { challengeOf } from '../policy/step-up.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
@@ -14,6 +16,7 @@ export interface WantedDeps {
   readonly profiles: Pick<Profiles, 'byResource'>
   readonly store: Pick<AuthorizeStore, 'grantsOf'>
   readonly stepUps: Pick<StepUpStore, 'findAsked'>
+  readonly scopes: ScopeMapping
   readonly now: () => number
 }
 
@@ -22,7 +25,8 @@ export interface WantedDeps {
  * Grants unite: whoever asks for more than before may do what they might before as well, once the person has seen and
  * approved all of it (D06). Whoever asks for less gets less.
  */
-export async function wantedOf(deps: WantedDeps, pending: PendingRequest, userId: string): Promise<PendingRequest> {
+export async function wantedOf(deps: WantedDeps, pending: PendingRequest, user: User): Promise<PendingRequest> {
+  const userId = user.id
   const { request } = pending
   const { clientId, resource } = request
   const [told, grants] = await Promise.all([deps.stepUps.findAsked({ userId, clientId, resource }, deps.now() - ANSWER_MS), deps.store.grantsOf(userId, deps.now())])
@@ -31,7 +35,7 @@ export async function wantedOf(deps: WantedDeps, pending: PendingRequest, userId
   const asked = [...new Set([...request.scope, ...(told?.scope ?? [])])]
   const isMore = asked.some((scope) => !scopeIncludes(granted, scope))
   const scope = [...new Set([...asked, ...(isMore ? granted : [])])].filter((each) => request.scope.includes(each) || known.has(each))
-  return { ...pending, request: { ...request, ...proofOf(request, told), scope } }
+  return { ...pending, request: { ...request, ...proofOf(request, told), scope: deps.scopes.narrow(user, scope) } }
 }
 
 function proofOf(request: AuthorizationRequest, told: StepUp | undefined): Partial<AuthorizationRequest> {

@@ -58,6 +58,14 @@ const identityProvider = z.strictObject({
   acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
 })
 
+const scopeEntry = z
+  .strictObject({
+    scopes: z.array(z.string().regex(/^mcp\.(?:[a-z0-9-]+\.)?(?:read|write)$/, 'must be mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write')).min(1, 'name at least one'),
+    groups: z.array(z.string().min(1)).min(1, 'leave it out, or name at least one').optional(),
+    roles: z.array(z.string().min(1)).min(1, 'leave it out, or name at least one').optional(),
+  })
+  .refine(({ groups, roles }) => groups !== undefined || roles !== undefined, 'needs groups or roles: who may hold the scopes')
+
 const client = z.strictObject({
   id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
   name: z.string().min(1),
@@ -134,6 +142,7 @@ export const schema = z.strictObject({
       softwareStatements: statements,
     })
     .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', changedApplications: 'report', softwareStatements: { issuers: [], unknown: 'unverified' } }),
+  scopeMapping: z.array(scopeEntry).default([]),
   upstreams: z.array(upstream).default([]),
   profiles: z.array(profile).default([]),
   rules: z.array(ruleSchema).default([]),

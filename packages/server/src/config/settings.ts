@@ -6,6 +6,7 @@ import type { PreRegisteredClient } from '../clients/registry.ts'
 import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
 import type { ExternalPolicySettings } from '../policy/external.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
+import type { ScopeEntry } from '../identity/scope-mapping.ts'
 import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
 import type { ProfileSettings } from '../upstreams/profiles.ts'
@@ -30,6 +31,10 @@ export function providerSettings(config: Config): readonly ProviderSettings[] {
     scopes: provider.scopes ?? DEFAULT_SCOPES,
     offlineAccess: provider.offlineAccess ?? 'scope',
   }))
+}
+
+export function scopeEntries(config: Config): readonly ScopeEntry[] {
+  return config.scopeMapping.map(present)
 }
 
 /** All authentication contexts that an identity provider is known to know. */

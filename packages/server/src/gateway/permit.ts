@@ -106,6 +106,8 @@ function hidden(operation: Operation, revision: Revision): McpError {
 export function requireScope({ caller, upstream }: Pick<Call, 'caller' | 'upstream'>, access: Access): void {
   if (!isApproved({ caller, upstream }, access)) throw unapproved()
   if (scopeAllows(caller.scope, access, upstream.id)) return
-  const wanted = `mcp.${access}`
+  const wanted = [`mcp.${access}`, `mcp.${upstream.id}.${access}`].find((scope) => caller.mayHold?.(scope) ?? true)
+  // Nobody is sent to ask for what they cannot get: that would never end.
+  if (wanted === undefined) throw new McpError('unavailable', `This needs the scope mcp.${upstream.id}.${access}, which your administrator has not given you`, { status: 403 })
   throw new Challenge('insufficient_scope', `this needs the scope ${wanted}`, [wanted])
 }

@@ -22,7 +22,7 @@ export async function checkScope(deps: RecordDeps, call: Call, access: Access): 
   try {
     requireScope(call, access)
   } catch (error) {
-    if (error instanceof Challenge) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason: error.message })
+    if (error instanceof Challenge || error instanceof McpError) await deps.audit.record({ action: 'call.denied', outcome: 'failure', ...trace(call), ...named(call), reason: error.message })
     throw error
   }
 }

@@ -68,8 +68,8 @@ async function exchange(options: TokenEndpointOptions, request: Request, context
   const { authorization } = granted
   learn({ subject: authorization.userId, grantId: authorization.id, resource: authorization.resource })
   requireRate(options.limits.requests, `${client.id} ${authorization.userId}`)
-  await options.checkSubject({ client, params, context }, granted)
-  return granted.issue(options.issuer)
+  const hold = await options.checkSubject({ client, params, context }, granted)
+  return granted.issue(options.issuer, hold)
 }
 
 /** RFC 6749 §5.1: no cache may keep it; the scope is named even when it is what was asked for. */

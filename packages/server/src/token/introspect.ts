@@ -6,6 +6,7 @@ import { Params } from '../http/params.ts'
 import { requireRate } from '../http/rate-limit.ts'
 import type { Route } from '../http/route.ts'
 import { authenticationOf } from '../identity/authentication.ts'
+import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import { OAuthError } from '../oauth/error.ts'
@@ -22,6 +23,7 @@ export interface IntrospectionOptions {
   readonly store: TokenStore
   readonly keys: Pick<KeyRing, 'publicKey'>
   readonly users: Users
+  readonly scopes?: ScopeMapping
   readonly cutoffs: Cutoffs
   /** Whether the client stands for the resource, as an administrator configured: it sees access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
@@ -33,6 +35,7 @@ export interface IntrospectionOptions {
 interface ActiveToken {
   readonly subject: string
   readonly grantId: string
+  readonly scope: readonly string[]
   readonly body: Readonly<Record<string, unknown>>
 }
 
@@ -70,7 +73,9 @@ async function find(options: IntrospectionOptions, client: Client, token: string
   const found = isRefreshToken(token) ? await findRefreshToken(options, client, token) : await findAccessToken(options, client, token)
   if (found === undefined) return undefined
   const user = await options.users.find(found.subject)
-  return user === undefined || user.disabled ? undefined : found
+  if (user === undefined || user.disabled) return undefined
+  const scope = (options.scopes ?? EVERY_SCOPE).narrow(user, found.scope)
+  return { ...found, body: { ...found.body, scope: formatScope(scope) } }
 }
 
 /** A refresh token is its own client's business, never a resource server's. */
@@ -80,7 +85,7 @@ async function findRefreshToken({ issuer, store, cutoffs, now }: IntrospectionOp
   const { id: grantId, userId, clientId, scope } = record.authorization
   if (clientId !== client.id || cutoffs.isCut({ userId, clientId, grantId, kid: '', issuedAt: record.createdAt })) return undefined
   const body = { active: true, scope: formatScope(scope), client_id: clientId, sub: userId, iss: issuer, iat: record.issuedAt, exp: record.expiresAt }
-  return { subject: userId, grantId, body }
+  return { subject: userId, grantId, scope, body }
 }
 
 async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, now }: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
@@ -108,7 +113,7 @@ async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, no
     ...(acr === undefined ? {} : { acr }),
     ...(amr === undefined ? {} : { amr }),
   }
-  return { subject: userId, grantId, body }
+  return { subject: userId, grantId, scope: claims.scope, body }
 }
 
 function read(token: string, rules: Parameters<typeof readAccessToken>[1]): AccessTokenClaims | undefined {

@@ -4,6 +4,7 @@ import type { Recorder } from '../audit/event.ts'
 import type { StepUpStore } from '../authorize/step-up-store.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
 import type { Route } from '../http/route.ts'
+import type { ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
 import type { Sealer } from '../keys/seal.ts'
@@ -31,6 +32,8 @@ export interface TokenOptions {
   readonly users: Users
   readonly approvals: Pick<Approvals, 'standing'>
   readonly recheck: Recheck
+  /** When absent, everybody may hold every scope. */
+  readonly scopes?: ScopeMapping
   readonly cutoffs: Cutoffs
   readonly policy: Pick<Policy, 'mayReach'>
   readonly profiles: Pick<Profiles, 'byResource'>

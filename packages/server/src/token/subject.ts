@@ -2,19 +2,21 @@ import { judge } from '../approval/approval.ts'
 import type { Approvals } from '../approval/approvals.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { AuditEvent } from '../audit/event.ts'
+import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
 import { OAuthError } from '../oauth/error.ts'
 import type { Policy } from '../policy/policy.ts'
 import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
-import { trace, type Granted, type GrantRequest } from './grants/grant.ts'
+import { trace, type Granted, type GrantRequest, type Hold } from './grants/grant.ts'
 import type { TokenStore } from './token-store.ts'
 
 export interface SubjectCheckOptions {
   readonly store: Pick<TokenStore, 'revokeGrant'>
   readonly users: Users
   readonly recheck: Recheck
+  readonly scopes?: ScopeMapping
   readonly approvals: Pick<Approvals, 'standing'>
   readonly cutoffs: Cutoffs
   readonly policy: Pick<Policy, 'mayReach'>
@@ -22,8 +24,8 @@ export interface SubjectCheckOptions {
   readonly now: () => number
 }
 
-/** Checks that the person behind a grant is still there and may still reach the resource. @throws OAuthError */
-export type SubjectCheck = (request: GrantRequest, granted: Granted) => Promise<void>
+/** Checks that the person behind a grant is still there and may still reach the resource. @returns what of a scope they may still hold @throws OAuthError */
+export type SubjectCheck = (request: GrantRequest, granted: Granted) => Promise<Hold>
 
 export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
   const { users, recheck, cutoffs } = options
@@ -48,6 +50,9 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address, application: standing.application })))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
     if (!reachable) throw refused('policy allows nothing of the resource')
+    const hold: Hold = (scope) => (options.scopes ?? EVERY_SCOPE).narrow(user, scope)
+    if (hold(granted.scope).length === 0) throw refused('the person may hold none of the scopes')
+    return hold
   }
 }
 

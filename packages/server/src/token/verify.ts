@@ -2,6 +2,7 @@ import type { Approvals } from '../approval/approvals.ts'
 import type { Standing } from '../approval/approval.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import { authenticationOf } from '../identity/authentication.ts'
+import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
 import type { User, Users } from '../identity/user.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import type { Resource } from '../oauth/resource.ts'
@@ -14,7 +15,10 @@ export interface Caller {
   readonly user: User
   readonly clientId: string
   readonly grantId: string
+  /** What the person may still hold of what the token was issued for. */
   readonly scope: readonly string[]
+  /** Whether they may hold a scope at all; when absent, they may hold every one. */
+  readonly mayHold?: (scope: string) => boolean
   readonly resource: Resource
   readonly expiresAt: number
   readonly issuedAt: number
@@ -42,10 +46,11 @@ export interface VerifierOptions {
   readonly users: Users
   readonly store: Pick<TokenStore, 'findGrant'>
   readonly approvals: Pick<Approvals, 'standing'>
+  readonly scopes?: ScopeMapping
   readonly now: () => number
 }
 
-export function accessTokenVerifier({ issuer, keys, cutoffs, users, store, approvals, now }: VerifierOptions): AccessTokenVerifier {
+export function accessTokenVerifier({ issuer, keys, cutoffs, users, store, approvals, scopes = EVERY_SCOPE, now }: VerifierOptions): AccessTokenVerifier {
   return {
     async verify(token, resource) {
       const claims = readAccessToken(token, { issuer, keys, now: now() })
@@ -54,8 +59,9 @@ export function accessTokenVerifier({ issuer, keys, cutoffs, users, store, appro
       const [user, standing, grant] = await Promise.all([liveUser(users, claims.userId), approvals.standing(claims.clientId), store.findGrant(claims.grantId)])
       // Last, as it is in memory: what was revoked while the store was asked counts.
       if (cutoffs.isCut(claims)) throw new AccessTokenError('cut')
-      const { clientId, grantId, scope, expiresAt, issuedAt, kid } = claims
-      return { user, clientId, grantId, scope, resource, expiresAt, issuedAt, kid, standing, authentication: authenticationOf(grant?.authorization ?? claims) }
+      const { clientId, grantId, expiresAt, issuedAt, kid } = claims
+      const scope = scopes.narrow(user, claims.scope)
+      return { user, clientId, grantId, scope, mayHold: (wanted) => scopes.mayHold(user, wanted), resource, expiresAt, issuedAt, kid, standing, authentication: authenticationOf(grant?.authorization ?? claims) }
     },
   }
 }

@@ -16,6 +16,7 @@ import { listen } from '../../src/http/server.ts'
 import { flows } from '../../src/identity/flow.ts'
 import { login } from '../../src/identity/login.ts'
 import type { IdentityProvider, LoginOptions } from '../../src/identity/providers/provider.ts'
+import { EVERY_SCOPE } from '../../src/identity/scope-mapping.ts'
 import { sessions } from '../../src/identity/sessions.ts'
 import type { Identity } from '../../src/identity/user.ts'
 import { sealer, stateSealer, type Sealer } from '../../src/keys/seal.ts'
@@ -214,6 +215,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     approvals: houseApprovals(world, store),
     store: authorizeStore(store),
     stepUps: stepUpStore(store),
+    scopes: EVERY_SCOPE,
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
   }

@@ -36,8 +36,8 @@ export function authorizationCode({ store, now }: CodeGrantOptions): GrantType {
         scope: authorization.scope,
         grantedAt: code.grantedAt,
         recheck: false,
-        async issue(issuer) {
-          const { issued, events, record } = mint(issuer, request, code)
+        async issue(issuer, hold) {
+          const { issued, events, record } = mint(issuer, request, code, hold(authorization.scope))
           const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }) }, events)
           if (result === 'spent') throw await replayed(store, request, code, seconds())
           if (result === 'ended') throw refused('grant revoked')
@@ -58,19 +58,19 @@ function checkCode(code: StoredCode, request: { readonly redirectUri: string | u
   if (!verifyCodeVerifier(request.verifier, code.codeChallenge)) throw refused('code_verifier does not match')
 }
 
-function mint(issuer: Issuer, request: GrantRequest, code: StoredCode) {
+function mint(issuer: Issuer, request: GrantRequest, code: StoredCode, scope: readonly string[]) {
   // Whoever is registered for it gets a refresh token; `offline_access` has no say.
   const withRefreshToken = request.client.grantTypes.includes('refresh_token')
   const { authorization, grantedAt } = code
-  const access = issuer.accessToken({ authorization, scope: authorization.scope, grantedAt })
+  const access = issuer.accessToken({ authorization, scope, grantedAt })
   const refresh = withRefreshToken ? issuer.refreshToken({ grantId: authorization.id, grantedAt }) : undefined
   const issued: Issued = {
     accessToken: access.token,
     expiresAt: access.expiresAt,
-    scope: authorization.scope,
+    scope,
     ...(refresh && { refreshToken: refresh.token }),
   }
-  const detail = { jti: access.jti, scope: formatScope(authorization.scope), refresh_token: withRefreshToken }
+  const detail = { jti: access.jti, scope: formatScope(scope), refresh_token: withRefreshToken }
   const events: AuditEvent[] = [{ action: 'token.issued', outcome: 'success', ...trace(request, authorization), detail }]
   return { issued, events, record: refresh?.record }
 }

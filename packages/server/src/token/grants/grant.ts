@@ -37,8 +37,11 @@ export interface Granted {
    * @returns what the client gets: of requests that present the same at once, one mints and all others get the same, or an error.
    * @throws OAuthError
    */
-  issue(issuer: Issuer): Promise<Issued>
+  issue(issuer: Issuer, hold: Hold): Promise<Issued>
 }
+
+/** What of a scope the person may hold now: a token says no more. */
+export type Hold = (scope: readonly string[]) => readonly string[]
 
 export interface Issued {
   readonly accessToken: string

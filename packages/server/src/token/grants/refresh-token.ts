@@ -42,7 +42,7 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
       const scope = narrowScope(request.params.get('scope'), authorization.scope)
       if (record.used !== undefined) requireSameRequest(request, record, scope, record.used)
       else await requireSuitable(options, authorization.id)
-      return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer) => rotate(options, request, { token, record, scope }, issuer) }
+      return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer, hold) => rotate(options, request, { token, record, scope, held: hold(scope) }, issuer) }
     },
   }
 }
@@ -50,7 +50,9 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
 interface Presented {
   readonly token: string
   readonly record: RefreshTokenRecord
+  /** What is asked for, and what of it the token is issued for. */
   readonly scope: readonly string[]
+  readonly held: readonly string[]
 }
 
 async function find(options: RefreshGrantOptions, request: GrantRequest, token: string): Promise<RefreshTokenRecord> {
@@ -85,7 +87,7 @@ async function rotate(options: RefreshGrantOptions, request: GrantRequest, prese
     requestDigest: digest(request.client.id, record.authorization, scope),
     successor: options.sealer.seal(JSON.stringify(issued), row(record.hash)),
   }
-  const detail = { jti: access.jti, scope: formatScope(scope), generation: refresh.record.generation }
+  const detail = { jti: access.jti, scope: formatScope(issued.scope), generation: refresh.record.generation }
   const event: AuditEvent = { action: 'token.refreshed', outcome: 'success', ...trace(request, record.authorization), detail }
   if (await options.store.rotate({ hash: record.hash, used, successor: refresh.record }, [event])) return issued
   // Another caller was faster, on this node or another one: its answer is the answer.
@@ -95,7 +97,7 @@ async function rotate(options: RefreshGrantOptions, request: GrantRequest, prese
   return repeat(options, request, current, current.used)
 }
 
-function mint(issuer: Issuer, { token, record, scope }: Presented) {
+function mint(issuer: Issuer, { token, record, held: scope }: Presented) {
   const { authorization, createdAt: grantedAt, generation } = record
   const access = issuer.accessToken({ authorization, scope, grantedAt })
   // RFC 6749 §6: the new refresh token's scope is that of the old one, however little this access token asks for.
