@@ -121,6 +121,13 @@ const profile = z.strictObject({
   tools: z.record(id, patterns).optional(),
 })
 
+const protectedServer = z.strictObject({
+  id,
+  resource: httpUrl.refine((value) => canonicalResource(value) !== undefined && plainPath(new URL(value).pathname) !== undefined, 'must be an address with a plain path, without query, fragment or credentials'),
+  profile: id,
+  validatesHeaders: z.boolean().default(false),
+})
+
 export const schema = z.strictObject({
   issuer,
   listen: listen.default('127.0.0.1:8080'),
