@@ -170,7 +170,6 @@ export const schema = z.strictObject({
     .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
     .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
   notices,
-  forwardAuth: z.array(protectedServer).default([]),
   externalPolicy: z
     .strictObject({ url: httpUrl, token: secret.optional(), timeoutSeconds: z.number().min(0.1).max(10).default(2), cacheSeconds: z.number().min(0).max(10, 'must not outlast a revocation: 10 at most').default(5) })
     .optional(),
