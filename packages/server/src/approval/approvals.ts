@@ -162,7 +162,7 @@ function askedEvent({ id, userId, content, reference, kind }: ApprovalRequest, a
 function noticesOf({ notices }: ApprovalDeps, { id, kind, content, reference }: ApprovalRequest): readonly NewNotice[] {
   const { name, verified, voucher, person, tool, needs } = content
   const shown = `${name} (${voucher ?? 'unverified'})`
-  const summary = kind === 'call' ? `${person} asks to call ${tool ?? 'a tool'} from ${shown}` : `${person} asks to use ${shown}`
+  const summary = kind === 'call' ? `${person} asks to use ${tool === '*' || tool === undefined ? 'prompts and resources' : tool} from ${shown}` : `${person} asks to use ${shown}`
   const facts = { request: id, kind, application: content.id, name, verified, voucher, person, resource: content.resource, tool, needs: needs.map(({ upstream, access }) => `${upstream} ${access}`), reference: reference === '' ? undefined : reference }
   return notices.compose({ type: 'approval.requested', summary, facts })
 }

@@ -7,6 +7,9 @@ export interface CallApprovalDeps {
   readonly approvals: Pick<Approvals, 'call'>
 }
 
+/** What is no tool is approved as rules speak of it: all at once. */
+const NO_TOOL = '*'
+
 /** Whether an administrator approved this call for this person from this application; what else the caller is told. */
 export async function callApproval({ approvals }: CallApprovalDeps, { caller, profile, upstream, address }: Contact, tool: string): Promise<'approved' | { readonly told: string }> {
   const answer = await approvals.call({ clientId: caller.clientId, person: caller.user, upstream: upstream.id, tool, resource: profile.resource, address })
@@ -18,7 +21,7 @@ export async function callApproval({ approvals }: CallApprovalDeps, { caller, pr
 
 /** A call that a rule leaves to an administrator asks for it, and goes on once they approved. */
 export async function afterApproval(deps: CallApprovalDeps, call: Call, verdict: Verdict): Promise<Verdict> {
-  if (verdict.kind !== 'denied' || verdict.reason !== NEEDS_APPROVAL || call.operation.kind !== 'tool') return verdict
-  const approval = await callApproval(deps, call, call.operation.name)
+  if (verdict.kind !== 'denied' || verdict.reason !== NEEDS_APPROVAL) return verdict
+  const approval = await callApproval(deps, call, call.operation.kind === 'tool' ? call.operation.name : NO_TOOL)
   return approval === 'approved' ? { kind: 'allowed', rule: verdict.rule } : { ...verdict, error: new McpError('unavailable', approval.told) }
 }

@@ -65,8 +65,11 @@ async function insertApplication(tx: Transaction, { id, clientId, name, verified
 
 function queueVerbs({ db, audit }: StoreParts): Pick<ApprovalStore, 'ask' | 'reap'> {
   return {
-    ask: (request, { since, max }, notices, ...events) =>
-      db.transaction(async (tx) => {
+    async ask(request, { since, max }, notices, ...events) {
+      // Pages that wait and clients that try again ask often: nobody's row is locked for what waits already.
+      const [known] = await db.query<RequestRow>("SELECT * FROM approval_requests WHERE key = $1 AND state = 'pending'", [request.key])
+      if (known !== undefined) return { kind: 'waiting', request: toRequest(known) }
+      return db.transaction(async (tx) => {
         // The person's row first: of their requests at once, each counts what the one before it added.
         await tx.query('UPDATE users SET checked_at = checked_at WHERE id = $1', [request.userId])
         const [waiting] = await tx.query<RequestRow>("SELECT * FROM approval_requests WHERE key = $1 AND state = 'pending'", [request.key])
@@ -89,7 +92,8 @@ function queueVerbs({ db, audit }: StoreParts): Pick<ApprovalStore, 'ask' | 'rea
         // Another person asked for the same at the same time.
         const [theirs] = await tx.query<RequestRow>("SELECT * FROM approval_requests WHERE key = $1 AND state = 'pending'", [request.key])
         return theirs === undefined ? { kind: 'decided' } : { kind: 'waiting', request: toRequest(theirs) }
-      }),
+      })
+    },
     async reap({ pending, decided }) {
       await db.query("DELETE FROM approval_requests WHERE state = 'pending' AND created_at < $1", [pending])
       await db.query("DELETE FROM approval_requests WHERE state <> 'pending' AND decided_at < $1", [decided])

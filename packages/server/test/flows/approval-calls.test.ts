@@ -168,3 +168,15 @@ eachMcpCluster('a rule names an application and speaks of all its registrations;
   const [allowed] = await cluster.events('call.allowed')
   assert.deepEqual([allowed?.clientId, allowed?.application, allowed?.verified], ['dyn_1', AGENT, true])
 }, { rules: OF_ONE })
+
+eachMcpCluster('prompts and resources are left to an administrator by rules that speak of everything', async (cluster) => {
+  const prompt = (): Promise<Answer> => cluster.nodes[0].send(modern(cluster.token({ clientId: 'app' }), 'prompts/get', { name: 'a-prompt' }))
+  assert.match(String(errorOf((await prompt()).body).message), /must approve this first/)
+  const [request, ...others] = await store(cluster).requests('pending', 10)
+  assert.deepEqual([request?.kind, request?.content.tool, others.length], ['call', '*', 0])
+  await decide(cluster, { effect: 'approve' })
+  // The upstream's own answer: it has no such method.
+  assert.equal(errorOf((await prompt()).body).code, -32_601)
+  // A tool is another matter.
+  assert.ok(!isAllowed(await ask(cluster, 'read_note')))
+}, { rules: [...RULES, { id: 'everything-needs-approval', effect: 'approval' }] })

@@ -37,6 +37,10 @@ for (const variant of variants()) {
         config: {
           admins: { groups: ['it-admins'] },
           registration: { approval: 'required' },
+          rules: [
+            { id: 'engineering', effect: 'allow', groups: ['engineering'] },
+            { id: 'writing', effect: 'approval', tools: ['write_*'] },
+          ],
           notices: { webhooks: [{ url: hook.url, secret: SECRET }], email: { host: '127.0.0.1', port: mail.port, tls: 'none', from: 'lanyard@corp.example', to: ['admins@corp.example'] } },
         },
       })
@@ -85,6 +89,25 @@ for (const variant of variants()) {
       // No secret leaves the house.
       const left = JSON.stringify([hook.deliveries.map(({ body }) => body), mail.letters])
       for (const secret of [provider.tokens()?.access_token, provider.tokens()?.refresh_token, SECRET]) assert.ok(secret !== undefined && !left.includes(secret))
+    })
+
+    test('a call that a rule leaves to an administrator fails, and succeeds when the same client tries it again after approval', async () => {
+      const provider = named('Writer')
+      const connecting = connectV2(`${gateway.issuer}/mcp/notes`, provider, 'modern')
+      connecting.catch(() => undefined)
+      assert.equal((await act((await waiting('Writer')).id, 'approve', {})).status, 204)
+      const client = await connecting
+      const write = (): Promise<string> => client.call('write_note', { title: 'approved', text: 'yes' })
+      await assert.rejects(write(), /must approve this first/)
+      await assert.rejects(write(), /must approve this first/)
+      const asked = (await queue()).filter(({ application }) => application.name === 'Writer')
+      assert.equal(asked.length, 1)
+      assert.equal((await act(asked[0]?.id ?? '', 'approve', { groups: ['engineering'] })).status, 422)
+      assert.equal((await act(asked[0]?.id ?? '', 'approve', {})).status, 204)
+      assert.equal(await write(), 'wrote approved')
+      assert.equal((await act(asked[0]?.id ?? '', 'withdraw', {})).status, 204)
+      await assert.rejects(write(), /must approve this first/)
+      await client.close()
     })
 
     test('a client that is refused is told why, and so is its next try', async () => {
