@@ -1,6 +1,7 @@
 // The path of one message: read once, resolved to its upstream, decided, given a credential, forwarded as policy saw it,
 // recorded.
 import type { IncomingMessage } from 'node:http'
+import type { Access } from '../oauth/scope.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
 import type { Rewrite } from './answers.ts'
 import { askForMore, type AskForMoreDeps } from './ask-for-more.ts'
@@ -9,6 +10,7 @@ import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import { deliver, respond } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
+import { isLostSession, sendInSession } from './late-session.ts'
 import { shownTools } from './listing.ts'
 import { afterExternal, type ExternalDecisionDeps } from './external-decision.ts'
 import { parseMessage, readBody, type Message } from './message.ts'
@@ -22,8 +24,8 @@ import { revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { beginning, stateOf, upstreamSessionId } from './session.ts'
 import { lackingScope } from './step-up.ts'
-import { visibleCapabilities, type ToolAccess } from './tools.ts'
-import { credentialFor, drain, outgoingMessage, sendWithCredential, type UsableCredential } from './upstream-call.ts'
+import { visibleCapabilities, type Line, type ToolAccess } from './tools.ts'
+import { credentialFor, drain, type UsableCredential } from './upstream-call.ts'
 
 export interface PostDeps extends SessionRequestDeps, AskForMoreDeps, CallApprovalDeps, ExternalDecisionDeps {
   readonly toolAccess: ToolAccess
@@ -82,7 +84,7 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
   const verdict = await requireAccess(deps, call, passage, session)
   if (verdict === 'answered') return
   try {
-    const sent = sendWithCredential(deps, connector, call, credential, outgoingMessage(call, session))
+    const sent = sendInSession(deps, call, { connector, credential, session })
     // The record is begun while the upstream works, and is there before anything of its answer is passed on.
     const recorded = beginRecord(deps, call, verdict)
     const answer = await sent
@@ -103,7 +105,7 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
   const { operation } = call
   if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'completion') await checkScope(deps, call, 'read')
   if (operation.kind !== 'tool') return settled(deps, call, verdict)
-  const access = await deps.toolAccess(call, operation.name, { connector, credential, session })
+  const access = await accessTo(deps, call, operation.name, { connector, credential, session })
   if (access !== undefined) {
     await checkScope(deps, call, access)
     const last = deps.policy.asksAnnotations?.(call.upstream.id) === true ? await afterApproval(deps, call, decide(operation, permitted, call.revision)) : verdict
@@ -115,6 +117,15 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
   }
   await recordDenial(deps, call, verdict.rule ?? 'default', 'unknown tool')
   throw hiddenFrom(call)
+}
+
+async function accessTo(deps: PostDeps, call: Call, tool: string, line: Line): Promise<Access | undefined> {
+  try {
+    return await deps.toolAccess(call, tool, line)
+  } catch (error) {
+    if (!(error instanceof McpError) || !isLostSession(call, line.session, error.status)) throw error
+    return deps.toolAccess(call, tool, { ...line, session: await deps.lateSessions.again(call, line.connector, line.credential, line.session) })
+  }
 }
 
 /** The verdict that a call goes on with, once a decision point of somebody else has nothing against it. @throws what the caller is told */

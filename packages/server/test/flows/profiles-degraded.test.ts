@@ -33,6 +33,8 @@ eachMcpCluster('a dead upstream is named in a list and fails nothing but its own
 
   // With nobody left there is no list, rather than an empty one.
   cluster.notes.script = cluster.weather.script
+  assert.deepEqual(toolNames((await send(modern(token, 'tools/list'))).body), NOTES, 'what its upstream said may be kept is still at hand')
+  cluster.now += 60_000
   assert.equal((await send(modern(token, 'tools/list'))).status, 502)
   for (const upstream of [cluster.notes, cluster.tickets, cluster.weather]) upstream.script = () => false
   cluster.now += 60_000
@@ -171,4 +173,35 @@ eachMcpCluster('a scope for one upstream reaches that one through the profile (R
   assert.equal(cluster.weather.calls().length + cluster.weather.of('resources/list').length, 0)
   const narrow = cluster.token({ profile: 'team', scope: ['mcp.other.read'] })
   assert.equal((await send(modern(narrow, 'resources/list'))).status, 403)
+}, TEAM)
+
+eachMcpCluster('an upstream that lost its session gets another one, and the client’s session of all goes on (RS-41)', async (cluster) => {
+  const { token, send } = inTeam(cluster)
+  cluster.accounts.set('usr_alice', 'alice-account')
+  const session = String((await send(initialize(token))).headers['mcp-session-id'])
+  const callNotes = legacy(token, 'tools/call', { name: 'notes__read_note', arguments: {} }, session)
+  assert.match((await send(callNotes)).text, /ran/)
+  const lost = [...cluster.notes.sessions]
+  cluster.notes.sessions.clear()
+  const answers = await Promise.all(Array.from({ length: 5 }, () => send(callNotes)))
+  for (const answer of answers) assert.match(answer.text, /ran/)
+  assert.equal(cluster.notes.of('initialize').length, 2, 'one for all that found it lost at once')
+  assert.equal(cluster.notes.sessions.size, 1)
+  assert.ok(!lost.includes([...cluster.notes.sessions][0] ?? ''))
+  assert.equal(cluster.tickets.of('initialize').length, 1)
+  // Again, and where the tools have to be asked for first.
+  cluster.notes.sessions.clear()
+  cluster.now += 6 * 60_000
+  assert.match((await send(callNotes)).text, /ran/)
+  cluster.notes.sessions.clear()
+  const listed = await send(legacy(token, 'tools/list', {}, session))
+  assert.equal(toolNames(listed.body).length, 6)
+  assert.equal(missing(listed.body), undefined)
+  // Another node finds out by itself.
+  assert.match((await send(callNotes, 1)).text, /ran/)
+  // Whoever has lost it for good says so with every new one: that is not tried without end.
+  cluster.notes.script = (asked, response) => (asked.message['method'] === 'tools/call' ? reply(response, { jsonrpc: '2.0', id: null, error: { code: -32001, message: 'Session not found' } }, 404) : false)
+  const before = cluster.notes.calls().length
+  assert.equal((await send(callNotes)).status, 404)
+  assert.equal(cluster.notes.calls().length, before + 2)
 }, TEAM)

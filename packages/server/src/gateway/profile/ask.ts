@@ -1,10 +1,11 @@
 import type { Call } from '../call.ts'
 import { resultOfOwn } from '../deliver.ts'
+import { sendInSession } from '../late-session.ts'
 import type { Answer } from '../exchange.ts'
 import type { Verdict } from '../permit.ts'
 import { beginRecord } from '../record.ts'
 import type { Line } from '../tools.ts'
-import { credentialFor, outgoingMessage, sendWithCredential, type Outgoing } from '../upstream-call.ts'
+import { credentialFor } from '../upstream-call.ts'
 import type { ProfileDeps } from './deps.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -29,8 +30,8 @@ export interface Reply {
  * @returns undefined when the account turned out not to be connected any more
  * @throws McpError
  */
-export async function ask(deps: ProfileDeps, call: Call, line: Line, verdict: Verdict, outgoing: Outgoing = outgoingMessage(call, line.session)): Promise<Reply | undefined> {
-  const sent = sendWithCredential(deps, line.connector, call, line.credential, outgoing)
+export async function ask(deps: ProfileDeps, call: Call, line: Line, verdict: Verdict): Promise<Reply | undefined> {
+  const sent = sendInSession(deps, call, line)
   const recorded = beginRecord(deps, call, verdict)
   const answer = await sent
   await recorded()

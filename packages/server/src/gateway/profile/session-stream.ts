@@ -4,6 +4,7 @@ import { kindOf, messages, rewriteMessage, type Change } from '../answers.ts'
 import type { Asked, Call, Visit } from '../call.ts'
 import { failureOf } from '../deliver.ts'
 import { McpError } from '../error.ts'
+import { isLostSession } from '../late-session.ts'
 import { permissions } from '../permit.ts'
 import type { Session } from '../session.ts'
 import { formatEvent } from '../sse.ts'
@@ -64,7 +65,9 @@ async function openAt(deps: ProfileDeps, call: Call, position: string | undefine
   if (answer.status === 200 && kindOf(answer) === 'events') return answer
   if (answer.status >= 500) throw await failureOf(answer, call.upstream)
   await drain(answer)
-  return 'never'
+  if (!isLostSession(own, line.session, answer.status)) return 'never'
+  await deps.lateSessions.again(own, line.connector, line.credential, line.session)
+  return 'later'
 }
 
 /** Whether all say that there is no stream. Many servers say nothing at all before there is something to tell. */
