@@ -1,0 +1,226 @@
+// J10: a tool that needs a stronger or more recent sign-in, and one that needs a wider scope. Real clients of both SDKs,
+// a real OpenID provider, the gateway in a process of its own.
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import { Client, StreamableHTTPClientTransport, UnauthorizedError, type OAuthClientProvider } from '@modelcontextprotocol/client'
+import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
+import { UnauthorizedError as UnauthorizedErrorV1, type OAuthClientProvider as ProviderV1 } from '@modelcontextprotocol/sdk/client/auth.js'
+import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
+import { memoryProvider, type MemoryProvider } from '../support/oauth-clients.ts'
+import { connectV2 } from '../support/sdk-clients.ts'
+import { CLIENT_SECRET } from '../support/openid-provider.ts'
+import { MFA, PWD, strongProvider, type StrongProvider } from '../support/strong-provider.ts'
+import { variants } from '../support/variants.ts'
+
+interface Person {
+  call(tool: string, args?: Record<string, unknown>): Promise<string>
+  close(): Promise<void>
+}
+
+/** A client that its user signs in again whenever it asks for it: what it does with a challenge is its own. */
+type Connect = (url: string, provider: MemoryProvider) => Promise<Person>
+
+const text = (result: unknown): string => ((result as { content?: { text?: string }[] }).content ?? []).map((part) => part.text ?? '').join('\n')
+
+interface Sdk {
+  readonly connect: () => Promise<Person>
+  readonly isUnauthorized: (error: unknown) => boolean
+  readonly finish: () => Promise<void>
+}
+
+/** An application around an SDK: when the SDK says that its user must sign in, it finishes that and does again what it did. */
+const application = (make: (url: string, provider: MemoryProvider) => Sdk): Connect => async (url, provider) => {
+  let sdk = make(url, provider)
+  let live: Person | undefined
+  const run = async <T>(work: (person: Person) => Promise<T>): Promise<T> => {
+    try {
+      live ??= await sdk.connect()
+      return await work(live)
+    } catch (error) {
+      if (!sdk.isUnauthorized(error)) throw error
+      await sdk.finish()
+      await live?.close()
+      live = undefined
+      sdk = make(url, provider)
+      return run(work)
+    }
+  }
+  await run(async () => undefined)
+  return { call: (tool, args) => run((person) => person.call(tool, args)), close: async () => live?.close() }
+}
+
+const sdk2 = (era: 'legacy' | 'modern'): Connect =>
+  application((url, provider) => {
+    const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider as unknown as OAuthClientProvider })
+    const client = new Client({ name: 'flow', version: '1.0.0' }, { versionNegotiation: { mode: era === 'modern' ? { pin: '2026-07-28' } : 'legacy' } })
+    return {
+      connect: async () => {
+        await client.connect(transport)
+        return { call: async (name, args = {}) => text(await client.callTool({ name, arguments: args })), close: () => client.close() }
+      },
+      isUnauthorized: (error) => error instanceof UnauthorizedError,
+      finish: () => transport.finishAuth(provider.callback()),
+    }
+  })
+
+const sdk1: Connect = application((url, provider) => {
+  const transport = new TransportV1(new URL(url), { authProvider: provider as unknown as ProviderV1 })
+  const client = new ClientV1({ name: 'flow', version: '1.0.0' })
+  return {
+    connect: async () => {
+      await client.connect(transport)
+      return { call: async (name, args = {}) => text(await client.callTool({ name, arguments: args })), close: () => client.close() }
+    },
+    isUnauthorized: (error) => error instanceof UnauthorizedErrorV1,
+    finish: () => transport.finishAuth(provider.callback().get('code') ?? ''),
+  }
+})
+
+const CLIENTS = [['SDK 1', sdk1], ['SDK 2, 2025-11-25', sdk2('legacy')], ['SDK 2, 2026-07-28', sdk2('modern')]] as const
+
+for (const variant of variants()) {
+  describe(`step-up on ${variant.name}`, () => {
+    let gateway: RunningGateway
+    let corp: StrongProvider
+    let url = ''
+
+    before(async () => {
+      corp = await strongProvider()
+      gateway = await startGateway({
+        ...variant,
+        config: {
+          identityProviders: [{ id: 'corp', type: 'oidc', name: 'Corp', issuer: corp.issuer, clientId: 'lanyard', clientSecret: CLIENT_SECRET, acrValues: [PWD, MFA], claims: ['device'] }],
+          rules: [
+            { id: 'everything', effect: 'allow', groups: ['engineering'] },
+            { id: 'writing-needs-two-factors', effect: 'step-up', tools: ['write_*'], require: { acrValues: [MFA] } },
+            { id: 'deleting-needs-a-fresh-sign-in', effect: 'step-up', tools: ['delete_*'], require: { acrValues: [MFA], maxAge: 3600 } },
+          ],
+        },
+      })
+      url = `${gateway.issuer}/mcp/notes`
+    })
+    beforeEach(() => {
+      corp.secondFactor = true
+      corp.asked.length = 0
+    })
+    after(async () => {
+      await gateway.close()
+      await corp.close()
+    })
+
+    for (const [name, connect] of CLIENTS) {
+      test(`${name} refreshes in answer to the challenge, is refused once, asks its user, and the call succeeds (RFC 9470 §3, §5)`, async () => {
+        const provider = forgetful()
+        const client = await connect(url, provider)
+        assert.match(await client.call('list_notes'), /welcome/)
+        assert.deepEqual(corp.asked.map((asked) => asked.get('acr_values')), [null])
+        const before = provider.tokens()?.access_token
+        assert.equal(await client.call('write_note', { title: 'strong', text: 'x' }), 'wrote strong')
+        assert.deepEqual(corp.asked.map((asked) => asked.get('acr_values')), [null, MFA])
+        assert.notEqual(provider.tokens()?.access_token, before)
+        assert.equal(claimsOf(provider)['acr'], MFA)
+        // Once more without any sign-in: what was proven holds.
+        assert.equal(await client.call('write_note', { title: 'strong', text: 'y' }), 'wrote strong')
+        assert.equal(corp.asked.length, 2)
+        await recorded(gateway, ({ action, reason }) => action === 'token.refused' && reason === 'refreshed in answer to a challenge')
+        await recorded(gateway, ({ action, tool, detail }) => action === 'step-up.requested' && tool === 'write_note' && String(detail?.['acr_values']) === MFA)
+        await client.close()
+      })
+
+      test(`${name} lacks a scope: it asks for it, keeps what it had, and the call succeeds (RS-8, RFC 6750 §3.1)`, async () => {
+        const provider = forgetful()
+        Object.assign(provider.clientMetadata, { scope: 'mcp.read' })
+        narrowFirst(provider)
+        const client = await connect(url, provider)
+        assert.equal(scopeOf(provider), 'mcp.notes.read')
+        assert.equal(await client.call('write_note', { title: 'wide', text: 'x' }), 'wrote wide')
+        assert.deepEqual(scopeOf(provider).split(' ').toSorted(), ['mcp.notes.read', 'mcp.write'])
+        await client.close()
+      })
+
+      test(`${name} is told when the provider cannot give it, and not sent there again (RFC 9470 §5)`, async () => {
+        corp.secondFactor = false
+        const provider = forgetful()
+        const client = await connect(url, provider)
+        await assert.rejects(client.call('write_note', { title: 'weak', text: 'x' }))
+        assert.equal(provider.callback().get('error'), 'unmet_authentication_requirements')
+        await client.close()
+        const asked = corp.asked.length
+        const again = await connect(url, provider)
+        assert.match(await again.call('list_notes'), /welcome/)
+        await assert.rejects(again.call('write_note', { title: 'weak', text: 'x' }), /could not prove/)
+        // A new sign-in for the new token, and none for the tool.
+        assert.deepEqual(corp.asked.slice(asked).map((each) => each.get('acr_values')).filter((value) => value !== null), [])
+        await again.close()
+      })
+    }
+
+    test('2026-07-28: a client that opens pages is sent to one, and the same call goes on with the same token (RS-36, RS-37)', async () => {
+      const provider = forgetful()
+      const opened: string[] = []
+      const client = await connectV2(url, provider, 'modern', async (address) => {
+        opened.push(address)
+        const page = await provider.browser.approve(address)
+        assert.match(page.text, /Thank you/)
+      })
+      const before = provider.tokens()?.access_token
+      assert.equal(await client.call('delete_note', { title: 'strong' }).then((said) => /deleted|no note/.test(said)), true)
+      assert.equal(opened.length, 1)
+      assert.ok(opened.every((address) => address.startsWith(`${gateway.issuer}/step-up?for=`) && !/alice|usr_|eyJ|lyd_/.test(address)))
+      assert.equal(provider.tokens()?.access_token, before)
+      assert.deepEqual(corp.asked.map((asked) => [asked.get('acr_values'), asked.get('max_age')]), [[null, null], [MFA, '3600']])
+      await recorded(gateway, ({ action, outcome }) => action === 'step-up.granted' && outcome === 'success')
+      await client.close()
+    })
+
+    test('a page that could not be satisfied is not opened again and again', async () => {
+      corp.secondFactor = false
+      const provider = forgetful()
+      const opened: string[] = []
+      const client = await connectV2(url, provider, 'modern', async (address) => {
+        opened.push(address)
+        assert.match((await provider.browser.approve(address)).text, /not enough/)
+      })
+      await assert.rejects(client.call('delete_note', { title: 'weak' }), /could not prove/)
+      assert.equal(opened.length, 1)
+      await client.close()
+    })
+  })
+}
+
+/** Forgets tokens when its SDK says that they are worth nothing, as applications do. */
+function forgetful(): MemoryProvider {
+  const provider = memoryProvider()
+  const [read, save] = [provider.tokens.bind(provider), provider.saveTokens.bind(provider)]
+  let isGone = false
+  return Object.assign(provider, {
+    tokens: () => (isGone ? undefined : read()),
+    saveTokens(tokens: Parameters<typeof save>[0]) {
+      isGone = false
+      save(tokens)
+    },
+    invalidateCredentials(what: string) {
+      isGone ||= what === 'tokens' || what === 'all'
+    },
+  })
+}
+
+/** The first authorization asks for reading alone, as a client that was told no more. */
+function narrowFirst(provider: MemoryProvider): void {
+  const redirect = provider.redirectToAuthorization.bind(provider)
+  let first = true
+  provider.redirectToAuthorization = async (address) => {
+    if (first) address.searchParams.set('scope', 'mcp.notes.read')
+    first = false
+    await redirect(address)
+  }
+}
+
+function scopeOf(provider: MemoryProvider): string {
+  return provider.tokens()?.scope ?? ''
+}
+
+function claimsOf(provider: MemoryProvider): Record<string, unknown> {
+  return JSON.parse(Buffer.from(provider.tokens()?.access_token.split('.')[1] ?? '', 'base64url').toString()) as Record<string, unknown>
+}
