@@ -62,7 +62,7 @@ scene('initialize is answered from server/discover; lists and results have nothi
   assert.equal(called?.headers['mcp-session-id'], undefined)
   const meta = paramsOf(called)['_meta'] as Record<string, unknown> | undefined
   assert.deepEqual(meta?.['io.modelcontextprotocol/clientCapabilities'], { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} })
-  assert.equal((meta?.['io.modelcontextprotocol/clientInfo'] as { name?: string }).name, 'era')
+  assert.deepEqual(meta?.['io.modelcontextprotocol/clientInfo'], { name: 'era', version: '1' })
 })
 
 scene('input_required is a question on the stream of the call, and the call is made again with the answer (M)', async ({ client, memory, server }) => {

@@ -63,7 +63,7 @@ export async function clientV1(url: string, memory: Heard): Promise<ClientV1> {
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void memory.heard.push(`log ${params.level} ${String(params.data)}`))
   client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void memory.heard.push(`updated ${params.uri}`))
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => void memory.heard.push('tools changed'))
-  await client.connect(new TransportV1(new URL(url), { requestInit: { headers: HEADERS } }) as Parameters<ClientV1['connect']>[0])
+  await client.connect(new TransportV1(new URL(url), { requestInit: { headers: HEADERS } }))
   return client
 }
 

@@ -86,7 +86,7 @@ export async function legacyServer(): Promise<EraServer> {
       onsessioninitialized: (started) => void sessions.set(started, { transport, mcp, watched }),
       onsessionclosed: (ended) => void sessions.delete(ended),
     })
-    await mcp.connect(transport as Parameters<LegacyServer['connect']>[0])
+    await mcp.connect(transport)
     return transport.handleRequest(request, response, body)
   })
   return {

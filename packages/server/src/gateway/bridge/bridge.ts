@@ -15,6 +15,7 @@ import { eraOf, type Line } from './line.ts'
 import { mailbox } from './mailbox.ts'
 import { toModernUpstream } from './modern-upstream.ts'
 import { parking, tickets } from './parking.ts'
+import { relay } from './relay.ts'
 import { knownTools } from './tool-facts.ts'
 import { upstreamSessions } from './upstream-sessions.ts'
 
@@ -42,9 +43,10 @@ const DOUBTFUL: ReadonlySet<number> = new Set([400, 404, 405])
 export function bridge(deps: BridgeDeps): Bridge {
   const known = generations(deps.now)
   const sessions = upstreamSessions(deps)
+  const post = mailbox(deps)
   const tools = knownTools(deps.now)
-  const modern = { ...deps, mailbox: mailbox(deps), tools, generations: known, clientSessions: clientSessions(deps) }
-  const legacy = { sessions, tools, parking: parking<ParkedCall>(), tickets: tickets(deps.state, deps.now), openCalls: deps.open }
+  const modern = { ...deps, mailbox: post, tools, generations: known, clientSessions: clientSessions(deps) }
+  const legacy = { sessions, tools, relay: relay(post), parking: parking<ParkedCall>(), tickets: tickets(deps.state, deps.now), openCalls: deps.open }
   const across = (line: Line, outgoing: Outgoing): Promise<Answer> => (eraOf(outgoing) === 'modern' ? toLegacyUpstream(legacy, line, outgoing) : toModernUpstream(modern, line, outgoing))
   return {
     isSame: (upstream, outgoing) => known.speaks(upstream, eraOf(outgoing)) === true,

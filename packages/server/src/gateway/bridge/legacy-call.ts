@@ -12,6 +12,7 @@ import type { Introduced } from './introduced.ts'
 import { legacyRequest, legacySessionRequest, listenTo, ownOpen, tell, tellsOfMessage, type Line } from './line.ts'
 import { PARKED_MS, type Parking, type Tickets } from './parking.ts'
 import { reply } from './outlet.ts'
+import type { Relay } from './relay.ts'
 import { seat, type Seat } from './seat.ts'
 import { remember } from './session-stream.ts'
 import { ASKING_METHODS, toModernError, toModernResult, URL_ELICITATION_REQUIRED, missingCapability, type Json } from './translate.ts'
@@ -24,6 +25,7 @@ export interface LegacyCallDeps {
   readonly parking: Parking<ParkedCall>
   readonly tickets: Tickets
   readonly tools: KnownTools
+  readonly relay: Relay
   readonly openCalls: Pick<OpenCalls, 'open' | 'done'>
 }
 
@@ -63,6 +65,8 @@ interface State extends LegacyCallDeps {
   timer: NodeJS.Timeout | undefined
   /** What ends it when the token is revoked while it is parked. */
   registered: OpenCall | undefined
+  /** Stops waiting for a client that comes back to another node. */
+  unhold: (() => void) | undefined
 }
 
 const MAX_RESUMED = 100
@@ -89,6 +93,7 @@ export function legacyCall(deps: LegacyCallDeps, line: Line, session: UpstreamSe
     over: false,
     timer: undefined,
     registered: undefined,
+    unhold: undefined,
   }
   const chair = takeSeat(state, line)
   void run(state).catch((error: unknown) => fail(state, ownOr(error, line.contact.upstream)))
@@ -123,6 +128,7 @@ function conclude(state: State): void {
   state.over = true
   state.session.calls.delete(state.requestId)
   state.parking.remove(state.park)
+  state.unhold?.()
   unregister(state)
 }
 
@@ -310,22 +316,25 @@ function park(state: State): void {
   if (chair === undefined || state.over || questions.size === 0) return
   const { caller } = line.contact
   if (!state.parking.has(caller.user.id)) return refusePlace(state, chair)
+  const round = newId('rnd')
   try {
-    state.registered = state.openCalls.open({ issued: issuedToken(caller), endsAt: Number.MAX_SAFE_INTEGER })
+    keep(state, round)
   } catch {
     return refusePlace(state, chair)
   }
-  state.registered.stop = () => cancel(state, 'revoked')
-  state.timer = setTimeout(() => cancel(state, 'expired'), PARKED_MS).unref()
-  const round = newId('rnd')
-  state.parking.put(state.park, round, caller.user.id, parked(state, round))
+  state.unhold ??= state.relay.hold(state.park, line.contact.upstream, (...back) => resumeElsewhere(state, ...back), () => cancel(state, 'gone'))
   state.seat = undefined
   const asked = Object.fromEntries([...questions].map(([key, question]) => [key, toQuestion(question)]))
-  chair.finish({ jsonrpc: '2.0', id: chair.id, result: inputRequired(asked, state.tickets.seal(line.contact, message, introduced.params, { park: state.park, round })) })
+  chair.finish({ jsonrpc: '2.0', id: chair.id, result: inputRequired(asked, state.tickets.seal(line.contact, message, introduced.params, { node: state.relay.node, park: state.park, round })) })
 }
 
-function parked(state: State, round: string): ParkedCall {
-  return { resume: (...back) => resume(state, round, ...back), cancel: () => cancel(state, 'closing') }
+/** Keeps the call for whoever comes back with the ticket of this round, no longer than the token counts. @throws McpError for one too many */
+function keep(state: State, round: string): void {
+  const { caller } = state.line.contact
+  state.registered = state.openCalls.open({ issued: issuedToken(caller), endsAt: Number.MAX_SAFE_INTEGER })
+  state.registered.stop = () => cancel(state, 'revoked')
+  state.timer = setTimeout(() => cancel(state, 'expired'), PARKED_MS).unref()
+  state.parking.put(state.park, round, caller.user.id, { resume: (...back) => resume(state, round, ...back), cancel: () => cancel(state, 'closing') })
 }
 
 function refusePlace(state: State, chair: Seat): void {
@@ -361,10 +370,17 @@ async function resume(state: State, round: string, line: Line, message: Request,
   return chair.answer
 }
 
+/** The client came back to another node, which checked who it is: the call goes on with what this node has. */
+function resumeElsewhere(state: State, round: string, message: Json, responses: Json): Promise<Answer> | undefined {
+  const { line, introduced } = state
+  if (state.parking.take(state.park, round) === undefined) return undefined
+  const contact = { ...line.contact, open: ownOpen(line.contact) }
+  return resume(state, round, { ...line, contact }, { ...message, method: state.message.method }, introduced, responses)
+}
+
 /** The credential was refused: the call waits for the same request with another one. */
 function parkAgain(state: State, round: string, { headers }: Answer): Answer {
   const { 'www-authenticate': challenge } = headers
-  state.timer = setTimeout(() => cancel(state, 'expired'), PARKED_MS).unref()
-  state.parking.put(state.park, round, state.line.contact.caller.user.id, parked(state, round))
+  keep(state, round)
   return reply(401, undefined, typeof challenge === 'string' ? { 'www-authenticate': challenge } : {})
 }

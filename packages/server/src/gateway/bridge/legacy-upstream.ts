@@ -10,6 +10,7 @@ import { legacyListen } from './legacy-listen.ts'
 import { messageOf, paramsOf, type Line } from './line.ts'
 import { reply } from './outlet.ts'
 import type { Ticket } from './parking.ts'
+import { notWaiting } from './relay.ts'
 import { ask, type UpstreamSession } from './upstream-session.ts'
 import { toDiscoverResult, type Json } from './translate.ts'
 
@@ -50,7 +51,7 @@ async function mismatchOf({ tools }: LegacyCallDeps, line: Line, session: Upstre
   return mismatchedParam(facts.headers, given, headers)
 }
 
-function comeBack(deps: LegacyCallDeps, line: Line, message: Request, given: Introduced, { park, round }: Ticket): Promise<Answer> {
+function comeBack(deps: LegacyCallDeps, line: Line, message: Request, given: Introduced, { node, park, round }: Ticket): Promise<Answer> {
   const { inputResponses } = paramsOf(message)
   const responses = isObject(inputResponses) ? inputResponses : {}
   if (park === undefined || round === undefined) {
@@ -59,8 +60,8 @@ function comeBack(deps: LegacyCallDeps, line: Line, message: Request, given: Int
   }
   const parked = deps.parking.take(park, round)
   if (parked !== undefined) return parked.resume(line, message, given, responses)
-  // It may be on another node, have been answered already, or have waited too long: nothing is carried out twice.
-  return Promise.resolve(reply(200, { jsonrpc: '2.0', id: message['id'], error: { code: INVALID_PARAMS, message: 'The call that this answers does not wait here any more; make it again' } }))
+  if (node !== undefined && node !== deps.relay.node) return deps.relay.pass(line, { park, round }, { id: message['id'], params: given.params }, responses)
+  return Promise.resolve(reply(200, notWaiting(message['id'])))
 }
 
 function refused({ method }: Request): Json {

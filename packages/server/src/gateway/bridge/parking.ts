@@ -9,6 +9,8 @@ import type { Json } from './translate.ts'
 export interface Ticket {
   /** The call; absent where it has to be made again. */
   readonly park?: string
+  /** Where it waits. */
+  readonly node?: string
   /** Each ticket is for one return. */
   readonly round?: string
   readonly digest: string
