@@ -61,7 +61,7 @@ export interface GatewayDeps {
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
-  readonly policy: Pick<Policy, 'decide' | 'mayReach'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
+  readonly policy: Pick<Policy, 'decide' | 'mayReach' | 'restriction'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
   readonly approvals: Pick<Approvals, 'call'>
   /** A decision point of somebody else, asked after our own rules. */
   readonly external?: ExternalPolicy
@@ -115,7 +115,7 @@ export function gateway(deps: GatewayDeps): Gateway {
   const straight = forward(deps.streams)
   const open = openCalls(deps)
   const between = bridge({ ...deps, open })
-  const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
+  const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy, approvals: deps.approvals }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
   deps.feed.subscribe(({ kind, key }) => {
     if (kind === 'pin') sending.catalogue.forget(key)
   })

@@ -18,6 +18,8 @@ export interface Permissions {
   reach(): boolean
   /** @param annotations what its upstream says of it, where it says so now */
   tool(name: string, annotations?: ToolAnnotations): Decision
+  /** What holds a tool of an HTTP API back by its address, however it is named and offered. */
+  address(name: string, annotations: ToolAnnotations): Decision | undefined
   /** Whether a rule looks at what the tool is annotated with, and nobody knows: the upstream must be asked first. */
   lacksAnnotations?(name: string): boolean
   /** Set when no administrator approved the application here. */
@@ -37,10 +39,11 @@ export function permissions(policy: CallPolicy, contact: Contact): Permissions {
   const { caller, profile, upstream, address } = contact
   const input = { subject: caller.user.id, groups: caller.user.groups, clientId: caller.clientId, upstream: upstream.id, address, application: caller.standing.application, at: policy.now?.(), authentication: caller.authentication }
   const factsOf = (tool: string, annotations = policy.annotations?.(contact, tool)): ToolFacts => ({ annotations: annotations && marked(upstream, tool, annotations), dataClasses: dataClassesOf(upstream, tool) })
-  if (!isApproved({ caller, upstream }, 'read')) return { unapproved: true, reach: () => false, tool: () => NOT_APPROVED, everything: () => NOT_APPROVED }
+  if (!isApproved({ caller, upstream }, 'read')) return { unapproved: true, reach: () => false, tool: () => NOT_APPROVED, address: () => NOT_APPROVED, everything: () => NOT_APPROVED }
   return {
     reach: () => policy.mayReach(input),
     tool: (tool, annotations) => (offers(profile, upstream.id, tool) ? policy.decide({ ...input, tool, toolFacts: factsOf(tool, annotations) }) : NOT_OFFERED),
+    address: (tool, annotations) => policy.restriction({ ...input, tool, toolFacts: factsOf(tool, annotations) }),
     lacksAnnotations: (tool) => policy.asksAnnotations?.(upstream.id) === true && policy.annotations?.(contact, tool) === undefined,
     everything: () => (offers(profile, upstream.id) ? policy.decide(input) : NOT_OFFERED),
     all: () => (offers(profile, upstream.id) && policy.decideAll !== undefined ? policy.decideAll(input) : NOT_OFFERED),

@@ -58,6 +58,6 @@ export async function recordFailure(deps: RecordDeps, call: Call, error: unknown
   if (error instanceof StoreUnavailable) return
   const gone = error instanceof Stopped
   if (gone && call.operation.kind !== 'tool') return
-  const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : 'fault'
+  const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : error instanceof Challenge ? error.message : 'fault'
   await deps.audit.record({ action: 'call.finished', outcome: 'failure', ...trace(call), ...named(call), reason })
 }

@@ -54,6 +54,7 @@ export async function livePolicy({ declared, store, feed, upstreams, log }: Live
     compile,
     reload,
     decide: (input) => current.decide(input),
+    restriction: (input) => current.restriction(input),
     mayReach: (input) => current.mayReach(input),
     decideAll: (input) => current.decideAll(input),
     mayConnect: (input) => current.mayConnect(input),

@@ -9,6 +9,8 @@ export type { Decision, PolicyInput, Rule } from './rule.ts'
 
 export interface Policy {
   decide(input: PolicyInput): Decision
+  /** What holds a tool back by one of several names that it has, whatever allows it by another: a denial, or what is lacking. */
+  restriction(input: PolicyInput): Decision | undefined
   /**
    * Whether any tool of the upstream may be allowed: decides if a person can get a token for it at all. Of what is not
    * known now, such as the hour of the call, the best is assumed: each call is decided when it is made.
@@ -63,6 +65,7 @@ export function policy(rules: readonly Rule[], upstreams: readonly string[] = []
   const decide = (input: PolicyInput): Decision => decideBy(rulesFor(input.upstream), input)
   return {
     decide,
+    restriction: (input) => restrictionBy(rulesFor(input.upstream), input),
     mayReach(input) {
       const { denyAll, allowAny } = rulesFor(input.upstream)
       const keys = keysOf(input)
@@ -105,17 +108,26 @@ function indexUpstream(rules: readonly CompiledRule[]): Indexes {
   }
 }
 
-function decideBy({ deny, allow, restrict }: Indexes, input: PolicyInput): Decision {
-  const keys = keysOf(input)
-  const matches = (rule: CompiledRule): boolean => isFor(rule, input) && isForTool(rule, input) && applies(rule, input)
+function decideBy(indexes: Indexes, input: PolicyInput): Decision {
+  const [keys, matches] = [keysOf(input), matching(input)]
+  const restriction = restrictionBy(indexes, input, keys, matches)
+  if (restriction?.effect === 'deny') return restriction
+  // A requirement asks something only of whom a rule allows.
+  const permission = firstOf(indexes.allow, keys, matches)
+  if (permission === undefined) return DENIED
+  return restriction ?? { allow: true, effect: 'allow', rule: permission.id }
+}
+
+function matching(input: PolicyInput): (rule: CompiledRule) => boolean {
+  return (rule) => isFor(rule, input) && isForTool(rule, input) && applies(rule, input)
+}
+
+function restrictionBy({ deny, restrict }: Indexes, input: PolicyInput, keys = keysOf(input), matches = matching(input)): Decision | undefined {
   const denial = firstOf(deny, keys, matches)
   if (denial !== undefined) return { allow: false, effect: 'deny', rule: denial.id }
-  // A requirement asks something only of whom a rule allows.
-  const permission = firstOf(allow, keys, matches)
-  if (permission === undefined) return DENIED
   const lacking = restrict.all.length === 0 ? [] : allOf(restrict, keys, (rule) => matches(rule) && !isSatisfied(rule, input))
   const [first] = lacking
-  if (first === undefined) return { allow: true, effect: 'allow', rule: permission.id }
+  if (first === undefined) return undefined
   // What the person can do themselves comes first.
   const stepUps = lacking.filter(({ effect }) => effect === 'step-up')
   const [stepUp] = stepUps

@@ -24,6 +24,12 @@ test('what restricts an address holds in every spelling of it, and a star leads 
   assert.deepEqual(['GET /admin', 'GET /Admin', 'GET /other', 'DELETE /Users/1', 'DELETE /items/1'].map(decide), ['no-admin', 'no-admin', 'all', 'careful', 'all'])
 })
 
+test('what restricts one name of a tool is found whatever allows it by another', () => {
+  const rules = policy([{ id: 'tool', effect: 'allow', tools: ['dropUser'] }, { id: 'no-admin', effect: 'deny', tools: ['* /admin/*'] }, { id: 'careful', effect: 'step-up', tools: ['DELETE /users/*'], require: { maxAge: 60 } }])
+  const held = (tool: string) => rules.restriction({ subject: 'u', groups: [], clientId: 'c', upstream: 'api', tool })
+  assert.deepEqual([held('DELETE /users/1')?.effect, held('DELETE /users/1')?.challenge, held('GET /admin/x')?.rule, held('GET /users/1'), held('dropUser')], ['step-up', { maxAge: 60 }, 'no-admin', undefined, undefined])
+})
+
 test('whatever is allowed by a pattern is restricted by it, and nothing is allowed that does not begin as its pattern does', () => {
   const piece = fc.constantFrom('a', 'B', '*', '/', '/x', 'GET ', '* ', '.', 'ab')
   const pattern = fc.array(piece, { maxLength: 5 }).map((pieces) => `GET /${pieces.join('').replaceAll(/\/+/g, '/').trim()}`)

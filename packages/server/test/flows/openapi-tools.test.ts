@@ -96,7 +96,7 @@ eachApiHouse('scope, rules and the audit trail are those of any tool; a denial b
   const denied = await use(house, 'dropProtected', { id: '1' })
   assert.match(JSON.stringify(denied.body['error']), /No rule/)
   assert.equal(api.requests.length, received)
-  await eventually('the rule is recorded', async () => (await events('call.finished')).some(({ reason, tool }) => tool === 'dropProtected' && reason === 'denied by no-secrets'))
+  await eventually('the rule is recorded', async () => (await events('call.finished')).some(({ reason, tool }) => tool === 'dropProtected' && reason === 'deny by no-secrets'))
   // The same by its address, and the twin that no rule denies.
   assert.equal((await house.ask('/http/tools/protected/1', { method: 'DELETE', token: house.apiToken('tools') })).status, 403)
   assert.equal(resultOf(await use(house, 'deleteIssue', { id: '1' })).isError, undefined)
@@ -175,4 +175,26 @@ eachApiHouse('a list that is very long is read in pieces, and every tool of it c
   assert.ok(pages > 1)
   assert.deepEqual(names, Array.from({ length: 1900 }, (_, index) => `op${index}`))
   assert.equal((resultOf(await use(house, 'op1899')).structuredContent as Result)['url'], '/v1/n/1899')
+})
+
+eachApiHouse('whatever asks for something by address asks for it of the tool too, also in a profile that offers some tools', async (house) => {
+  const { api } = house
+  const drop = (profile: string): Promise<Answer> => use(house, 'dropProtected', { id: '1' }, { profile })
+  const fresh = await use(house, 'readIssue', { id: 'vault' })
+  assert.equal(fresh.status, 401)
+  assert.match(String(fresh.headers['www-authenticate']), /error="insufficient_user_authentication"/)
+  assert.match(JSON.stringify((await use(house, 'deleteIssue', { id: '5' })).body), /administrator must approve/)
+  for (const profile of ['tools', 'few']) assert.match(JSON.stringify((await drop(profile)).body['error']), /No rule/, profile)
+  assert.equal(api.requests.length, 0)
+  assert.equal(resultOf(await use(house, 'readIssue', { id: '7' }, { profile: 'few' })).isError, undefined)
+  assert.equal(resultOf(await use(house, 'readIssue', { id: '7' })).isError, undefined)
+  assert.deepEqual(api.requests.map(({ url }) => url), ['/v1/issues/7', '/v1/issues/7'])
+}, {
+  profiles: [{ id: 'few', name: 'Few', upstreams: ['tools'], tools: { tools: ['readIssue', 'dropProtected'] } }],
+  rules: [
+    { id: 'all', effect: 'allow' },
+    { id: 'fresh', effect: 'step-up', tools: ['* /issues/vault'], require: { maxAge: 60 } },
+    { id: 'ask-first', effect: 'approval', tools: ['DELETE /issues/*'] },
+    { id: 'no-drops', effect: 'deny', tools: ['DELETE /Protected/*'] },
+  ],
 })

@@ -307,7 +307,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
     verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
     approvals,
-    policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
+    policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), restriction: (input) => world.policy.restriction(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
     cutoffs: live,
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),

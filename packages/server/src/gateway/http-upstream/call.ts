@@ -3,7 +3,6 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Recorder } from '../../audit/event.ts'
-import type { ToolAnnotations } from '../../policy/rule.ts'
 import type { Connections } from '../../upstreams/connections.ts'
 import type { Connectors } from '../../upstreams/connectors/index.ts'
 import type { HttpSettings } from '../../upstreams/upstream.ts'
@@ -20,6 +19,7 @@ import { decide, NEEDS_APPROVAL, permissions, requireScope } from '../permit.ts'
 import { lackingScope } from '../step-up.ts'
 import { credentialFor, drain } from '../upstream-call.ts'
 import { requestBody } from './body.ts'
+import { annotationsOf, isSafe } from './method.ts'
 import { overridesMethod, ownAddress, requestHeaders, responseHeaders, type Places } from './headers.ts'
 import { below, operationName, pathProblem, type HttpTarget } from '../../http/api-path.ts'
 import { CallProblem } from './problem.ts'
@@ -42,8 +42,6 @@ interface ApiCall extends Contact {
   readonly name: string
 }
 
-/** RFC 9110 §9.2.1 */
-const SAFE = new Set(['GET', 'HEAD'])
 /** Decisions are told in the words of a revision; these are not passed on. */
 const LEGACY = { era: 'legacy', version: '' } as const
 
@@ -114,15 +112,10 @@ async function requireExternal(deps: ApiCallDeps, call: ApiCall): Promise<void> 
   throw new CallProblem(403, refused.told)
 }
 
-/** RFC 9110 §9.2. What a method does not rule out it may do: as with a tool that says nothing of itself. */
-function annotationsOf(method: string): ToolAnnotations {
-  return { readOnly: SAFE.has(method), destructive: !SAFE.has(method), openWorld: true, idempotent: SAFE.has(method) || method === 'PUT' || method === 'DELETE' }
-}
-
 /** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge */
 async function requireAccess(deps: ApiCallDeps, call: ApiCall): Promise<void> {
   try {
-    requireScope(call, SAFE.has(call.method) ? 'read' : 'write')
+    requireScope(call, isSafe(call.method) ? 'read' : 'write')
   } catch (error) {
     if (error instanceof Challenge) await recordDenial(deps, call, error.message)
     throw error

@@ -1,12 +1,15 @@
 // Owns the MCP server that stands for an HTTP API: it answers in this process what other upstreams answer over the
 // network, in both generations of the protocol, so that whoever sends to an upstream need not know of it.
 import type { Upstream } from '../../upstreams/upstream.ts'
+import { callApproval, type CallApprovalDeps } from '../call-approval.ts'
 import type { CallPolicy } from '../call-policy.ts'
 import type { Contact } from '../call.ts'
+import { Challenge } from '../challenge.ts'
 import { McpError } from '../error.ts'
 import { type Answer, type UpstreamRequest } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
 import { operationName } from '../../http/api-path.ts'
+import { annotationsOf } from '../http-upstream/method.ts'
 import { isObject, parseExactly } from '../message.ts'
 import type { OpenCall } from '../open-calls.ts'
 import { permissions } from '../permit.ts'
@@ -22,6 +25,7 @@ export interface ApiServerDeps {
   readonly forward: Forward
   readonly apis: ApiCatalogue
   readonly policy: CallPolicy
+  readonly approvals: CallApprovalDeps['approvals']
 }
 
 const IDLE_MS = 60_000
@@ -95,7 +99,7 @@ async function call(deps: Asked, upstream: Upstream, request: UpstreamRequest, o
   const given = params['arguments'] ?? {}
   const made = isObject(given) ? write(tool, set, given) : 'arguments must be an object'
   if (typeof made === 'string') return tell({ result: resultOfRevision(revision, failed(made), false) })
-  checkDenials(deps, made.method, made.path)
+  await checkAddress(deps, made.method, made.path)
   const api = await deps.forward.send(upstream, { method: made.method, path: addressOf(new URL(upstream.url), made), headers: { ...made.headers, ...credentialOf(request.headers) }, ...(made.body === undefined ? {} : { body: made.body }), timeoutMs: request.timeoutMs, idleMs: IDLE_MS }, open)
   // What is about the credential is for whoever sent it: it is renewed, or connected anew with more.
   if (api.status === 401 || (api.status === 403 && lacksScope(api))) return api
@@ -111,15 +115,20 @@ function write(tool: ApiTool, set: ToolSet, given: Json): ReturnType<typeof requ
   }
 }
 
-/** Rules that are no more than the absence of one. */
-const NO_RULE = new Set(['default', 'profile', 'approval'])
-
-/** A denial by method and path holds whichever way the operation is called. @throws McpError */
-function checkDenials({ policy, contact }: Asked, method: string, path: string): void {
+/**
+ * What restricts an address holds whichever way the operation is called, and asks for the same.
+ *
+ * @throws McpError or Challenge
+ */
+async function checkAddress({ policy, approvals, contact }: Asked, method: string, path: string): Promise<void> {
   if (contact === undefined) throw new McpError('internal_error', 'who calls is not known', { status: 500 })
   const name = operationName(method, path)
-  const decision = permissions(policy, contact).tool(name)
-  if (!decision.allow && !NO_RULE.has(decision.rule)) throw new McpError('invalid_params', `No rule of your administrator lets you use ${name}`, { reason: `denied by ${decision.rule}` })
+  const held = permissions(policy, contact).address(name, annotationsOf(method))
+  if (held === undefined) return
+  if (held.effect === 'step-up') throw new Challenge('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', undefined, held.challenge)
+  const approval = held.effect === 'approval' ? await callApproval({ approvals }, contact, name) : undefined
+  if (approval === 'approved') return
+  throw new McpError(approval === undefined ? 'invalid_params' : 'unavailable', approval?.told ?? `No rule of your administrator lets you use ${name}`, { reason: `${held.effect} by ${held.rule}` })
 }
 
 function lacksScope({ headers }: Answer): boolean {
