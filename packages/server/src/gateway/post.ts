@@ -56,13 +56,24 @@ export async function post(deps: PostDeps, request: IncomingMessage, visit: Visi
 async function postTo(deps: PostDeps, call: Call): Promise<void> {
   const permitted = permissions(deps.policy, call)
   const verdict = await afterApproval(deps, call, decide(call.operation, permitted, call.revision))
-  if (verdict.kind === 'denied') throw await refused(deps, call, verdict)
+  if (verdict.kind === 'denied') {
+    if (await isConnecting(deps, call, verdict, permitted)) return unconnected(deps, call)
+    throw await refused(deps, call, verdict)
+  }
   if (verdict.kind === 'empty') return respond(call, emptyItems(call))
 
   const connector = deps.connector(call.upstream)
   const credential = await credentialFor(connector, call)
   if (credential === 'connection_required') return unconnected(deps, call)
   await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
+}
+
+/** J3: the tool that leads to a missing account is the gateway's own. Whoever may use anything there may call it, unless a rule is about it. */
+async function isConnecting(deps: PostDeps, call: Call, { rule }: Verdict, permitted: Permissions): Promise<boolean> {
+  const { operation, upstream } = call
+  if (operation.kind !== 'tool' || operation.name !== CONNECT_TOOL || rule !== 'default' || !permitted.reach()) return false
+  const connector = deps.connector(upstream)
+  return connector.perUser && (await credentialFor(connector, call)) === 'connection_required'
 }
 
 /** What the caller is told of a denial, once it is recorded. */

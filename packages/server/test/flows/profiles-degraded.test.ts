@@ -1,7 +1,7 @@
 // An upstream of a profile that is dead, slow, or lacks the user's account takes nothing but itself away.
 import assert from 'node:assert/strict'
 import { at, call, eachMcpCluster, errorOf, initialize, legacy, modern, notify, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
-import { reply, result } from '../support/mcp-upstream.ts'
+import { mcpUpstream, reply, result, type McpUpstream } from '../support/mcp-upstream.ts'
 
 const TEAM = { profiles: [{ id: 'team', name: 'Team', upstreams: ['tickets', 'notes', 'weather'] }] }
 
@@ -205,3 +205,49 @@ eachMcpCluster('an upstream that lost its session gets another one, and the clie
   assert.equal((await send(callNotes)).status, 404)
   assert.equal(cluster.notes.calls().length, before + 2)
 }, TEAM)
+
+const FEW = { ...TEAM, rules: [{ id: 'one', effect: 'allow' as const, tools: ['read_note'] }, { id: 'not-bob', effect: 'deny' as const, groups: ['sales'], tools: ['connect_account'] }] }
+
+eachMcpCluster('whoever may use one tool of an upstream may connect their account there, unless a rule is about that (J3)', async (cluster) => {
+  const { token, send } = inTeam(cluster)
+  assert.deepEqual(toolNames((await send(modern(token, 'tools/list'))).body), ['tickets__connect_account', 'notes__read_note', 'weather__read_note'])
+  assert.match((await send(call(token, 'tickets__connect_account'))).text, /connections\/tickets/)
+  for (const [who, name] of [[cluster.token({ profile: 'team', userId: 'usr_bob' }), 'tickets__connect_account'], [token, 'notes__connect_account'], [token, 'tickets__write_note']] as const) {
+    assert.equal(errorOf((await send(call(who, name))).body).message, `Unknown tool: ${name}`)
+  }
+  // Once it is connected, the name is the upstream's own.
+  cluster.accounts.set('usr_alice', 'alice-account')
+  assert.equal(errorOf((await send(call(token, 'tickets__connect_account'))).body).message, 'Unknown tool: tickets__connect_account')
+  assert.match((await send(call(token, 'tickets__read_note'))).text, /ran/)
+}, FEW)
+
+const MANY = 90
+let crowd: McpUpstream | undefined
+
+eachMcpCluster(
+  'a session of more upstreams than its identifier can hold begins at the rest of them later, on any node (RS-15, RS-41, X32)',
+  async (cluster) => {
+    try {
+      const token = cluster.token({ profile: 'crowd' })
+      const send = (sent: Sent, node: 0 | 1 = 0) => cluster.nodes[node].send(at('crowd', sent))
+      const session = String((await send(initialize(token))).headers['mcp-session-id'])
+      assert.ok(session.length < 8192, String(session.length))
+      assert.equal(crowd?.of('initialize').length, MANY)
+      const listed = await send(legacy(token, 'tools/list', {}, session), 1)
+      assert.equal(toolNames(listed.body).length, 2 * MANY)
+      assert.equal(missing(listed.body), undefined)
+      const late = (crowd?.of('initialize').length ?? 0) - MANY
+      assert.ok(late > 0 && late < MANY, `${late} began later`)
+      for (const index of [0, MANY - 1]) assert.match((await send(legacy(token, 'tools/call', { name: `crowd-${index}__read_note`, arguments: {} }, session))).text, /ran/)
+    } finally {
+      await crowd?.close()
+    }
+  },
+  {
+    more: async () => {
+      const { url } = (crowd = await mcpUpstream())
+      return Array.from({ length: MANY }, (_, index) => ({ id: `crowd-${index}`, name: `${index}`, url, connector: { type: 'none' as const }, readOnlyTools: [], timeoutMs: 5000 }))
+    },
+    profiles: [{ id: 'crowd', name: 'Crowd', upstreams: Array.from({ length: MANY }, (_, index) => `crowd-${index}`) }],
+  },
+)
