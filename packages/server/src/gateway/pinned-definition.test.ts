@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parseExactly } from './message.ts'
+import { wrapOutputSchema } from './bridge/output-schema.ts'
 import { canonical, definitionOf } from './pinned-definition.ts'
 
 /** The same JSON with the members of every object in another order. */
@@ -58,4 +59,12 @@ test('the hash covers what a model reads and a call may carry, and nothing else'
   assert.equal(new Set([hash, ...hashes]).size, changes.length + 1)
   const { title: _title, ...untitled } = tool
   assert.notEqual(definitionOf(untitled).hash, hash)
+})
+
+test('a tool is the same for clients of both generations (SEP-2106)', () => {
+  const tool = { name: 'list', inputSchema: { type: 'object' }, outputSchema: { type: 'array', items: { $ref: '#/$defs/a' }, $defs: { a: { type: 'string' } } } }
+  const wrapped = wrapOutputSchema(tool) as typeof tool
+  assert.notDeepEqual(wrapped, tool)
+  assert.equal(definitionOf(wrapped).hash, definitionOf(tool).hash)
+  assert.notEqual(definitionOf({ ...tool, outputSchema: { ...tool.outputSchema, items: { $ref: '#/$defs/b' } } }).hash, definitionOf(tool).hash)
 })

@@ -1,5 +1,6 @@
 // What of a tool is pinned, in one spelling: pure, and the same on every node. It does not know what was approved.
 import { hash as digest } from 'node:crypto'
+import { wrapOutputSchema } from './bridge/output-schema.ts'
 import { isObject } from './message.ts'
 
 /**
@@ -16,9 +17,14 @@ export interface Definition {
   readonly hash: string
 }
 
-/** The canonical form of a tool, and its hash. */
+/**
+ * The canonical form of a tool, and its hash. The schema of its output is in it as a client of 2025 sees it: so it is the
+ * same tool for clients of both generations.
+ */
 export function definitionOf(tool: Readonly<Record<string, unknown>>): Definition {
-  const text = canonical(Object.fromEntries(PINNED.filter((member) => tool[member] !== undefined).map((member) => [member, tool[member]])))
+  const { outputSchema } = wrapOutputSchema(tool) as Readonly<Record<string, unknown>>
+  const members: Readonly<Record<string, unknown>> = { ...tool, outputSchema }
+  const text = canonical(Object.fromEntries(PINNED.filter((member) => members[member] !== undefined).map((member) => [member, members[member]])))
   return { tool: String(tool['name']), text, hash: digest('sha256', text, 'base64url') }
 }
 

@@ -115,7 +115,7 @@ const DATA_PLANE: readonly AttackCase[] = [
   attack('H15', 'other origins and host names (DNS rebinding)'),
   attack('H17', 'an error during authentication that lets the caller in'),
   attack('H18', 'an unknown address that falls to something wider'),
-  attack('H20', 'tools that change after they were approved', 'tool definitions are not pinned yet'),
+  attack('H20', 'tools that change after they were approved, and what is hidden in what they say'),
   attack('H22', 'a command to be started on the gateway\'s machine'),
   attack('H23', 'names and arguments that change the address of the upstream'),
 ]
