@@ -134,10 +134,15 @@ function writeHead(response: ServerResponse, answer: Answer, own: Readonly<Recor
 }
 
 /** Answers a request with a result of the gateway's own. */
-export function respond({ message, response }: Pick<Call, 'message' | 'response'>, result: Readonly<Record<string, unknown>>, own: Readonly<Record<string, string>> = {}): void {
+export function respond(call: Pick<Call, 'message' | 'response'>, result: Readonly<Record<string, unknown>>, own: Readonly<Record<string, string>> = {}): void {
+  respondPrinted(call, JSON.stringify(result), own)
+}
+
+/** The same for a result that is JSON already. */
+export function respondPrinted({ message, response }: Pick<Call, 'message' | 'response'>, result: string, own: Readonly<Record<string, string>> = {}): void {
   if (message.kind !== 'request') {
     response.writeHead(202).end()
     return
   }
-  response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store', ...own }).end(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
+  response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store', ...own }).end(`{"jsonrpc":"2.0","id":${JSON.stringify(message.id)},"result":${result}}`)
 }

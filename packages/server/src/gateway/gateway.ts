@@ -41,6 +41,7 @@ import { openCalls, stopping, type OpenCall, type OpenCalls } from './open-calls
 import { checkOrigin } from './origin.ts'
 import type { PinStore } from './pin-store.ts'
 import { pinning } from './pinning.ts'
+import { keptLists } from './profile/kept-lists.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import { sessions } from './session.ts'
 import { endSession, streamSession } from './session-requests.ts'
@@ -111,13 +112,16 @@ const MAX_CALL_MS = 3600_000
 
 export function gateway(deps: GatewayDeps): Gateway {
   const known = catalogue(deps.now)
+  const kept = keptLists(deps.now)
   const policy = callPolicy(deps.policy, known, deps.now)
   const straight = forward(deps.streams)
   const open = openCalls(deps)
   const between = bridge({ ...deps, open })
   const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy, approvals: deps.approvals }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }
   deps.feed.subscribe(({ kind, key }) => {
-    if (kind === 'pin') sending.catalogue.forget(key)
+    if (kind !== 'pin') return
+    sending.catalogue.forget(key)
+    kept.forget(key)
   })
   const plane: Plane = {
     ...deps,
@@ -129,6 +133,7 @@ export function gateway(deps: GatewayDeps): Gateway {
     sessions: sessions(deps.state, deps.now),
     toolAccess: toolAccess(sending),
     lateSessions: lateSessions(sending),
+    kept,
     open,
   }
   return {

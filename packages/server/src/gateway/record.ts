@@ -37,7 +37,7 @@ export function recordDenial(deps: RecordDeps, call: Recorded, rule: string, rea
 }
 
 /** Calls are recorded one by one, conversations by their beginning; what decides nothing is not. */
-export function beginRecord(deps: RecordDeps, call: Call, { rule }: Verdict): () => Promise<void> {
+export function beginRecord(deps: RecordDeps, call: Recorded, { rule }: Pick<Verdict, 'rule'>): () => Promise<void> {
   const action = RECORDED[call.operation.kind]
   if (action === undefined) return () => Promise.resolve()
   const detail = call.operation.kind === 'open' ? { detail: clientOf(call) } : {}

@@ -2,6 +2,7 @@ import type { Revision } from './revisions.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
 import type { Call } from './call.ts'
 import type { Access } from '../oauth/scope.ts'
+import type { ToolAnnotations } from '../policy/rule.ts'
 import { annotationsOf, type Catalogue } from './catalogue.ts'
 import { resultOfOwn } from './deliver.ts'
 import { Stopped } from './exchange.ts'
@@ -97,16 +98,21 @@ export function pinnedList(pinning: Pinning, upstream: PinnedUpstream, result: R
 }
 
 /** RS-26, RS-27, RS-28: what the caller may use, in the upstream's order, for nobody else's cache. */
-export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): { readonly result: Readonly<Record<string, unknown>>; readonly tools: readonly unknown[] } {
+export function visibleTools(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): Readonly<Record<string, unknown>> {
   const tools: unknown[] = Array.isArray(result['tools']) ? result['tools'] : []
-  const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && permitted.tool(tool['name'], annotationsOf(tool)).effect !== 'deny')
+  const visible = tools.filter((tool) => isObject(tool) && typeof tool['name'] === 'string' && isVisible(permitted, tool['name'], annotationsOf(tool)))
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
-  return { result: { ...result, tools: visible, ...cache }, tools }
+  return { ...result, tools: visible, ...cache }
+}
+
+/** What a step-up or an approval would open is listed: whoever calls it is told what to do. */
+export function isVisible(permitted: Permissions, tool: string, annotations: ToolAnnotations): boolean {
+  return permitted.tool(tool, annotations).effect !== 'deny'
 }
 
 /** A result of which it is not known what was asked for (H07): what it lists, and what it says of the upstream, is what the caller may see. */
 export function visibleResult(result: Readonly<Record<string, unknown>>, permitted: Permissions): Readonly<Record<string, unknown>> {
-  const listed = 'tools' in result ? visibleTools(result, permitted, LEGACY).result : result
+  const listed = 'tools' in result ? visibleTools(result, permitted, LEGACY) : result
   return visibleCapabilities(listed, permitted, LEGACY)
 }
 

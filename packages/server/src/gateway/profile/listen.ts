@@ -30,7 +30,7 @@ export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonl
   const acknowledged = acknowledgement(response, message.id, live.map(({ upstream }) => upstream))
   await followAll(calls, opened.map((outcome) => ('value' in outcome ? outcome.value : 'later')), {
     open: (call) => (acknowledged.isEmpty(call.upstream) ? Promise.resolve('never' as const) : openListening(deps, call)),
-    changeOf: (upstream) => changeOf(upstream, (honored) => acknowledged.by(upstream, honored)),
+    changeOf: (upstream) => changeOf(deps, upstream, (honored) => acknowledged.by(upstream, honored)),
     missed: (upstream) => acknowledged.changed(upstream),
     silent: (upstream) => acknowledged.silent(upstream),
     write: (text) => acknowledged.write(text),
@@ -66,8 +66,11 @@ async function openListening(deps: ProfileDeps, call: Call): Promise<Opened> {
 }
 
 /** Each upstream acknowledges and ends by itself: to the client there is one subscription. */
-function changeOf(upstream: Upstream, acknowledge: (honored: Filter) => void): Change {
-  const change = messages(upstream, (message) => outwardMessage(upstream, message))
+function changeOf({ kept }: Pick<ProfileDeps, 'kept'>, upstream: Upstream, acknowledge: (honored: Filter) => void): Change {
+  const change = messages(upstream, (message) => {
+    kept.heard(upstream.id, message)
+    return outwardMessage(upstream, message)
+  })
   return {
     data(text) {
       if (text.includes('notifications/subscriptions/acknowledged')) {
