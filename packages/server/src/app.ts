@@ -76,7 +76,6 @@ import { profiles } from './upstreams/profiles.ts'
 import { protectedServers, withProtectedServers } from './upstreams/protected-servers.ts'
 import { revoker } from './upstreams/revoker.ts'
 import type { LiveProfiles } from './upstreams/stored-profiles.ts'
-import { speaksMcp } from './upstreams/upstream.ts'
 import { vault } from './vault/credential.ts'
 
 const MINUTE_MS = 60_000
@@ -137,7 +136,7 @@ export function app(deps: AppDeps): App {
     ...accounts.routes,
     ...plane.routes,
     ...decisionPoint(ground, applications),
-    ...adminRoom(ground, people, token, [...profileRoom(ground, accounts), ...ruleRoom(ground, applications)]),
+    ...adminRoom(ground, people, token, [...profileEndpoints({ ...ground, stored: ground.storedProfiles }), ...ruleRoom(ground, applications)]),
   ]
   const { issuer, hosts } = deps.config
   const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
@@ -164,7 +163,8 @@ function groundFloor(deps: AppDeps) {
   const upstreams = upstreamSettings(config)
   const external = externalPolicySettings(config)
   const administrators = administration(config.issuer, config.admins?.groups ?? [])
-  const served = profiles(config.issuer, upstreams, profileSettings(config), deps.storedProfiles)
+  const declared = profileSettings(config)
+  const served = profiles(config.issuer, upstreams, declared, deps.storedProfiles)
   const servers = protectedServers(config.issuer, served, config.forwardAuth)
   const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
   return {
@@ -185,7 +185,8 @@ function groundFloor(deps: AppDeps) {
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
     tokenStore: tokenStore(store),
-    profileStore: profileStore(store),
+    declared,
+    editing: profileEditing({ issuer: config.issuer, store: profileStore(store), live: deps.storedProfiles, upstreams, declared, policy: deps.policy, now }),
     limits: {
       requests: perMinute(config.limits.tokenRequestsPerMinute),
       floods: perMinute(config.limits.tokenRequestsPerMinute * FLOOD_FACTOR),
@@ -274,9 +275,7 @@ function upstreamRoom(ground: Ground, { sessions, login }: People) {
     revocationDue: () => inBackground(ground, 'revocation at a provider', revokeDue),
     now,
   }
-  const declared = new Set(ground.config.profiles.map(({ id }) => id))
-  const editing = profileEditing({ issuer, store: ground.profileStore, live: ground.storedProfiles, upstreams: upstreams.filter(speaksMcp), declared, policy: rules, now })
-  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue, editing }
+  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue }
 }
 
 function tokenRoom(ground: Ground, { authentication, approvals: judging }: Applications, { recheck }: People): Tokens {
@@ -315,7 +314,7 @@ function authorizeRoom(ground: Ground, applications: Applications, people: Peopl
     policy: ground.policy,
     connections: accounts.connections,
     stored: ground.storedProfiles,
-    editing: accounts.editing,
+    editing: ground.editing,
     store: ground.authorizeStore,
     audit: ground.audit,
     flows: people.flows,
@@ -358,10 +357,6 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     approvals: judging,
     now,
   })
-}
-
-function profileRoom({ config, issuer, profiles: all, storedProfiles: stored, upstreams, policy: rules }: Ground, { editing }: Accounts): readonly Endpoint[] {
-  return profileEndpoints({ issuer, profiles: all, stored, editing, declared: profileSettings(config), upstreams: upstreams.filter(speaksMcp), policy: rules })
 }
 
 function decisionPoint({ config, issuer, policy, upstreams, identityStore, store, limits, audit, now }: Ground, { clients: applications, authentication }: Applications): readonly Route[] {

@@ -6,7 +6,7 @@ import { isFor } from '../upstreams/profile.ts'
 import { ProfileRefused, type Doer, type ProfileEditing } from '../upstreams/profile-edit.ts'
 import { profileResource, type ProfileSettings } from '../upstreams/profiles.ts'
 import type { LiveProfiles } from '../upstreams/stored-profiles.ts'
-import type { Profiles, Upstream } from '../upstreams/upstream.ts'
+import { speaksMcp, type Profiles, type Upstream } from '../upstreams/upstream.ts'
 import type { Actor } from './access.ts'
 import { endpoint, type Endpoint } from './endpoint.ts'
 
@@ -102,7 +102,7 @@ function usable({ profiles, stored, upstreams, policy, issuer }: ProfileEndpoint
   return {
     profiles: offered.map(({ id, name, resource, owner, upstreams: members }) => ({ id, name, address: resource, own: owner !== undefined, upstreams: members.filter(mayUse).map(named) })),
     own: own.map((profile) => shown({ issuer }, profile)),
-    upstreams: upstreams.filter(mayUse).map(named),
+    upstreams: upstreams.filter((upstream) => speaksMcp(upstream) && mayUse(upstream)).map(named),
   }
 }
 

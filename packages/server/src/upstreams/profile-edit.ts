@@ -9,7 +9,7 @@ import { isFreeForAdministrators, isProfileName, newOwnName } from './profile-na
 import type { ProfileStore, StoredProfile } from './profile-store.ts'
 import { profileResource, type ProfileSettings } from './profiles.ts'
 import type { LiveProfiles } from './stored-profiles.ts'
-import type { Upstream } from './upstream.ts'
+import { speaksMcp, type Upstream } from './upstream.ts'
 
 /** What a person says of a profile. */
 export interface ProfileDraft extends Pick<ProfileSettings, 'name' | 'upstreams'> {
@@ -40,8 +40,8 @@ export interface ProfileEditDeps {
   readonly store: ProfileStore
   readonly live: Pick<LiveProfiles, 'settled'>
   readonly upstreams: readonly Upstream[]
-  /** The names of the profiles that are declared. */
-  readonly declared: ReadonlySet<string>
+  /** Those of the configuration. */
+  readonly declared: readonly ProfileSettings[]
   readonly policy: Pick<Policy, 'mayConnect'>
   readonly now: () => number
 }
@@ -97,7 +97,7 @@ function declaredElsewhere(): ProfileRefused {
 }
 
 function isTaken({ declared, upstreams }: ProfileEditDeps, id: string): boolean {
-  return declared.has(id) || upstreams.some((upstream) => upstream.id === id)
+  return declared.some((profile) => profile.id === id) || upstreams.some((upstream) => upstream.id === id)
 }
 
 /** Of what a person may use, from whatever application: what they may not is told of as what does not exist. */
@@ -120,7 +120,7 @@ function checked(deps: ProfileEditDeps, { name, upstreams, tools }: ProfileDraft
   const shown = plain(name, MAX_NAME)
   if (shown === '') throw new ProfileRefused('invalid', 'Give it a name.')
   if (upstreams.length === 0) throw new ProfileRefused('invalid', 'Choose at least one upstream.')
-  const unknown = upstreams.find((id) => !deps.upstreams.some((upstream) => upstream.id === id))
+  const unknown = upstreams.find((id) => !deps.upstreams.some((upstream) => upstream.id === id && speaksMcp(upstream)))
   if (unknown !== undefined) throw noSuchUpstream(unknown)
   const entries = Object.entries(tools ?? {})
   for (const [upstream, patterns] of entries) {

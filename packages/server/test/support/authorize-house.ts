@@ -199,7 +199,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
   // The store of a test tells nobody of changes; whoever makes one waits until it is known.
   const stored = await storedProfiles(rows, { subscribe: () => undefined })
   const mayConnect = (input: Parameters<Policy['mayConnect']>[0]): boolean => world.rules.mayConnect(input)
-  const editing = profileEditing({ issuer, store: rows, live: stored, upstreams: world.upstreams, declared: new Set(['engineering']), policy: { mayConnect }, now })
+  const editing = profileEditing({ issuer, store: rows, live: stored, upstreams: world.upstreams, declared: [{ id: 'engineering', name: 'Engineering', upstreams: [] }], policy: { mayConnect }, now })
   const shared = {
     ...common,
     signIn,
