@@ -28,6 +28,13 @@ test('of an upstream that names tools, a profile offers those, and nothing that 
   assert.equal(offers(profile(), 'tickets', 'delete_ticket'), true)
 })
 
+test('an upstream may be named like what every object has', () => {
+  const odd = profile({ upstreams: [upstream('constructor'), upstream('notes')], tools: { notes: ['read_*'] } })
+  assert.equal(offers(odd, 'constructor', 'a'), true)
+  assert.deepEqual(reachOf(odd), ['constructor', 'notes read_*'])
+  assert.equal(offers(profile({ upstreams: [upstream('constructor')], tools: { constructor: ['read_*'] } }), 'constructor', 'a'), false)
+})
+
 test('what was approved holds what is there now, unless it grew (D06)', () => {
   const reach = reachOf(profile({ tools: { tickets: ['list_*', 'read_ticket'] } }))
   assert.deepEqual(reach, ['notes', 'tickets list_*', 'tickets read_ticket'])
