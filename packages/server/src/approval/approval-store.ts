@@ -74,6 +74,8 @@ export interface CallKey {
 
 /** What is written when an application is another one than before. */
 export interface ChangeReport {
+  /** Whether it is told even where nobody decided about the application: the built-in directory has something else. */
+  readonly watched?: boolean
   readonly events: readonly AuditEvent[]
   readonly notices: readonly NewNotice[]
 }

@@ -4,6 +4,7 @@ import type { AuditEvent } from '../audit/event.ts'
 import { remembered } from '../audit/remembered.ts'
 import { applicationDigest, applicationOf, voucherOf } from '../clients/application.ts'
 import type { Applications, Client } from '../clients/client.ts'
+import { directoryDigest } from '../clients/metadata-document.ts'
 import { plain } from '../http/page.ts'
 import type { NewNotice, Notices } from '../notices/notice.ts'
 import { newId } from '../oauth/secret.ts'
@@ -116,8 +117,9 @@ function recordOf(client: Client): ApplicationRecord {
 
 async function saw({ store, notices, noticeDue, now }: ApprovalDeps, record: ApplicationRecord): Promise<void> {
   const { id: application, clientId, verified, name } = record
-  const told = notices.compose({ type: 'application.changed', summary: `${name} is not what it was when it was approved or pinned`, facts: { application, name, verified, voucher: record.voucher } })
-  await store.sawApplication(record, now(), { events: [{ action: 'application.changed', outcome: 'success', clientId, application, verified, detail: { name, digest: record.digest } }], notices: told })
+  const told = notices.compose({ type: 'application.changed', summary: `${name} is not what it was when it was approved, pinned or listed`, facts: { application, name, verified, voucher: record.voucher } })
+  const listed = directoryDigest(application)
+  await store.sawApplication(record, now(), { watched: listed !== undefined && listed !== record.digest, events: [{ action: 'application.changed', outcome: 'success', clientId, application, verified, detail: { name, digest: record.digest } }], notices: told })
   if (told.length > 0) noticeDue()
 }
 

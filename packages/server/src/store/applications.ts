@@ -22,7 +22,7 @@ function applicationVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStor
       db.transaction(async (tx) => {
         if (await insertApplication(tx, application, at)) await changed(tx, { kind: 'application', key: application.id, at })
       }),
-    sawApplication: ({ id, clientId, name, digest, voucher }, at, { events, notices }) =>
+    sawApplication: ({ id, clientId, name, digest, voucher }, at, { events, notices, watched = false }) =>
       db.transaction(async (tx) => {
         const [row] = await tx.query<ApplicationRow>(
           'UPDATE applications SET client_id = $1, name = $2, digest = $3, voucher = $4, changed_at = $5 WHERE id = $6 AND digest <> $3 RETURNING *',
@@ -32,7 +32,7 @@ function applicationVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStor
         await changed(tx, { kind: 'application', key: id, at })
         const [approved] = await tx.query("SELECT application FROM application_decisions WHERE application = $1 AND effect = 'approve' AND digest <> $2 LIMIT 1", [id, digest])
         // That it is again what was approved is no news.
-        if (approved === undefined && (row.pin === null || row.pin === digest)) return
+        if (!watched && approved === undefined && (row.pin === null || row.pin === digest)) return
         await addNotices(tx, notices)
         await audit.append(tx, events)
       }),

@@ -13,6 +13,7 @@ import { eachClientWorld, type ClientWorld } from '../support/client-nodes.ts'
 const ID = 'https://app.example/oauth/client.json'
 const CLAUDE = 'https://claude.ai/oauth/claude-code-client-metadata'
 const DOCUMENT = { client_id: ID, client_name: 'App', redirect_uris: ['https://app.example/cb'] }
+const PUBLIC = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method: 'none' }
 const DANA = { userId: 'usr_dana', reference: 'r', address: '192.0.2.9' }
 const HOUR = 3600_000
 
@@ -95,5 +96,14 @@ eachClientWorld('the built-in directory names its applications and what they loo
   assert.equal((await world.nodes[0].clients.find(CLAUDE)).digest, directoryDigest(CLAUDE))
   serve(world, { client_id: CLAUDE, client_name: 'Claude Code', redirect_uris: ['https://evil.example/cb'] }, CLAUDE)
   assert.notEqual(await look(world, 0, CLAUDE), directoryDigest(CLAUDE))
-  assert.deepEqual((await world.events('client.updated')).map(({ clientId, reason }) => [clientId, reason]), [[CLAUDE, 'the document differs from the built-in directory']])
+  // Nobody uses it: nobody is told.
+  assert.deepEqual(world.told, [])
+  serve(world, { client_id: CLAUDE, client_name: 'Claude Code', redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback'], ...PUBLIC }, CLAUDE)
+  assert.equal(await look(world, 0, CLAUDE), directoryDigest(CLAUDE))
+  await world.nodes[0].approvals.used(await world.nodes[0].clients.find(CLAUDE))
+  serve(world, { client_id: CLAUDE, client_name: 'Claude Code', redirect_uris: ['https://evil.example/cb'] }, CLAUDE)
+  await look(world, 1, CLAUDE)
+  assert.deepEqual(world.told.map(({ facts }) => facts['application']), [CLAUDE])
+  assert.equal((await world.events('application.changed')).length, 1)
+  assert.deepEqual((await world.events('client.updated')).slice(0, 1).map(({ clientId, reason }) => [clientId, reason]), [[CLAUDE, 'the document differs from the built-in directory']])
 })
