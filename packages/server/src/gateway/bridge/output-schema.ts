@@ -17,7 +17,8 @@ export function wrapOutputSchema(tool: unknown): unknown {
   if (!isObject(tool) || !isObject(tool['outputSchema']) || !needsWrapping(tool)) return tool
   const { outputSchema } = tool
   const inner = typeof outputSchema['$id'] === 'string' ? outputSchema : moved(outputSchema, false)
-  return { ...tool, outputSchema: { type: 'object', properties: { result: inner }, required: ['result'] } }
+  const { $schema } = outputSchema
+  return { ...tool, outputSchema: { ...(typeof $schema === 'string' ? { $schema } : {}), type: 'object', properties: { result: inner }, required: ['result'] } }
 }
 
 /** The same schema one level deeper: what pointed to its root points to where that is now. */
