@@ -121,6 +121,7 @@ function configuration({ directory, issuer, clientSecret, provider, store, optio
     clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }],
     upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }],
     rules: rules(options.rules ?? 10_000),
+    admins: { groups: ['it-admins'] },
     tokens: { accessTokenSeconds: 3600 },
     // They guard against floods, and here is one.
     limits: { registrationsPerHour: 1_000_000, tokenRequestsPerMinute: 100_000_000 },

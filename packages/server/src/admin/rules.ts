@@ -104,7 +104,6 @@ export function requireUsable(deps: Pick<RuleEndpointDeps, 'policy' | 'upstreams
   })
   if (errors.length > 0) throw new ProblemError('invalid', 'These rules cannot be used; nothing was changed.', { errors })
   refuseDeclared(deps, rules.map(({ id }) => id), below)
-  deps.policy.compile(rules)
 }
 
 function refuseDeclared({ policy }: Pick<RuleEndpointDeps, 'policy'>, ids: readonly string[], below: readonly PropertyKey[]): void {
@@ -117,9 +116,9 @@ async function staleOrGone({ store }: RuleEndpointDeps, id: string): Promise<Pro
   return (await store.all()).some(({ rule }) => rule.id === id) ? new ProblemError('conflict', 'Somebody has changed this rule meanwhile. Load it again.') : notFound()
 }
 
-/** Whoever changed a rule meets it in their next call to this node. */
+/** Whoever changed a rule meets it in their next call to this node: it was told of the change when that was written. */
 async function settled({ policy }: RuleEndpointDeps, answer: ApiAnswer): Promise<ApiAnswer> {
-  await policy.reload()
+  await policy.settled()
   return answer
 }
 

@@ -23,6 +23,8 @@ export interface CompiledRule {
   readonly requires: readonly Condition[]
   /** Its lists without wildcards: any of them may lead to this rule. */
   readonly lists: readonly List[]
+  /** Those of them that are not about tools. */
+  readonly listsBesideTools: readonly List[]
 }
 
 export interface List {
@@ -34,7 +36,7 @@ export interface List {
 /** @throws Error for a network or time zone that is none */
 export function compileRule(rule: Rule, order: number): CompiledRule {
   const restricts = rule.effect !== 'allow'
-  const lists = [['user', rule.users], ['client', rule.clients], ['tool', rule.tools], ['group', rule.groups]] as const
+  const lists = listsOf(rule, restricts)
   const [when, unless] = [compileConditions(rule.when), rule.unless === undefined ? undefined : compileConditions(rule.unless)]
   return {
     id: rule.id,
@@ -51,8 +53,22 @@ export function compileRule(rule: Rule, order: number): CompiledRule {
     when,
     unless,
     requires: rule.require === undefined ? [] : compileRequirement(rule.require),
-    lists: lists.flatMap(([kind, list]) => (list === undefined || (kind === 'tool' ? !isListOfNames(list, restricts) : list.some((pattern) => pattern.includes('*'))) ? [] : [{ kind, keys: [...new Set(list)].map((name) => `${kind} ${name}`) }])),
+    lists,
+    listsBesideTools: lists.some(({ kind }) => kind === 'tool') ? lists.filter(({ kind }) => kind !== 'tool') : lists,
   }
+}
+
+function listsOf({ users, clients, tools, groups }: Rule, restricts: boolean): readonly List[] {
+  const lists: List[] = []
+  const add = (kind: List['kind'], list: readonly string[] | undefined): void => {
+    if (list === undefined || (kind === 'tool' ? !isListOfNames(list, restricts) : list.some((pattern) => pattern.includes('*')))) return
+    lists.push({ kind, keys: (list.length === 1 ? list : [...new Set(list)]).map((name) => `${kind} ${name}`) })
+  }
+  add('user', users)
+  add('client', clients)
+  add('tool', tools)
+  add('group', groups)
+  return lists
 }
 
 export type Asker = Pick<PolicyInput, 'subject' | 'groups' | 'application'> & { readonly clientId?: string }

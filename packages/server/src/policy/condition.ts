@@ -56,8 +56,20 @@ function known<Value>(read: (facts: Facts) => Value | undefined, holds: (value: 
 }
 
 function inNetworks(networks: readonly string[]): Condition['holds'] {
-  const parsed = networks.map((network) => ipaddr.parseCIDR(network))
+  const parsed = networks.map(parseNetwork)
   return known(({ address }) => (address !== undefined && ipaddr.isValid(address) ? address : undefined), (address) => isInside(ipaddr.process(address), parsed))
+}
+
+const MAX_NETWORKS = 1000
+const parsedNetworks = new Map<string, ReturnType<typeof ipaddr.parseCIDR>>()
+
+/** Many rules name the same few networks. */
+function parseNetwork(network: string): ReturnType<typeof ipaddr.parseCIDR> {
+  const known = parsedNetworks.get(network)
+  if (known !== undefined) return known
+  const parsed = ipaddr.parseCIDR(network)
+  if (parsedNetworks.size < MAX_NETWORKS) parsedNetworks.set(network, parsed)
+  return parsed
 }
 
 function signInConditions({ acr, amr, maxAge }: NonNullable<Conditions['authentication']>, before: string): readonly Condition[] {

@@ -12,6 +12,8 @@ export interface LivePolicy extends Policy {
   compile(stored: readonly Rule[]): Policy
   /** Reads the stored rules again; resolves when they decide. */
   reload(): Promise<void>
+  /** Resolves when what this node has been told of decides. */
+  settled(): Promise<void>
 }
 
 export interface LivePolicyDeps {
@@ -53,6 +55,7 @@ export async function livePolicy({ declared, store, feed, upstreams, log }: Live
     stored: () => stored,
     compile,
     reload,
+    settled: reload.settled,
     decide: (input) => current.decide(input),
     restriction: (input) => current.restriction(input),
     mayReach: (input) => current.mayReach(input),
@@ -70,7 +73,7 @@ function withoutDeclared(declared: readonly Rule[], stored: readonly Rule[]): re
 }
 
 /** Whoever asks while one runs shares the next run: it begins after they asked. */
-function oneAtATime(run: () => Promise<void>): () => Promise<void> {
+function oneAtATime(run: () => Promise<void>): (() => Promise<void>) & { readonly settled: () => Promise<void> } {
   let running: Promise<void> | undefined
   let next: Promise<void> | undefined
   const begin = (): Promise<void> => {
@@ -80,7 +83,7 @@ function oneAtATime(run: () => Promise<void>): () => Promise<void> {
     running = current
     return current
   }
-  return () => {
+  const ask = (): Promise<void> => {
     if (running === undefined) return begin()
     next ??= running.catch(() => undefined).then(() => {
       next = undefined
@@ -88,4 +91,5 @@ function oneAtATime(run: () => Promise<void>): () => Promise<void> {
     })
     return next
   }
+  return Object.assign(ask, { settled: () => next ?? running ?? Promise.resolve() })
 }

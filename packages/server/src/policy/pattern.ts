@@ -4,12 +4,16 @@ const HTTPS = 'https://'
 
 /** A list that is absent, or has an entry of stars alone. */
 export function isEverything(patterns: readonly string[] | undefined): boolean {
-  return patterns === undefined || patterns.some((pattern) => /^\*+$/.test(pattern))
+  return patterns === undefined || patterns.some((pattern) => pattern.startsWith('*') && /^\*+$/.test(pattern))
 }
+
+const ANYTHING: Match = () => true
 
 /** Matches what one of the patterns of a rule's list stands for. */
 export function matcher(patterns: readonly string[] | undefined): Match {
-  if (patterns === undefined || isEverything(patterns)) return () => true
+  if (patterns === undefined || isEverything(patterns)) return ANYTHING
+  const [only = ''] = patterns
+  if (patterns.length === 1) return only.includes('*') ? wildcard(only) : (value) => value === only
   const exact = new Set(patterns.filter((pattern) => !pattern.includes('*')))
   const wild = patterns.filter((pattern) => pattern.includes('*')).map(wildcard)
   return (value) => exact.has(value) || wild.some((matches) => matches(value))

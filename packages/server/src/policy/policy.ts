@@ -96,7 +96,7 @@ export function policy(rules: readonly Rule[], upstreams: readonly string[] = []
 function indexUpstream(rules: readonly CompiledRule[]): Indexes {
   const denials = rules.filter(({ effect }) => effect === 'deny')
   const allows = rules.filter(({ effect }) => effect === 'allow')
-  const untooled = (rule: CompiledRule): readonly List[] => rule.lists.filter(({ kind }) => kind !== 'tool')
+  const untooled = (rule: CompiledRule): readonly List[] => rule.listsBesideTools
   return {
     deny: indexRules(denials),
     allow: indexRules(allows),
