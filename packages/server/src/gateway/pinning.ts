@@ -6,10 +6,8 @@ import type { AuditEvent } from '../audit/event.ts'
 import { rateLimit, type RateLimit } from '../http/rate-limit.ts'
 import type { NewNotice, Notices } from '../notices/notice.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import { isObject } from './message.ts'
-import type { Pin, PinState, PinStore, Sight } from './pin-store.ts'
-import { canonical, definitionOf } from './pinned-definition.ts'
-import { MAX_DEFINITION, refusalOf, shownName } from './pinning-refusals.ts'
+import type { Pin, PinState, PinStore } from './pin-store.ts'
+import { sight, sightOf, type Look, type Seen } from './pinning-sight.ts'
 
 export interface Pinning {
   /**
@@ -45,11 +43,9 @@ interface Telling extends PinningDeps {
   readonly sightings: RateLimit
 }
 
-/** One tool of a list; undefined for what is none. */
-type Seen = (Sight & { readonly value: unknown }) | undefined
-
 export function pinning(given: PinningDeps): Pinning {
   const deps = { ...given, sightings: rateLimit({ ...SIGHTINGS, now: given.now }) }
+  const look: Look = sight()
   const all = new Map<string, Known>()
   const know = (upstream: string): Known => {
     let known = all.get(upstream)
@@ -62,7 +58,7 @@ export function pinning(given: PinningDeps): Pinning {
   deps.feed.subscribe(({ kind, key }) => {
     if (kind === 'pin') all.delete(key)
   })
-  const look = async (upstream: PinnedUpstream, seen: readonly Seen[]): Promise<Known> => {
+  const learn = async (upstream: PinnedUpstream, seen: readonly (Seen | undefined)[]): Promise<Known> => {
     for (;;) {
       const known = know(upstream.id)
       for (const [hash, state] of await statesOf(deps, upstream, seen, known)) known.states.set(hash, state)
@@ -75,46 +71,36 @@ export function pinning(given: PinningDeps): Pinning {
       const known = know(upstream.id)
       const before = known.lists.get(tools)
       if (before !== undefined) return before
-      const seen = tools.map(sightOf)
+      const seen = tools.map(look)
       const choose = ({ states, lists }: Known): readonly unknown[] => {
         const admitted = seen.filter((each) => each !== undefined && isShown(upstream, each, states.get(each.hash))).map((each) => each?.value)
         lists.set(tools, admitted)
         return admitted
       }
       const isKnown = seen.every((each) => each === undefined || known.states.has(each.hash))
-      return isKnown ? choose(known) : look(upstream, seen).then(choose)
+      return isKnown ? choose(known) : learn(upstream, seen).then(choose)
     },
   }
 }
 
-function sightOf(tool: unknown): Seen {
-  if (!isObject(tool) || typeof tool['name'] !== 'string') return undefined
-  const definition = definitionOf(tool)
-  const refusal = refusalOf(tool, definition.text.length)
-  if (refusal === undefined) return { ...definition, refusal, value: tool }
-  const name = shownName(definition.tool)
-  // What is too large to be shown is too large to be kept.
-  return { ...definition, tool: name, text: definition.text.length > MAX_DEFINITION ? canonical({ name }) : definition.text, refusal, value: tool }
-}
-
 /** A definition that could not be written down is one that nobody approved. */
-function isShown({ toolChanges = 'hide' }: PinnedUpstream, { refusal }: Sight, state: PinState = 'pending'): boolean {
+function isShown({ toolChanges = 'hide' }: PinnedUpstream, { refusal }: Seen, state: PinState = 'pending'): boolean {
   return refusal === undefined && (state === 'approved' || toolChanges === 'report')
 }
 
 /** Asks the store for what this node does not know, and tells it of what nobody had seen. */
-async function statesOf(deps: Telling, upstream: PinnedUpstream, seen: readonly Seen[], known: Known): Promise<ReadonlyMap<string, PinState>> {
+async function statesOf(deps: Telling, upstream: PinnedUpstream, seen: readonly (Seen | undefined)[], known: Known): Promise<ReadonlyMap<string, PinState>> {
   const unknown = new Map(seen.filter((each) => each !== undefined && !known.states.has(each.hash)).map((each) => [each?.hash ?? '', each]))
   const states = await deps.store.states(upstream.id, [...unknown.keys()])
-  const unseen = [...unknown.values()].filter((each): each is Sight & { readonly value: unknown } => each !== undefined && !states.has(each.hash))
+  const unseen = [...unknown.values()].filter((each): each is Seen => each !== undefined && !states.has(each.hash))
   if (unseen.length === 0) return states
   return new Map([...states, ...(await tell(deps, upstream, unseen))])
 }
 
 /** Who changes its tools with every list is not written down without end; hidden or shown, they are as before. */
-async function tell({ store, sightings, notices, now }: Telling, upstream: PinnedUpstream, unseen: readonly Sight[]): Promise<ReadonlyMap<string, PinState>> {
+async function tell({ store, sightings, notices, now }: Telling, upstream: PinnedUpstream, unseen: readonly Seen[]): Promise<ReadonlyMap<string, PinState>> {
   if (!sightings(upstream.id).allowed) return new Map()
-  return store.see(upstream.id, unseen.map(({ tool, hash, text, refusal }) => ({ tool, hash, text, refusal })), now(), (added) => ({ events: eventsOf(upstream, added), notices: notices === undefined ? [] : noticesOf(notices, upstream, added) }))
+  return store.see(upstream.id, unseen.map(sightOf), now(), (added) => ({ events: eventsOf(upstream, added), notices: notices === undefined ? [] : noticesOf(notices, upstream, added) }))
 }
 
 const MAX_NAMED = 100
