@@ -24,15 +24,20 @@ export function toAuthentication(row: AuthenticationRow): Authentication {
 
 /**
  * Renews what a sign-in is known by, in its session and all grants that came of it. What the provider tells of an older
- * sign-in is no news (OpenID Connect Core §12.2: `auth_time` is that of the original one), and what it leaves out stands.
+ * sign-in is no news (OpenID Connect Core §12.2: `auth_time` is that of the original one), and what it leaves out of the same
+ * one stands; of a newer sign-in it proves nothing.
  */
 export async function renewAuthentication(tx: Transaction, signIn: string, told: Authentication): Promise<void> {
   const [authTime, acr, amr, claims] = authenticationColumns(told)
   for (const [table, key] of [['sessions', 'id'], ['grants', 'session_id']] as const) {
     await tx.query(
-      `UPDATE ${table} SET auth_time = COALESCE($1, auth_time), acr = COALESCE($2, acr), amr = COALESCE($3, amr), claims = $4
+      `UPDATE ${table} SET auth_time = COALESCE($1, auth_time), acr = ${kept('$2', 'acr')}, amr = ${kept('$3', 'amr')}, claims = $4
        WHERE ${key} = $5 AND (CAST($1 AS BIGINT) IS NULL OR auth_time IS NULL OR auth_time <= $1)`,
       [authTime, acr, amr, claims, signIn],
     )
   }
+}
+
+function kept(told: string, column: string): string {
+  return `CASE WHEN auth_time < $1 THEN ${told} ELSE COALESCE(${told}, ${column}) END`
 }

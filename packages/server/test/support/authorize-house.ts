@@ -6,6 +6,7 @@ import type { Approvals } from '../../src/approval/approvals.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { authorizeRoutes } from '../../src/authorize/endpoint.ts'
 import { homeRoutes } from '../../src/authorize/home.ts'
+import { stepUpRoutes } from '../../src/authorize/step-up-page.ts'
 import type { Client } from '../../src/clients/client.ts'
 import { assetRoutes } from '../../src/http/assets.ts'
 import { cookies } from '../../src/http/cookies.ts'
@@ -16,10 +17,10 @@ import { listen } from '../../src/http/server.ts'
 import { flows } from '../../src/identity/flow.ts'
 import { login } from '../../src/identity/login.ts'
 import type { IdentityProvider, LoginOptions } from '../../src/identity/providers/provider.ts'
-import { EVERY_SCOPE } from '../../src/identity/scope-mapping.ts'
+import { EVERY_SCOPE, type ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import { sessions } from '../../src/identity/sessions.ts'
-import type { Identity } from '../../src/identity/user.ts'
-import { sealer, stateSealer, type Sealer } from '../../src/keys/seal.ts'
+import type { Identity, User } from '../../src/identity/user.ts'
+import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
 import type { NoticeContent } from '../../src/notices/notice.ts'
 import { OAuthError } from '../../src/oauth/error.ts'
 import { hash, newSecret } from '../../src/oauth/secret.ts'
@@ -57,6 +58,10 @@ export interface World {
   flood: RateLimit
   /** Who the identity provider says is there, and how. */
   person: Partial<Identity> & { readonly subject: string }
+  /** Who may hold which scopes. */
+  scopes: ScopeMapping
+  /** Seals what browsers carry. */
+  readonly state: StateSealer
   /** What the gateway asked the identity provider for, sign-in by sign-in. */
   readonly asked: LoginOptions[]
   /** What was started at upstream providers. */
@@ -91,7 +96,7 @@ export interface House extends World {
   close(): Promise<void>
 }
 
-export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'profiles' | 'sessions' | 'audit'
+export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'profiles' | 'sessions' | 'step_ups' | 'audit'
 /** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
 export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -141,6 +146,8 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
     rules: policy([EVERYTHING]),
     flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }),
     person: { subject: 'alice' },
+    scopes: EVERY_SCOPE,
+    state: stateSealer([{ id: 'k1', key: randomBytes(32) }]),
     asked: [],
     connecting: [],
     approval: OPEN,
@@ -180,7 +187,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
   const connectionRows = connectionStore(store)
   const jar = cookies(issuer)
   const providers = new Map<string, IdentityProvider>()
-  const common = { issuer, now, audit: store.audit, sealer: secrets, state: stateSealer(keys), flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, providers, idleMs: SESSION_MS, now }) }
+  const common = { issuer, now, audit: store.audit, sealer: secrets, state: world.state, flows: flows(jar), sessions: sessions({ cookies: jar, store: identity, providers, idleMs: SESSION_MS, now }) }
   const furniture: Furniture = { issuer, sealer: secrets, vault: vault(secrets), connections: connectionRows, now }
   world.upstreams = [...(options.upstreams?.(furniture) ?? world.upstreams)]
   for (const provider of (await options.providers?.(furniture)) ?? [askedProvider(world)]) providers.set(provider.id, provider)
@@ -215,11 +222,11 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     approvals: houseApprovals(world, store),
     store: authorizeStore(store),
     stepUps: stepUpStore(store),
-    scopes: EVERY_SCOPE,
+    scopes: { mayHold: (user: Pick<User, 'groups' | 'roles'>, scope: string) => world.scopes.mayHold(user, scope), narrow: (user: Pick<User, 'groups' | 'roles'>, scope: readonly string[]) => world.scopes.narrow(user, scope) },
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
   }
-  return [...assetRoutes(), ...authorizeRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+  return [...assetRoutes(), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
 }
 
 /** Its settings may change while the house stands. */
