@@ -52,6 +52,17 @@ test('a page adds tools and makes none of them known for longer', () => {
   assert.equal(known.access('notes', upstream(), 'page'), 'unknown')
 })
 
+test('what a page names and nobody may be shown is not known any more, and of an upstream all can be forgotten (H20)', () => {
+  const known = catalogue(() => MINUTE * 10)
+  known.replace('notes', [{ name: 'a' }, { name: 'b' }])
+  known.learn('notes', [{ name: 'b' }], [{ name: 'a' }, { name: 'b' }, null, 'x'])
+  assert.deepEqual(['a', 'b'].map((tool) => known.access('notes', upstream(), tool)), ['unknown', 'write'])
+  known.replace('notes usr_alice', [{ name: 'a' }])
+  known.replace('notes-too', [{ name: 'a' }])
+  known.forget('notes')
+  assert.deepEqual(['notes', 'notes usr_alice', 'notes-too'].map((key) => known.access(key, upstream(), 'a')), ['stale', 'stale', 'write'])
+})
+
 test('memory is bounded: tools of an upstream, and upstreams and accounts (O05)', () => {
   const known = catalogue(() => MINUTE * 10)
   known.replace('notes', Array.from({ length: 20_000 }, (_, index) => ({ name: `t${index}` })))
