@@ -6,6 +6,7 @@ import type { AuditEvent } from '../../src/audit/event.ts'
 import type { Client } from '../../src/clients/client.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
+import { EVERY_SCOPE, type ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import type { User } from '../../src/identity/user.ts'
 import { sealer, type Sealer } from '../../src/keys/seal.ts'
 import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
@@ -57,6 +58,7 @@ export interface World {
   readonly clients: Map<string, Client>
   readonly users: Map<string, User>
   readonly ended: Set<string>
+  scopes: ScopeMapping
   reachable: boolean
   fresh: boolean
   limits: { requests: RateLimit; floods: RateLimit }
@@ -135,6 +137,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
     clients: new Map(['app', 'other'].map((id) => [id, client(id)])),
     users: new Map(['usr_alice', 'usr_bob'].map((id) => [id, { id, provider: 'corp', issuer: 'https://idp.example', subject: id, groups: ['engineering'], disabled: false }])),
     ended: new Set(),
+    scopes: EVERY_SCOPE,
     reachable: true,
     fresh: true,
     limits: { requests: plenty, floods: plenty },
@@ -205,6 +208,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
     users: { find: async (id) => world.users.get(id) },
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
+    scopes: { mayHold: (user, scope) => world.scopes.mayHold(user, scope), narrow: (user, scope) => world.scopes.narrow(user, scope) },
     approvals: testApprovals({ parts, feed, now }),
     cutoffs: live,
     policy: { mayReach: ({ upstream }) => world.reachable && upstream === 'notes' },
