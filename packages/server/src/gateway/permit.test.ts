@@ -64,10 +64,9 @@ test('write includes read, of this upstream or of all, and nothing else does (RS
 test('a list shows what may be called, and what has no name is not shown (RS-26, RS-27, RS-28)', () => {
   const tools = [{ name: 'write_a' }, { name: 'read_b', x: 1 }, { name: 'delete_c' }, { name: 'read_a' }, { name: 7 }, null, 'read_x', { title: 'read_y' }]
   const seen = visibleTools({ tools, nextCursor: 'c', cacheScope: 'public' }, permitted('sales'), MODERN)
-  assert.deepEqual(seen.result, { tools: [{ name: 'read_b', x: 1 }, { name: 'read_a' }], nextCursor: 'c', cacheScope: 'private' })
-  assert.deepEqual(seen.tools, tools)
-  assert.deepEqual(visibleTools({ tools: { read_a: {} } }, permitted('sales'), LEGACY).result, { tools: [] })
-  assert.deepEqual(visibleTools({}, permitted('sales'), LEGACY).result, { tools: [] })
+  assert.deepEqual(seen, { tools: [{ name: 'read_b', x: 1 }, { name: 'read_a' }], nextCursor: 'c', cacheScope: 'private' })
+  assert.deepEqual(visibleTools({ tools: { read_a: {} } }, permitted('sales'), LEGACY), { tools: [] })
+  assert.deepEqual(visibleTools({}, permitted('sales'), LEGACY), { tools: [] })
 })
 
 test('capabilities name what can be used: no prompts for some tools, no tasks for anybody (RS-43)', () => {
