@@ -8,7 +8,7 @@ import type { OpenCalls } from '../open-calls.ts'
 import type { Outgoing } from '../outgoing.ts'
 import type { BridgeStore } from './bridge-store.ts'
 import { clientSessions } from './client-sessions.ts'
-import { generations } from './generation.ts'
+import { DOUBTFUL, generations, WrongGeneration } from './generation.ts'
 import { toLegacyUpstream } from './legacy-upstream.ts'
 import type { ParkedCall } from './legacy-call.ts'
 import { eraOf, type Line } from './line.ts'
@@ -37,22 +37,28 @@ export interface BridgeDeps {
   readonly now: () => number
 }
 
-/** What an upstream of the other generation says to a request, or to a whole path of methods. */
-const DOUBTFUL: ReadonlySet<number> = new Set([400, 404, 405])
-
 export function bridge(deps: BridgeDeps): Bridge {
   const known = generations(deps.now)
   const sessions = upstreamSessions(deps)
   const post = mailbox(deps)
   const tools = knownTools(deps.now)
-  const modern = { ...deps, mailbox: post, tools, generations: known, clientSessions: clientSessions(deps) }
+  const modern = { ...deps, mailbox: post, tools, clientSessions: clientSessions(deps) }
   const legacy = { sessions, tools, relay: relay(post), parking: parking<ParkedCall>(), tickets: tickets(deps.state, deps.now), openCalls: deps.open }
   const across = (line: Line, outgoing: Outgoing): Promise<Answer> => (eraOf(outgoing) === 'modern' ? toLegacyUpstream(legacy, line, outgoing) : toModernUpstream(modern, line, outgoing))
+  /** An upstream that was asked some time ago may speak something else now; what it refused so was not carried out. */
+  const again = async (line: Line, outgoing: Outgoing, error: unknown): Promise<Answer> => {
+    if (!(error instanceof WrongGeneration)) throw error
+    const { upstream } = line.contact
+    if (!known.isDoubtful(upstream)) throw error.failure
+    known.forget(upstream)
+    if ((await known.learn(line, eraOf(outgoing))) !== true) throw error.failure
+    return line.send(outgoing)
+  }
   return {
     isSame: (upstream, outgoing) => known.speaks(upstream, eraOf(outgoing)) === true,
     async send(line, outgoing) {
       const speaks = await known.learn(line, eraOf(outgoing))
-      return speaks === false ? across(line, outgoing) : line.send(outgoing)
+      return speaks === false ? across(line, outgoing).catch((error: unknown) => again(line, outgoing, error)) : line.send(outgoing)
     },
     async doubt(line, outgoing, answer) {
       const { upstream } = line.contact

@@ -13,6 +13,20 @@ export interface Generations {
   forget(upstream: Upstream): void
 }
 
+/** An upstream refused a request as it would refuse one of the other generation: it was not carried out. */
+export class WrongGeneration extends Error {
+  override readonly name = 'WrongGeneration'
+  /** What the caller hears when the upstream speaks what it spoke before all the same. */
+  readonly failure: Error
+  constructor(failure: Error) {
+    super('refused as of the other generation')
+    this.failure = failure
+  }
+}
+
+/** What an upstream of the other generation says to a request, or to a whole path of methods. */
+export const DOUBTFUL: ReadonlySet<number> = new Set([400, 404, 405])
+
 /** An upstream that speaks the client's own generation is asked again after an hour; one that needs a bridge may learn it any time. */
 const KNOWN_MS = 3600_000
 const BRIDGED_MS = 600_000
@@ -25,6 +39,9 @@ interface Knowledge {
   readonly learnedAt: number
   readonly until: number
 }
+
+/** Undefined when the answer says nothing; `refused` when it is about who asked. */
+type Verdict = boolean | 'refused' | undefined
 
 const OTHER: Readonly<Record<Era, Era>> = { modern: 'legacy', legacy: 'modern' }
 
@@ -47,7 +64,7 @@ export function generations(now: () => number): Generations {
     if (protocol === undefined || http !== undefined) return true
     return protocol === 'auto' ? knowledge(upstream)?.speaks[era] : era === (protocol === '2025' ? 'legacy' : 'modern')
   }
-  const ask = async (line: Line, era: Era): Promise<boolean | undefined> => {
+  const ask = async (line: Line, era: Era): Promise<Verdict> => {
     const { upstream } = line.contact
     const before = knowledge(upstream)?.speaks ?? {}
     const own = await QUESTIONS[era](line)
@@ -56,7 +73,7 @@ export function generations(now: () => number): Generations {
     const other = before[OTHER[era]] ?? (await QUESTIONS[OTHER[era]](line))
     if (other === true) keep(upstream, { [era]: false, [OTHER[era]]: true }, BRIDGED_MS)
     // Neither, as it seems: it is asked as the client asks, and its answer is what the client gets.
-    return other === true ? false : undefined
+    return other === true ? false : other === 'refused' ? other : undefined
   }
   return {
     speaks,
@@ -70,10 +87,10 @@ export function generations(now: () => number): Generations {
       const question = ask(line, era)
         .catch(() => undefined)
         .then((verdict) => {
-          // For a moment nobody asks again: an upstream that is down is not asked twice as often.
+          // For a moment nobody asks again: an upstream that is down is not asked twice as often. With another credential it is.
           if (verdict === undefined) setTimeout(() => asking.delete(key), UNCLEAR_MS).unref()
           else asking.delete(key)
-          return verdict
+          return verdict === 'refused' ? undefined : verdict
         })
       asking.set(key, question)
       return question
@@ -91,14 +108,13 @@ const INFO = { name: 'lanyard', version: '1' }
 /** Errors that 2026-07-28 alone has. */
 const MODERN_CODES: ReadonlySet<unknown> = new Set([-32020, -32021])
 
-type Question = (line: Line) => Promise<boolean | undefined>
+type Question = (line: Line) => Promise<Verdict>
 
 /** C-27: what is about the credential, or an upstream in trouble, is no evidence of a generation. */
 const QUESTIONS: Readonly<Record<Era, Question>> = {
   async modern(line) {
     const { upstream } = line.contact
     const answer = await line.send(modernRequest({ id: ID, method: 'server/discover' }, { capabilities: {} }), ownOpen(line.contact))
-    const isOther = answer.status >= 400 && answer.status < 500 && ![401, 403, 407, 408, 429].includes(answer.status)
     const outcome = await outcomeOf(answer, ID, upstream)
     if (outcome.kind === 'result') {
       const { supportedVersions } = outcome.result
@@ -106,13 +122,12 @@ const QUESTIONS: Readonly<Record<Era, Question>> = {
     }
     if (outcome.kind === 'error') return MODERN_CODES.has(outcome.error['code'])
     outcome.answer.cancel()
-    return isOther ? false : undefined
+    return unclear(answer.status)
   },
   async legacy(line) {
     const { upstream } = line.contact
     const params = { protocolVersion: LEGACY_VERSIONS[0], capabilities: {}, clientInfo: INFO }
     const answer = await line.send(legacyRequest({ id: ID, method: 'initialize', params }, {}), ownOpen(line.contact))
-    const isOther = answer.status >= 400 && answer.status < 500 && ![401, 403, 407, 408, 429].includes(answer.status)
     const { 'mcp-session-id': session } = answer.headers
     const outcome = await outcomeOf(answer, ID, upstream)
     if (outcome.kind === 'result') {
@@ -122,6 +137,11 @@ const QUESTIONS: Readonly<Record<Era, Question>> = {
     }
     if (outcome.kind === 'error') return false
     outcome.answer.cancel()
-    return isOther ? false : undefined
+    return unclear(answer.status)
   },
+}
+
+function unclear(status: number): Verdict {
+  if (status === 401 || status === 403 || status === 407) return 'refused'
+  return status >= 400 && status < 500 && status !== 408 && status !== 429 ? false : undefined
 }

@@ -8,6 +8,7 @@ import { Stopped, type Answer, type Reader } from '../exchange.ts'
 import { isObject } from '../message.ts'
 import { newId } from '../../oauth/secret.ts'
 import type { OpenCall, OpenCalls } from '../open-calls.ts'
+import { WrongGeneration } from './generation.ts'
 import type { Introduced } from './introduced.ts'
 import { legacyRequest, legacySessionRequest, listenTo, ownOpen, tell, tellsOfMessage, type Line } from './line.ts'
 import { PARKED_MS, type Parking, type Tickets } from './parking.ts'
@@ -96,7 +97,7 @@ export function legacyCall(deps: LegacyCallDeps, line: Line, session: UpstreamSe
     unhold: undefined,
   }
   const chair = takeSeat(state, line)
-  void run(state).catch((error: unknown) => fail(state, ownOr(error, line.contact.upstream)))
+  void run(state).catch((error: unknown) => fail(state, error instanceof WrongGeneration ? error : ownOr(error, line.contact.upstream)))
   return chair.answer
 }
 

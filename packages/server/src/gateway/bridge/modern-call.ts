@@ -6,7 +6,7 @@ import { isObject } from '../message.ts'
 import { newId } from '../../oauth/secret.ts'
 import { askClient, Unanswered } from './asking.ts'
 import type { ClientSession } from './bridge-store.ts'
-import type { Generations } from './generation.ts'
+import { DOUBTFUL, WrongGeneration } from './generation.ts'
 import { paramHeaders } from './header-params.ts'
 import { listenTo, modernRequest, outcomeOf, ownOpen, paramsOf, tellsOfMessage, type Introduction, type Line } from './line.ts'
 import type { Mailbox } from './mailbox.ts'
@@ -19,7 +19,6 @@ import { SUBSCRIPTION_KEY } from '../revisions.ts'
 export interface ModernCallDeps {
   readonly mailbox: Mailbox
   readonly tools: KnownTools
-  readonly generations: Pick<Generations, 'forget'>
 }
 
 const MAX_ROUNDS = 10
@@ -28,7 +27,8 @@ const PACE_MS = 250
 /** A response is the last thing of its stream; an upstream that does not end it has said all the same. */
 const TAIL_MS = 1000
 const HEADER_MISMATCH = -32020
-const UNSUPPORTED_VERSION = -32022
+/** What 2026-07-28 says with a status of its own: anything else could be a 2025 server's. */
+const MODERN_REFUSALS: ReadonlySet<unknown> = new Set([-32601, -32602, HEADER_MISMATCH, -32021])
 
 interface Running extends ModernCallDeps {
   readonly line: Line
@@ -75,7 +75,6 @@ async function run(running: Running): Promise<void> {
     const final = await ask(running, facts, extra)
     if (final === 'handed') return
     const { result, error } = final
-    if (isObject(error) && error['code'] === UNSUPPORTED_VERSION) running.generations.forget(running.line.contact.upstream)
     if (isObject(error) && error['code'] === HEADER_MISMATCH && facts !== undefined && !refreshed) {
       // C-22: the tool is another one now.
       refreshed = true
@@ -124,16 +123,25 @@ async function ask({ line, message, seat: chair, intro, tools }: Running, facts:
   const answer = await line.send(modernRequest({ id, method: message.method, params: { ...params, ...extra } }, intro, headers))
   const success = answer.status >= 200 && answer.status <= 299
   if (!success && !tellsOfMessage(answer)) {
+    if (DOUBTFUL.has(answer.status) && Object.keys(extra).length === 0) {
+      answer.cancel()
+      throw new WrongGeneration(refusal(line, answer))
+    }
     if (Object.keys(extra).length > 0) {
       answer.cancel()
-      throw new McpError('unavailable', `${line.contact.upstream.name} refused the request (${answer.status})`, { status: 502, reason: `upstream: ${answer.status}` })
+      throw refusal(line, answer)
     }
     chair.hand(answer)
     return 'handed'
   }
   const final = kindOf(answer) === 'events' ? await finalOf(line, answer, id, chair) : await readResponse(answer, id, line.contact.upstream)
+  if (DOUBTFUL.has(answer.status) && isObject(final['error']) && !MODERN_REFUSALS.has(final['error']['code'])) throw new WrongGeneration(refusal(line, answer))
   if (message.method === 'tools/list' && isObject(final['result'])) tools.learn(line.contact, final['result']['tools'])
   return final
+}
+
+function refusal({ contact: { upstream } }: Line, { status }: Answer): McpError {
+  return new McpError('unavailable', `${upstream.name} refused the request (${status})`, { status: 502, reason: `upstream: ${status}` })
 }
 
 /** Passes on what comes before the response. */

@@ -1,4 +1,5 @@
 // An upstream of 2026-07-28, as a client of the 2025 revisions speaks to it: sessions, and what they remember, are the bridge's.
+import { unreadable } from '../answers.ts'
 import type { Answer } from '../exchange.ts'
 import { isObject } from '../message.ts'
 import { newId } from '../../oauth/secret.ts'
@@ -7,12 +8,13 @@ import { CLIENT_INFO_KEY } from '../revisions.ts'
 import { addressOf } from './asking.ts'
 import type { BridgeStore, ClientSession, Opening } from './bridge-store.ts'
 import type { ClientSessions } from './client-sessions.ts'
+import { WrongGeneration } from './generation.ts'
 import { messageOf, modernRequest, outcomeOf, paramsOf, type Line } from './line.ts'
 import { modernCall, type ModernCallDeps } from './modern-call.ts'
 import { modernListen } from './modern-listen.ts'
 import { reply } from './outlet.ts'
 import { cancelAddress } from './session-words.ts'
-import { toInitializeResult, toLegacyError, type Json } from './translate.ts'
+import { toInitializeResult, type Json } from './translate.ts'
 
 export interface ModernUpstreamDeps extends ModernCallDeps {
   readonly bridgeStore: BridgeStore
@@ -53,11 +55,7 @@ async function initialize(deps: ModernUpstreamDeps, line: Line, message: Json): 
   const introduction = { capabilities: given.capabilities, more: { [CLIENT_INFO_KEY]: given.clientInfo } }
   const outcome = await outcomeOf(await line.send(modernRequest({ id, method: 'server/discover' }, introduction)), id, line.contact.upstream)
   if (outcome.kind === 'failure') return outcome.answer
-  if (outcome.kind === 'error') {
-    // It may speak the client's generation now.
-    deps.generations.forget(line.contact.upstream)
-    return reply(200, { jsonrpc: '2.0', id: message['id'], error: toLegacyError('initialize', outcome.error) })
-  }
+  if (outcome.kind === 'error') throw new WrongGeneration(unreadable(line.contact.upstream, 'no server/discover'))
   const result = toInitializeResult(outcome.result, paramsOf(message)['protocolVersion'])
   const session = await deps.clientSessions.begin(line.contact, { ...given, version: String(result['protocolVersion']), tells: tellsOf(result['capabilities']) })
   return reply(200, { jsonrpc: '2.0', id: message['id'], result }, { 'mcp-session-id': session })

@@ -5,6 +5,7 @@ import { isModern, LEGACY_VERSIONS } from '../revisions.ts'
 import { newId } from '../../oauth/secret.ts'
 import type { Contact } from '../call.ts'
 import { unreadable } from '../answers.ts'
+import { DOUBTFUL, WrongGeneration } from './generation.ts'
 import type { Introduced } from './introduced.ts'
 import { legacyRequest, legacySessionRequest, outcomeOf, ownOpen, tell, type Line } from './line.ts'
 import { sessionStream, type SessionStream, type SessionStreamDeps } from './session-stream.ts'
@@ -137,8 +138,13 @@ async function open(line: Line, { capabilities, clientInfo }: Introduced, now: (
   const answer = await line.send(legacyRequest({ id, method: 'initialize', params }, {}), own)
   const given = upstreamSessionId(answer, upstream)
   const outcome = await outcomeOf(answer, id, upstream)
+  const refused = unreadable(upstream, 'no session')
+  if (outcome.kind === 'failure' && DOUBTFUL.has(answer.status)) {
+    outcome.answer.cancel()
+    throw new WrongGeneration(refused)
+  }
   if (outcome.kind === 'failure') return refusal(outcome.answer)
-  if (outcome.kind === 'error') throw unreadable(upstream, 'no session')
+  if (outcome.kind === 'error') throw new WrongGeneration(refused)
   const { protocolVersion: version } = outcome.result
   if (typeof version !== 'string' || isModern(version) || !/^[\x21-\x7e]{1,40}$/.test(version)) throw unreadable(upstream, 'version of the session')
   const name = { id: given, version }
