@@ -126,3 +126,14 @@ eachApiHouse('the metadata of an API name it and nothing else', async ({ nodes }
   assert.deepEqual((await metadata('keyed')).body, { resource: `${ISSUER}/http/keyed`, authorization_servers: [ISSUER], scopes_supported: ['mcp.read', 'mcp.write'], bearer_methods_supported: ['header'], resource_name: 'The keyed' })
   for (const id of ['none', 'notes', 'everything']) assert.equal((await metadata(id)).status, 404)
 })
+
+eachApiHouse('the token of the caller goes no further, wherever else they put it (RS-10, RS-11)', async ({ ask, apiToken, api }) => {
+  const token = apiToken()
+  const other = apiToken('api', { userId: 'usr_anna' })
+  assert.equal((await ask(`/http/api/a?access_token=${token}`, { token })).status, 400)
+  for (const headers of [{ 'x-token': token }, { 'x-token': ['a', `Bearer ${token}`] }]) assert.equal((await ask('/http/api/a', { token, headers })).status, 400)
+  assert.equal(api.requests.length, 0)
+  api.script = (_request, response) => void response.writeHead(200, { authorization: 'Bearer own', 'x-auth-token': 'own', 'x-request-id': '7' }).end('ok')
+  const answer = await ask('/http/api/a?access_token=of-the-api', { token: other, headers: { 'x-token': 'another' } })
+  assert.deepEqual([answer.status, answer.headers.authorization, answer.headers['x-auth-token'], answer.headers['x-request-id']], [200, undefined, undefined, '7'])
+})

@@ -20,7 +20,7 @@ import { lackingScope } from '../step-up.ts'
 import { credentialFor, drain } from '../upstream-call.ts'
 import { requestBody } from './body.ts'
 import { annotationsOf, isSafe } from './method.ts'
-import { overridesMethod, ownAddress, requestHeaders, responseHeaders, type Places } from './headers.ts'
+import { overridesMethod, ownAddress, repeatsToken, requestHeaders, responseHeaders, type Places } from './headers.ts'
 import { below, operationName, pathProblem, type HttpTarget } from '../../http/api-path.ts'
 import { CallProblem } from './problem.ts'
 import { sendRequest, type ApiRequest } from './send.ts'
@@ -79,6 +79,7 @@ function readCall(request: IncomingMessage, contact: Contact, target: HttpTarget
   const problem = pathProblem(target, http)
   if (problem !== undefined) throw new CallProblem(400, `${problem}: this gateway passes on addresses in their canonical form alone`)
   if (overridesMethod(request.headers, target.query)) throw new CallProblem(400, 'a request must have the method that it means: overrides are not passed on')
+  if (repeatsToken(request.headers, request.url ?? '')) throw new CallProblem(400, 'an access token belongs into the Authorization header alone')
   if (/websocket/i.test(request.headers.upgrade ?? '')) throw new CallProblem(501, 'WebSockets are not passed on')
   const { method = 'GET' } = request
   return { ...contact, http, method, target, name: operationName(method, target.path) }

@@ -18,6 +18,12 @@ export function overridesMethod(headers: IncomingHttpHeaders, query: string): bo
   return METHOD_OVERRIDES.some((name) => headers[name] !== undefined) || [...new URLSearchParams(query).keys()].some((name) => OVERRIDE_PARAMETER.test(name))
 }
 
+/** Whether the caller's token stands anywhere besides its own header (RFC 6750 §2): it would go on to the API (RS-10). */
+export function repeatsToken(headers: IncomingHttpHeaders, target: string): boolean {
+  const token = headers.authorization?.split(' ').at(-1) ?? ''
+  return token !== '' && (target.includes(token) || Object.entries(headers).some(([name, value]) => name !== 'authorization' && value?.includes(token) === true))
+}
+
 /** The names that `Connection` declares to be about this connection alone. */
 function declared(headers: IncomingHttpHeaders): ReadonlySet<string> {
   return new Set((headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase()))
@@ -42,8 +48,8 @@ export function requestHeaders(headers: IncomingHttpHeaders): Record<string, str
 }
 
 /** Answers come from this gateway's own origin: what steers a browser's state or security there is not the API's to say. */
-const NOT_PASSED = new Set(['set-cookie', 'set-cookie2', 'clear-site-data', 'strict-transport-security', 'public-key-pins', 'content-security-policy', 'content-security-policy-report-only', 'alt-svc', 'refresh', 'www-authenticate', 'authentication-info', 'service-worker-allowed', 'sourcemap', 'x-sourcemap', 'report-to', 'nel', 'reporting-endpoints', 'server', 'x-powered-by', 'x-frame-options', 'x-xss-protection', 'x-content-type-options', 'surrogate-control', 'cdn-cache-control', 'cache-control', 'pragma', 'expires', 'vary', 'location', 'content-location', 'link', 'x-accel-redirect', 'x-sendfile', 'x-accel-buffering', 'x-accel-expires', 'origin-agent-cluster', 'permissions-policy', 'document-policy', 'require-document-policy', 'x-dns-prefetch-control', 'p3p', 'problem-source'])
-const NOT_PASSED_PREFIXES = ['proxy-', 'access-control-', 'cross-origin-', 'mcp-', 'lanyard-']
+const NOT_PASSED = new Set(['authorization', 'set-cookie', 'set-cookie2', 'clear-site-data', 'strict-transport-security', 'public-key-pins', 'content-security-policy', 'content-security-policy-report-only', 'alt-svc', 'refresh', 'www-authenticate', 'authentication-info', 'service-worker-allowed', 'sourcemap', 'x-sourcemap', 'report-to', 'nel', 'reporting-endpoints', 'server', 'x-powered-by', 'x-frame-options', 'x-xss-protection', 'x-content-type-options', 'surrogate-control', 'cdn-cache-control', 'cache-control', 'pragma', 'expires', 'vary', 'location', 'content-location', 'link', 'x-accel-redirect', 'x-sendfile', 'x-accel-buffering', 'x-accel-expires', 'origin-agent-cluster', 'permissions-policy', 'document-policy', 'require-document-policy', 'x-dns-prefetch-control', 'p3p', 'problem-source'])
+const NOT_PASSED_PREFIXES = ['x-auth-', 'x-forwarded-', 'x-remote-', 'proxy-', 'access-control-', 'cross-origin-', 'mcp-', 'lanyard-']
 
 /** Where an API is, inside and to its callers. */
 export interface Places {
