@@ -1,13 +1,14 @@
 // J10: a tool that needs a stronger or more recent sign-in, and one that needs a wider scope. Real clients of both SDKs,
 // a real OpenID provider, the gateway in a process of its own.
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { Client, StreamableHTTPClientTransport, UnauthorizedError, type OAuthClientProvider } from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { UnauthorizedError as UnauthorizedErrorV1, type OAuthClientProvider as ProviderV1 } from '@modelcontextprotocol/sdk/client/auth.js'
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
-import { memoryProvider, type MemoryProvider } from '../support/oauth-clients.ts'
+import { memoryProvider, type MemoryProvider, type ProviderChoices } from '../support/oauth-clients.ts'
 import { connectV2 } from '../support/sdk-clients.ts'
 import { CLIENT_SECRET } from '../support/openid-provider.ts'
 import { MFA, PWD, strongProvider, type StrongProvider } from '../support/strong-provider.ts'
@@ -91,9 +92,11 @@ for (const variant of variants()) {
         ...variant,
         config: {
           identityProviders: [{ id: 'corp', type: 'oidc', name: 'Corp', issuer: corp.issuer, clientId: 'lanyard', clientSecret: CLIENT_SECRET, acrValues: [PWD, MFA], claims: ['device'] }],
+          scopeMapping: [{ scopes: ['mcp.write'], groups: ['engineering'] }, { scopes: ['mcp.read'], roles: ['Notes.Read'] }],
           rules: [
-            { id: 'everything', effect: 'allow', groups: ['engineering'] },
-            { id: 'writing-needs-two-factors', effect: 'step-up', tools: ['write_*'], require: { acrValues: [MFA] } },
+            { id: 'everything', effect: 'allow', groups: ['engineering', 'readers'] },
+            { id: 'reading-needs-a-managed-device', effect: 'step-up', tools: ['read_note'], require: { claims: { device: ['managed'] }, maxAge: 3600 } },
+            { id: 'writing-needs-two-factors', effect: 'step-up', groups: ['engineering'], tools: ['write_*'], require: { acrValues: [MFA] } },
             { id: 'deleting-needs-a-fresh-sign-in', effect: 'step-up', tools: ['delete_*'], require: { acrValues: [MFA], maxAge: 3600 } },
           ],
         },
@@ -156,6 +159,60 @@ for (const variant of variants()) {
       })
     }
 
+    for (const [name, connect] of CLIENTS) {
+      test(`${name}: a scope that nobody gave the person is refused and says so, without a challenge (no loop)`, async () => {
+        const provider = forgetful({ person: 'carol' })
+        const client = await connect(url, provider)
+        assert.equal(scopeOf(provider), 'mcp.read')
+        assert.match(await client.call('list_notes'), /welcome/)
+        const before = [provider.tokens()?.access_token, corp.asked.length]
+        await assert.rejects(client.call('write_note', { title: 'x', text: 'x' }), /has not given you/)
+        assert.deepEqual([provider.tokens()?.access_token, corp.asked.length], before)
+        await recorded(gateway, ({ action, tool, reason }) => action === 'call.denied' && tool === 'write_note' && /has not given you/.test(reason ?? ''))
+        await client.close()
+      })
+    }
+
+    test('RFC 9470 §3, §4: a client that reads the challenge passes all of it on, and the call succeeds', async () => {
+      const provider = forgetful()
+      narrowFirst(provider)
+      const client = await sdk2('modern')(url, provider)
+      const call = async (token: string) => {
+        const body = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'read_note', arguments: { title: 'welcome' }, _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} } } }
+        const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', accept: 'application/json, text/event-stream', 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'read_note' }
+        return fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+      }
+      const token = provider.tokens()?.access_token ?? ''
+      const refused = await call(token)
+      assert.equal(refused.status, 401)
+      const challenge = refused.headers.get('www-authenticate') ?? ''
+      const told = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key = '', value = '']) => [key, value]))
+      assert.deepEqual([told['error'], told['max_age'], told['scope'], told['acr_values']], ['insufficient_user_authentication', '3600', 'mcp.notes.read', undefined])
+      assert.equal(told['resource_metadata'], `${gateway.issuer}/.well-known/oauth-protected-resource/mcp/notes`)
+      const claims = Buffer.from(told['claims'] ?? '', 'base64url').toString()
+      assert.deepEqual(JSON.parse(claims), { id_token: { device: { essential: true, value: 'managed' } } })
+      // The device is not managed, then it is.
+      assert.equal((await authorize(provider, { max_age: told['max_age'] ?? '', claims, scope: told['scope'] ?? '' })).get('error'), 'unmet_authentication_requirements')
+      const alice = corp.people.get('alice') ?? {}
+      corp.people.set('alice', { ...alice, device: 'managed' })
+      const answer = await authorize(provider, { max_age: told['max_age'] ?? '', claims, scope: told['scope'] ?? '' })
+      corp.people.set('alice', alice)
+      const form = new URLSearchParams({ grant_type: 'authorization_code', code: answer.get('code') ?? '', code_verifier: VERIFIER, redirect_uri: provider.redirectUrl, client_id: provider.clientInformation()?.client_id ?? '' })
+      const issued = (await (await fetch(`${gateway.issuer}/token`, { method: 'POST', body: form })).json()) as { access_token: string }
+      const allowed = await call(issued.access_token)
+      assert.match(await allowed.text(), /Welcome to the demo company/)
+      // The old token is what it was.
+      assert.notEqual((await call(token)).status, 200)
+      await client.close()
+    })
+
+    /** Asks for another authorization, as the client. @returns what the browser brings back */
+    const authorize = async (provider: MemoryProvider, more: Readonly<Record<string, string>>): Promise<URLSearchParams> => {
+      const basics = { response_type: 'code', client_id: provider.clientInformation()?.client_id ?? '', redirect_uri: provider.redirectUrl, code_challenge: createHash('sha256').update(VERIFIER).digest('base64url'), code_challenge_method: 'S256', resource: url }
+      const page = await provider.browser.approve(`${gateway.issuer}/authorize?${new URLSearchParams({ ...basics, ...more }).toString()}`)
+      return new URL(page.url).searchParams
+    }
+
     test('2026-07-28: a client that opens pages is sent to one, and the same call goes on with the same token (RS-36, RS-37)', async () => {
       const provider = forgetful()
       const opened: string[] = []
@@ -189,9 +246,11 @@ for (const variant of variants()) {
   })
 }
 
+const VERIFIER = 'v'.repeat(43)
+
 /** Forgets tokens when its SDK says that they are worth nothing, as applications do. */
-function forgetful(): MemoryProvider {
-  const provider = memoryProvider()
+function forgetful(choices: ProviderChoices = {}): MemoryProvider {
+  const provider = memoryProvider(choices)
   const [read, save] = [provider.tokens.bind(provider), provider.saveTokens.bind(provider)]
   let isGone = false
   return Object.assign(provider, {

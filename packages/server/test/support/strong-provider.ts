@@ -27,7 +27,7 @@ export async function strongProvider(): Promise<StrongProvider> {
   const state: StrongProvider = {
     issuer,
     secondFactor: true,
-    people: new Map([['alice', { name: 'Alice', email: 'alice@corp.example', groups: ['engineering'] }], ['bob', { name: 'Bob', email: 'bob@corp.example', groups: ['engineering'] }]]),
+    people: new Map([['alice', { name: 'Alice', email: 'alice@corp.example', groups: ['engineering'] }], ['bob', { name: 'Bob', email: 'bob@corp.example', groups: ['engineering'] }], ['carol', { name: 'Carol', email: 'carol@corp.example', groups: ['readers'], roles: ['Notes.Read'] }]]),
     asked: [],
     close: () =>
       new Promise((resolve) => {
