@@ -231,6 +231,21 @@ for (const variant of variants()) {
       await client.close()
     })
 
+    test('through a profile of several upstreams, the same: pages and challenges', async () => {
+      const opened: string[] = []
+      const pages = forgetful({ connect: false })
+      const client = await connectV2(`${gateway.issuer}/mcp`, pages, 'modern', async (address) => {
+        opened.push(address)
+        assert.match((await pages.browser.approve(address)).text, /delete_note of Notes|Thank you/)
+      })
+      assert.match(await client.call('notes__delete_note', { title: 'none' }), /no note/)
+      assert.equal(opened.length, 1)
+      await client.close()
+      const plain = await sdk2('modern')(`${gateway.issuer}/mcp`, forgetful({ connect: false }))
+      assert.equal(await plain.call('notes__write_note', { title: 'profile', text: 'x' }), 'wrote profile')
+      await plain.close()
+    })
+
     test('a page that could not be satisfied is not opened again and again', async () => {
       corp.secondFactor = false
       const provider = forgetful()
