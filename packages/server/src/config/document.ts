@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Scalar } from 'yaml'
+import { readPlainYaml } from './plain-yaml.ts'
 
 export interface Problem {
   readonly line: number | undefined
@@ -27,6 +28,28 @@ export interface ReadDocument {
 
 /** Reads YAML and resolves `${env:…}` and `${file:…}`. No value of the file ever stands in a problem. */
 export function readDocument(text: string, source: Source): ReadDocument {
+  const plain = readPlainYaml(text)
+  if (plain === undefined || !resolveWithin(plain, source)) return readTree(text, source)
+  // Lines are looked for when something is wrong, which is seldom, and costs more than all the rest.
+  let tree: ReadDocument | undefined
+  const whole = (): ReadDocument => (tree ??= readTree(text, source))
+  return { value: plain, problems: [], lineOf: (path) => whole().lineOf(path), isUnresolved: () => false }
+}
+
+/** Resolves the references within data that nobody else has yet. @returns false when one leads nowhere */
+function resolveWithin(data: Record<string, unknown>, source: Source): boolean {
+  return Object.entries(data).every(([name, value]) => {
+    // A list as well: its places are its names.
+    if (typeof value === 'object' && value !== null) return resolveWithin(value as Record<string, unknown>, source)
+    if (typeof value !== 'string' || !value.includes('${')) return true
+    const { text } = resolvedText(value, source)
+    data[name] = text
+    return text !== undefined
+  })
+}
+
+/** Reads any YAML, into a tree that knows the line of each value. */
+function readTree(text: string, source: Source): ReadDocument {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines })
   const syntax = [...document.errors, ...document.warnings].map((error): Problem => {
@@ -81,15 +104,22 @@ function resolveReferences(document: Document, lines: LineCounter, source: Sourc
   return { problems, unresolved }
 }
 
-function resolveScalar(node: Scalar, text: string, source: Source): string[] {
+function resolveScalar(node: Scalar, given: string, source: Source): readonly string[] {
+  const { text, mistakes } = resolvedText(given, source)
+  if (text !== undefined) node.value = text
+  return mistakes
+}
+
+/** @returns no text when a reference leads nowhere */
+function resolvedText(given: string, source: Source): { readonly text?: string; readonly mistakes: readonly string[] } {
   const mistakes: string[] = []
-  if (text.replace(REFERENCE, '').includes('${')) mistakes.push('a reference is ${env:NAME} or ${file:PATH}')
-  node.value = text.replace(REFERENCE, (_match, kind: string, name: string) => {
+  if (given.replace(REFERENCE, '').includes('${')) mistakes.push('a reference is ${env:NAME} or ${file:PATH}')
+  const text = given.replace(REFERENCE, (_match, kind: string, name: string) => {
     const value = kind === 'env' ? source.environment[name] : readSecret(absolute(source.directory, name))
     if (value === undefined || value === '') mistakes.push(kind === 'env' ? `the environment has no ${name}, or it is empty` : `${absolute(source.directory, name)} cannot be read or is empty`)
     return value ?? ''
   })
-  return mistakes
+  return mistakes.length === 0 ? { text, mistakes } : { mistakes }
 }
 
 export function absolute(directory: string, path: string): string {
