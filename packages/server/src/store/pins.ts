@@ -40,12 +40,10 @@ function sightVerbs({ db, audit, changed }: StoreParts): Pick<PinStore, 'states'
         // In one order on all nodes, so that none waits for another that waits for it.
         const sorted = [...seen].sort((a, b) => compare(a.tool, b.tool) || compare(a.hash, b.hash))
         const first = await pinFirst(tx, upstream, seen, sorted, at)
-        const added: Pin[] = []
         // What pins a tool stands there before what differs from it.
-        for (const sight of sorted.toSorted((a, b) => Number(first.has(b.hash)) - Number(first.has(a.hash)))) {
-          const pin = await addDefinition(tx, upstream, sight, { isFirst: first.has(sight.hash), at })
-          if (pin !== undefined) added.push(pin)
-        }
+        const added = await addMany(tx, upstream, sorted.filter(({ hash, refusal }) => first.has(hash) || refusal !== undefined), at)
+        for (const sight of sorted.filter(({ hash, refusal }) => !first.has(hash) && refusal === undefined)) added.push(...(await addPending(tx, upstream, sight, at)))
+        for (const tool of new Set(added.filter(({ state }) => state !== 'approved').map((pin) => pin.tool))) await forgetOldest(tx, upstream, tool)
         const { events, notices } = tell(added)
         await audit.append(tx, events)
         await addNotices(tx, notices)
@@ -80,23 +78,33 @@ async function pinFirst(tx: Transaction, upstream: string, seen: readonly Sight[
   return first
 }
 
-/** @returns undefined when somebody had seen it */
-async function addDefinition(tx: Transaction, upstream: string, { tool, hash, text, refusal }: Sight, { isFirst, at }: { readonly isFirst: boolean; readonly at: number }): Promise<Pin | undefined> {
-  const state = refusal !== undefined ? 'refused' : isFirst ? 'approved' : 'pending'
-  const reason = refusal ?? (isFirst ? undefined : await changesSince(tx, upstream, tool, text))
-  const added = await tx.query<PinRow>(
-    `INSERT INTO tool_definitions (upstream, hash, tool, state, reason, definition, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-     ON CONFLICT (upstream, hash) DO NOTHING RETURNING ${COLUMNS}`,
-    [upstream, hash, tool, state, reason ?? null, text, at],
-  )
-  if (state !== 'approved' && added.length > 0) {
-    await tx.query(
-      `DELETE FROM tool_definitions WHERE upstream = $1 AND hash IN (
-         SELECT hash FROM tool_definitions WHERE upstream = $1 AND tool = $2 AND state <> 'approved' ORDER BY seen_at DESC, hash LIMIT 1000 OFFSET $3)`,
-      [upstream, tool, MAX_WAITING],
-    )
+/** Adds definitions that pin their tool, or are refused. @returns those that nobody had seen */
+async function addMany(tx: Transaction, upstream: string, sights: readonly Sight[], at: number): Promise<Pin[]> {
+  const added: Pin[] = []
+  for (const part of slices(sights, MAX_ROWS / 5)) {
+    const rows = part.map((_, index) => `($1, $2, ${Array.from({ length: 5 }, (_each, column) => `$${3 + index * 5 + column}`).join(', ')})`)
+    const params = part.flatMap(({ hash, tool, text, refusal }) => [hash, tool, refusal === undefined ? 'approved' : 'refused', refusal ?? null, text])
+    added.push(...(await insert(tx, rows, [upstream, at, ...params])))
   }
-  return added.map(toPin)[0]
+  return added
+}
+
+async function addPending(tx: Transaction, upstream: string, { tool, hash, text }: Sight, at: number): Promise<Pin[]> {
+  const reason = await changesSince(tx, upstream, tool, text)
+  return insert(tx, ['($1, $2, $3, $4, $5, $6, $7)'], [upstream, at, hash, tool, 'pending', reason ?? null, text])
+}
+
+async function insert(tx: Transaction, rows: readonly string[], params: readonly Value[]): Promise<Pin[]> {
+  const sql = `INSERT INTO tool_definitions (upstream, seen_at, hash, tool, state, reason, definition) VALUES ${rows.join(', ')} ON CONFLICT (upstream, hash) DO NOTHING RETURNING ${COLUMNS}`
+  return (await tx.query<PinRow>(sql, params)).map(toPin)
+}
+
+async function forgetOldest(tx: Transaction, upstream: string, tool: string): Promise<void> {
+  await tx.query(
+    `DELETE FROM tool_definitions WHERE upstream = $1 AND hash IN (
+       SELECT hash FROM tool_definitions WHERE upstream = $1 AND tool = $2 AND state <> 'approved' ORDER BY seen_at DESC, hash LIMIT 1000 OFFSET $3)`,
+    [upstream, tool, MAX_WAITING],
+  )
 }
 
 /** The names of the members that differ from the definition that was approved last. */
@@ -166,8 +174,8 @@ function withText(row: TextRow): PinWithText {
   return { ...toPin(row), text: row.definition }
 }
 
-function slices<Item>(items: readonly Item[]): (readonly Item[])[] {
-  return Array.from({ length: Math.ceil(items.length / MAX_ROWS) }, (_, part) => items.slice(part * MAX_ROWS, (part + 1) * MAX_ROWS))
+function slices<Item>(items: readonly Item[], size = MAX_ROWS): (readonly Item[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, part) => items.slice(part * size, (part + 1) * size))
 }
 
 function compare(a: string, b: string): number {

@@ -27,6 +27,7 @@ const CONFIG = {
     { id: 'engineering', effect: 'allow', groups: ['engineering'] },
     { id: 'sales-read', effect: 'allow', groups: ['sales'], upstreams: ['board', 'plain'], tools: ['read_*', 'write_log'] },
     { id: 'nobody-deletes', effect: 'deny', upstreams: ['board'], tools: ['delete_*'] },
+    { id: 'strong', effect: 'step-up', upstreams: ['board'], tools: ['transfer_*'], require: { acrValues: ['urn:example:mfa'] } },
   ],
   forwardAuth: [
     { id: 'board', resource: BOARD, profile: 'board', validatesHeaders: true },
@@ -172,6 +173,13 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.match(told.headers['www-authenticate'] ?? '', /^Bearer error="insufficient_scope", .*resource_metadata=".*\/forward-auth\/board", scope="mcp.write"$/)
       const plain = await tokenOf(gateway.issuer, 'alice', PLAIN, 'mcp.read')
       assert.match((await about(forwarded(PLAIN, plain))).headers['www-authenticate'] ?? '', /insufficient_scope/)
+    })
+
+    test('a tool that needs a stronger sign-in: 401 that says which (RFC 9470 §3)', async () => {
+      const told = await about(forwarded(BOARD, alice, naming('tools/call', 'transfer_note')))
+      assert.equal(told.status, 401)
+      assert.match(told.headers['www-authenticate'] ?? '', /error="insufficient_user_authentication".*resource_metadata=".*\/forward-auth\/board".*acr_values="urn:example:mfa"/)
+      assert.equal((await about(forwarded(BOARD, alice, naming('tools/call', 'write_note')))).status, 200)
     })
 
     test('a profile keeps its groups and tools', async () => {

@@ -251,3 +251,18 @@ eachMcpCluster('an upstream that changes with every list fills neither the store
   assert.deepEqual(await names(cluster), ['write_note'])
   assert.equal((await cluster.events('tool.changed')).length, told + 1)
 })
+
+eachMcpCluster('what is known needs no database; what is not known is not shown while there is none', async (cluster) => {
+  const token = cluster.token()
+  assert.deepEqual(await names(cluster), ['read_note', 'write_note'])
+  await cluster.db.query('ALTER TABLE tool_definitions RENAME TO hidden_definitions')
+  assert.deepEqual(await names(cluster), ['read_note', 'write_note'])
+  assert.equal(errorOf((await cluster.nodes[0].send(call(token, 'read_note'))).body).code, undefined)
+  cluster.notes.tools = [POISONED, WRITE]
+  const refused = await list(cluster)
+  assert.ok(refused.status >= 500, String(refused.status))
+  assert.doesNotMatch(refused.text, /_note|evil/)
+  await cluster.db.query('ALTER TABLE hidden_definitions RENAME TO tool_definitions')
+  assert.deepEqual(await names(cluster), ['write_note'])
+  cluster.bugs.splice(0)
+})

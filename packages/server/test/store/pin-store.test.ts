@@ -33,13 +33,9 @@ eachPair('the first definition of a tool is approved, every other one waits, a r
   assert.equal(again.size, seen.length)
   for (const { hash } of seen) assert.equal(again.get(hash), first.get(hash))
   assert.equal((await other.states('tickets', seen.map(({ hash }) => hash))).size, 0, 'of another upstream nothing is known')
-  assert.deepEqual(told.map(({ tool, state, reason }) => [tool, state, reason]), [
-    ['a', 'approved', undefined],
-    ['b', 'approved', undefined],
-    ['c', 'approved', undefined],
-    ['a', 'pending', 'description'],
-    ['c', 'refused', 'because'],
-  ])
+  const words = told.map(({ tool, state, reason }) => `${tool} ${state} ${reason}`)
+  assert.deepEqual(new Set(words), new Set(['a approved undefined', 'b approved undefined', 'c approved undefined', 'a pending description', 'c refused because']))
+  assert.equal(words.length, 5)
   assert.deepEqual(pair.changes, [{ kind: 'pin', key: 'notes', at: NOW }])
   const before = await pair.snapshot()
   assert.deepEqual(await other.see('notes', seen, NOW + 1, recorded), first, 'what was seen before is not new')
