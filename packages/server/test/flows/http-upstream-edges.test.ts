@@ -104,21 +104,34 @@ eachApiHouse('a user who is disabled, or cut off, reaches the API no more', asyn
   assert.equal(api.requests.length, 2)
 })
 
-eachTickets('an API without resource metadata has the authorization server that the operator names, and is asked by GET', async (cluster, tickets) => {
+eachTickets('an API without resource metadata has the authorization server that the operator names: it is asked by GET, and told no resource', async (cluster, tickets) => {
   const http = { maxBodyBytes: 1024, encodedSlashes: false }
+  const connector = { type: 'oauth', clientId: 'mine', clientSecret: 'a-secret-of-some-length-for-a-client', scopes: ['issues.read'] } as const
   tickets.on.set('/mcp', () => ({ status: 401, headers: { 'www-authenticate': 'Bearer' } }))
   for (const path of ['/.well-known/oauth-protected-resource/mcp', '/.well-known/oauth-protected-resource']) tickets.on.set(path, () => ({ status: 404 }))
   const issuer = `${tickets.issuer}/tenant`
-  tickets.metadata = { issuer }
-  tickets.on.set('/.well-known/oauth-authorization-server/tenant', () => tickets.behave({ ...tickets.asked[0]!, path: '/.well-known/oauth-authorization-server' }))
-  cluster.upstreams = [{ ...upstream('tickets', tickets.mcp, { type: 'oauth', clientId: 'mine', clientSecret: 'a-secret-of-some-length-for-a-client', issuer }), http }]
+  // As Microsoft Entra ID says it: of PKCE nothing.
+  tickets.metadata = { issuer, code_challenge_methods_supported: undefined }
+  tickets.on.set('/tenant/.well-known/openid-configuration', (asked) => tickets.behave({ ...asked, path: '/.well-known/oauth-authorization-server' }))
+  tickets.on.set('/.well-known/oauth-authorization-server/tenant', () => ({ status: 404 }))
+  cluster.upstreams = [{ ...upstream('tickets', tickets.mcp, { ...connector, issuer }), http }]
   const url = await cluster.nodes[0].begin('tickets')
-  assert.deepEqual([url.pathname, url.searchParams.get('client_id'), url.searchParams.get('resource')], ['/authorize', 'mine', tickets.mcp])
+  assert.deepEqual([url.pathname, url.searchParams.get('client_id'), url.searchParams.get('resource'), url.searchParams.get('code_challenge_method')], ['/authorize', 'mine', null, 'S256'])
   assert.deepEqual(tickets.asked.filter(({ path }) => path === '/mcp').map(({ method, body }) => [method, body]), [['GET', '']])
-  // An API that does say who protects it is believed, and nobody else.
-  tickets.on.delete('/.well-known/oauth-protected-resource/mcp')
-  cluster.now += 11 * 60_000
-  assert.equal((await cluster.nodes[0].post('/connections/tickets', { csrf: await cluster.nodes[0].csrf('tickets') })).status, 502)
+  const page = await cluster.nodes[0].finish('tickets', { code: 'a-code', state: url.searchParams.get('state') ?? '' })
+  assert.equal(page.status, 200, page.text)
+  const [redeemed] = tickets.at('/token')
+  assert.deepEqual([redeemed?.form.get('resource'), redeemed?.form.get('code')], [null, 'a-code'])
+  cluster.now += 3600_000
+  const credential = await cluster.nodes[1].oauth.credential('usr_alice', cluster.upstreams[0]!)
+  assert.ok(credential !== 'connection_required')
+  assert.deepEqual([tickets.at('/token').at(-1)?.form.get('grant_type'), tickets.at('/token').at(-1)?.form.get('resource')], ['refresh_token', null])
+  // For an MCP server the operator's word is not enough, nor is a server that nobody named.
+  for (const other of [{ ...upstream('tickets', tickets.mcp, { ...connector, issuer }) }, { ...upstream('tickets', tickets.mcp, connector), http }]) {
+    cluster.upstreams = [other]
+    cluster.now += 11 * 60_000
+    assert.equal((await cluster.nodes[0].post('/connections/tickets', { csrf: await cluster.nodes[0].csrf('tickets') })).status, 502)
+  }
 })
 
 eachApiHouse('the metadata of an API name it and nothing else', async ({ nodes }) => {

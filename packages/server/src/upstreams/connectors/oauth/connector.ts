@@ -162,8 +162,8 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
     state,
     code_challenge: createHash('sha256').update(secrets.codeVerifier).digest('base64url'),
     code_challenge_method: 'S256',
-    // C-7, RFC 8707 §2: always.
-    resource: discovered.resource,
+    // C-7, RFC 8707 §2: always, but for an HTTP API that knows nothing of it.
+    ...(discovered.resource === undefined ? {} : { resource: discovered.resource }),
     ...(requested === '' ? {} : { scope: requested }),
   }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)

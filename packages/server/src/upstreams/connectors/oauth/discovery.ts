@@ -33,8 +33,8 @@ export type ServerMetadata = z.output<typeof authorizationServer>
 /** What an upstream says of how it is protected. */
 export interface Discovered {
   readonly server: ServerMetadata
-  /** The resource indicator to ask for (C-7). */
-  readonly resource: string
+  /** The resource indicator to ask for (C-7); absent for an HTTP API that knows nothing of them. */
+  readonly resource?: string
   /** Scopes to ask for: those of the challenge, else all that the resource names, else none (C-16). */
   readonly scope: readonly string[]
 }
@@ -111,9 +111,11 @@ async function find(outbound: Outbound, upstream: Upstream, provenance: (url: UR
   }
   // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
   const origin = new URL(upstream.url).origin
-  // An HTTP API may know nothing of RFC 9728: there the operator's word is enough.
-  const named = upstream.http === undefined ? origin : (configuredIssuer(upstream) ?? origin)
-  const server = await firstUsableServer(serversOf(upstream, [named]), fetchJson)
+  // An HTTP API may know nothing of RFC 9728, nor its server of RFC 8707, or of saying that it does PKCE (C-5, which is
+  // about MCP servers): there the operator's word for the server is enough.
+  const configured = upstream.http === undefined ? undefined : configuredIssuer(upstream)
+  if (configured !== undefined) return { server: await firstUsableServer([configured], fetchJson, true), scope: challenge.scope ?? [] }
+  const server = await firstUsableServer(serversOf(upstream, [origin]), fetchJson)
   return { server, resource: upstream.url, scope: challenge.scope ?? [] }
 }
 
@@ -188,13 +190,13 @@ function resourceFits(resource: string, upstreamUrl: string): boolean {
   return named.origin === actual.origin && `${actual.pathname.replace(/\/$/, '')}/`.startsWith(above)
 }
 
-async function firstUsableServer(issuers: readonly string[], fetchJson: (url: URL) => Promise<unknown>): Promise<ServerMetadata> {
+async function firstUsableServer(issuers: readonly string[], fetchJson: (url: URL) => Promise<unknown>, vouchedFor = false): Promise<ServerMetadata> {
   let reason = 'the upstream names no authorization server'
   for (const issuer of issuers) {
     for (const url of serverMetadataUrls(issuer)) {
       const document = authorizationServer.safeParse(await fetchJson(url))
       if (!document.success) continue
-      const problem = serverProblem(document.data, issuer)
+      const problem = serverProblem(document.data, issuer, vouchedFor)
       if (problem === undefined) return document.data
       reason = problem
     }
@@ -212,11 +214,11 @@ function serverMetadataUrls(issuer: string): readonly URL[] {
   return urls.map((url) => new URL(url))
 }
 
-function serverProblem(server: ServerMetadata, issuer: string): string | undefined {
+function serverProblem(server: ServerMetadata, issuer: string, vouchedFor: boolean): string | undefined {
   // C-3, RFC 8414 §3.3: identical, without any normalisation.
   if (server.issuer !== issuer) return 'the authorization server metadata is of another issuer'
   // C-5: a server that does not say that it does PKCE may ignore it.
-  if (server.code_challenge_methods_supported?.includes('S256') !== true) return 'the authorization server does not support S256'
+  if (!vouchedFor && server.code_challenge_methods_supported?.includes('S256') !== true) return 'the authorization server does not support S256'
   const endpoints = [issuer, server.authorization_endpoint, server.token_endpoint, server.registration_endpoint, server.revocation_endpoint]
   const plain = issuer.startsWith('http:')
   return endpoints.every((url) => url === undefined || isSecure(url, plain)) ? undefined : 'an endpoint of the authorization server is not https'

@@ -29,6 +29,11 @@ export interface Party {
   readonly client: UpstreamClient
 }
 
+/** C-7, RFC 8707 §2: whatever knows of it is told. */
+function resourceOf({ discovered: { resource } }: Party): Record<string, string> {
+  return resource === undefined ? {} : { resource }
+}
+
 /** The requests that Lanyard makes as a client of an upstream's authorization server. */
 export function exchange(outbound: Outbound, discovery: Discovery, now: () => number): Exchange {
   const optionsFor = ({ upstream, discovered }: Party) => ({
@@ -43,7 +48,7 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
         const parameters = oauth.validateAuthResponse(server, client, callback, secrets.state)
         const response = await oauth.authorizationCodeGrantRequest(server, client, authentication, parameters, secrets.redirectUri, secrets.codeVerifier, {
           ...optionsFor(party),
-          additionalParameters: { resource: party.discovered.resource },
+          additionalParameters: resourceOf(party),
         })
         return toCredential(await oauth.processAuthorizationCodeResponse(server, client, response), party, undefined, now())
       }),
@@ -52,7 +57,7 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
         const { server, client, authentication } = roles(party)
         const response = await oauth.refreshTokenGrantRequest(server, client, authentication, credential.refreshToken ?? '', {
           ...optionsFor(party),
-          additionalParameters: { resource: party.discovered.resource },
+          additionalParameters: resourceOf(party),
         })
         try {
           const refreshed = toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
