@@ -22,7 +22,7 @@ interface Finding {
 interface House {
   readonly api: HttpApi
   /** Writes the configuration with this upstream, and the document beside it. */
-  write(upstream: Record<string, unknown>, document?: unknown): Promise<string>
+  write(upstream: Record<string, unknown>, document?: unknown, more?: Record<string, unknown>): Promise<string>
   /** What is found about the upstream. */
   check(file: string): Promise<readonly Finding[]>
 }
@@ -33,7 +33,7 @@ function house(name: string, run: (house: House) => Promise<void>): void {
     const directory = await mkdtemp(join(tmpdir(), 'lanyard-documents-'))
     const made: House = {
       api,
-      async write(upstream, document) {
+      async write(upstream, document, more = {}) {
         if (document !== undefined) await writeFile(join(directory, 'api.yaml'), typeof document === 'string' ? document : stringify(document))
         const file = join(directory, 'lanyard.yaml')
         await writeFile(
@@ -46,6 +46,7 @@ function house(name: string, run: (house: House) => Promise<void>): void {
             outbound: { allow: ['127.0.0.0/8'] },
             identityProviders: [{ id: 'corp', type: 'oidc', issuer: 'http://127.0.0.1:9', clientId: 'lanyard' }],
             upstreams: [{ id: 'issues', type: 'http', url: api.url, ...upstream }],
+            ...more,
           }),
         )
         return file
@@ -101,8 +102,8 @@ house('an address that does not answer is told, and the gateway starts all the s
 })
 
 house('settings that belong to HTTP APIs alone, and bases that are none, are mistakes', async ({ api, write }) => {
-  const mistakes = async (upstream: Record<string, unknown>): Promise<string> => {
-    const file = await write(upstream)
+  const mistakes = async (upstream: Record<string, unknown>, more?: Record<string, unknown>): Promise<string> => {
+    const file = await write(upstream, undefined, more)
     try {
       loadConfig(file)
       return ''
@@ -114,4 +115,12 @@ house('settings that belong to HTTP APIs alone, and bases that are none, are mis
   assert.match(await mistakes({ type: 'mcp', openapi: './a.yaml' }), /openapi: is for HTTP APIs/)
   assert.match(await mistakes({ operations: { include: ['*'] } }), /operations: is of no use without an openapi document/)
   for (const url of [`${api.url}?key=1`, `${api.url}/a//b`, 'http://user@127.0.0.1/v1', `${api.url}#a`]) assert.match(await mistakes({ url }), /must be the base of the API/, url)
+  const profiles = [{ id: 'work', upstreams: ['issues'] }]
+  assert.match(await mistakes({}, { profiles }), /is an HTTP API without an openapi document/)
+  assert.equal(await mistakes({ openapi: './a.yaml' }, { profiles }), '')
+  const clients = (resource: string) => [{ id: 'api', name: 'The API', clientSecret: 's'.repeat(32), resources: [resource] }]
+  assert.equal(await mistakes({}, { clients: clients('http://127.0.0.1:9/http/issues') }), '')
+  assert.match(await mistakes({}, { clients: clients('http://127.0.0.1:9/http/issues/7') }), /must be the address/)
+  for (const tools of [['GET /a//b'], ['HEAD /a'], ['GET /users/a%40b']]) assert.match(await mistakes({}, { rules: [{ id: 'r', effect: 'deny', tools }] }), /rules\.0\.tools\.0/)
+  assert.equal(await mistakes({}, { rules: [{ id: 'r', effect: 'deny', tools: ['GET /users/a@b', '* /x/*'] }] }), '')
 })
