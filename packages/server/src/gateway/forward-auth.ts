@@ -11,6 +11,7 @@ import type { Connectors } from '../upstreams/connectors/index.ts'
 import { isFor } from '../upstreams/profile.ts'
 import type { ProtectedServer, ProtectedServers } from '../upstreams/protected-servers.ts'
 import { issuedToken, type Authenticate } from './authenticate.ts'
+import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import type { CallPolicy } from './call-policy.ts'
 import { trace, type Contact } from './call.ts'
 import { Challenge, sendChallenge } from './challenge.ts'
@@ -19,11 +20,11 @@ import { EXTERNAL_RULE, externalRefusal, type ExternalDecisionDeps } from './ext
 import { forwardedRequest, type ForwardedRequest } from './forwarded-request.ts'
 import type { OpenCalls } from './open-calls.ts'
 import type { Operation } from './operation.ts'
-import { decide, permissions, requireScope, type Permissions } from './permit.ts'
+import { decide, NEEDS_APPROVAL, NOT_APPROVED, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
 import { decodeHeader, MODERN_VERSIONS } from './revisions.ts'
 import { credentialFor } from './upstream-call.ts'
 
-export interface ForwardAuthDeps extends ExternalDecisionDeps {
+export interface ForwardAuthDeps extends ExternalDecisionDeps, CallApprovalDeps {
   readonly issuer: string
   /** Absent when no proxy asks. */
   readonly protectedServers?: ProtectedServers
@@ -109,7 +110,7 @@ async function allow(deps: ForwardAuthDeps, server: ProtectedServer, asked: Forw
   const described = { ...trace(contact), ...(operation?.kind === 'tool' ? { tool: operation.name.slice(0, 256) } : {}), detail: { by: 'forward-auth', server: server.id } }
   try {
     if (!isFor(contact.profile, contact.caller.user)) throw new Refusal('this is not there for you')
-    const rule = requirePermission(deps, contact, operation)
+    const rule = await requirePermission(deps, contact, operation)
     const refused = await externalRefusal(deps, contact, operation)
     if (refused !== undefined) throw new Refusal(refused.told, EXTERNAL_RULE)
     const credential = await credentialFor(deps.connector(contact.upstream), contact)
@@ -132,15 +133,21 @@ async function allow(deps: ForwardAuthDeps, server: ProtectedServer, asked: Forw
  *
  * @returns the rule that allows it
  */
-function requirePermission({ policy }: ForwardAuthDeps, contact: Contact, operation: Operation | undefined): string | undefined {
-  const permitted = permissions(policy, contact)
+async function requirePermission(deps: ForwardAuthDeps, contact: Contact, operation: Operation | undefined): Promise<string | undefined> {
+  const permitted = permissions(deps.policy, contact)
   if (operation === undefined) return requireAll(contact, permitted)
-  const verdict = decide(operation, permitted, { era: 'modern', version: MODERN_VERSIONS[0] ?? '' })
-  if (verdict.kind === 'denied') throw verdict.error instanceof Challenge ? verdict.error : new Refusal('no rule of your administrator lets you use this', verdict.rule)
+  const verdict = await afterApproval(deps, { ...contact, operation }, decide(operation, permitted, { era: 'modern', version: MODERN_VERSIONS[0] ?? '' }))
+  if (verdict.kind === 'denied') throw refusalOf(verdict)
   if (verdict.kind !== 'allowed') throw new Refusal('what a rule has to know of this tool is not known here', verdict.rule)
   // What a server says of its tools never passes here: what no administrator marked may write.
   if (operation.kind === 'tool') requireScope(contact, contact.upstream.readOnlyTools.includes(operation.name) ? 'read' : 'write')
   return verdict.rule
+}
+
+/** What no rule allows is told without more; what another sign-in or an administrator would open, with how. */
+function refusalOf({ rule, reason, error }: Extract<Verdict, { readonly kind: 'denied' }>): Error {
+  if (error instanceof Challenge) return error
+  return new Refusal(reason === NEEDS_APPROVAL || rule === NOT_APPROVED.rule ? error.message : 'no rule of your administrator lets you use this', rule)
 }
 
 function requireAll(contact: Contact, permitted: Permissions): string {

@@ -33,7 +33,7 @@ export interface Permissions {
 /** What the profile leaves out of an upstream: no rule is asked about it. */
 const NOT_OFFERED: Decision = { allow: false, effect: 'deny', rule: 'profile' }
 /** Nor about an application that no administrator approved here. */
-const NOT_APPROVED: Decision = { allow: false, effect: 'deny', rule: 'approval' }
+export const NOT_APPROVED: Decision = { allow: false, effect: 'deny', rule: 'approval' }
 
 export function permissions(policy: CallPolicy, contact: Contact): Permissions {
   const { caller, profile, upstream, address } = contact

@@ -8,7 +8,7 @@ import { approvalStore } from '../../src/store/applications.ts'
 import { recordChange } from '../../src/store/changes.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
 import { eventually } from '../support/eventually.ts'
-import { call, eachMcpCluster, errorOf, modern, RULES, toolNames, type Answer, type Cluster } from '../support/mcp-nodes.ts'
+import { at, call, eachMcpCluster, errorOf, modern, RULES, toolNames, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 
 const DANA = { userId: 'usr_dana', reference: 'r', address: '192.0.2.9' }
 
@@ -180,3 +180,18 @@ eachMcpCluster('prompts and resources are left to an administrator by rules that
   // A tool is another matter.
   assert.ok(!isAllowed(await ask(cluster, 'read_note')))
 }, { rules: [...RULES, { id: 'everything-needs-approval', effect: 'approval' }] })
+
+eachMcpCluster('of a profile, the upstreams that the application was approved for are there, and the others are not', async (cluster) => {
+  cluster.approval.required = true
+  const token = cluster.token({ clientId: 'app', profile: 'team' })
+  const send = (sent: Sent): Promise<Answer> => cluster.nodes[0].send(at('team', sent))
+  assert.equal((await send(modern(token, 'tools/list'))).status, 403)
+  await approveUpstream(cluster, 'notes', 'write')
+  await eventually('the approval', async () => isAllowed(await send(call(token, 'notes__read_note'))))
+  assert.deepEqual(toolNames((await send(modern(token, 'tools/list'))).body), ['notes__read_note', 'notes__write_note'])
+  assert.ok(!isAllowed(await send(call(token, 'weather__read_note'))))
+  assert.equal(cluster.weather.asked.length, 0)
+  await approveUpstream(cluster, 'weather', 'read')
+  await eventually('the other approval', async () => isAllowed(await send(call(token, 'weather__read_note'))))
+  assert.ok(!isAllowed(await send(call(token, 'weather__write_note'))))
+}, { profiles: [{ id: 'team', name: 'Team', upstreams: ['weather', 'notes'] }] })
