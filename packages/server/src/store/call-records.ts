@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../audit/event.ts'
-import type { Authentication } from '../policy/rule.ts'
 import type { CallRecords, RecordedCall } from '../policy/rule-store.ts'
+import { toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { StoreParts } from './parts.ts'
 
 interface CallRow {
@@ -8,11 +8,8 @@ interface CallRow {
   readonly event: string
 }
 
-interface GrantRow {
+interface GrantRow extends AuthenticationRow {
   readonly id: string
-  readonly auth_time: number | null
-  readonly acr: string | null
-  readonly amr: string | null
 }
 
 const MAX_ROWS = 500
@@ -32,7 +29,7 @@ export function callRecords({ db }: Pick<StoreParts, 'db'>): CallRecords {
       const rows = await db.query<CallRow>(`SELECT at, event FROM audit WHERE action IN ('call.allowed', 'call.denied') AND at >= $1 ORDER BY seq DESC LIMIT $2`, [since, limit])
       const events = rows.map(({ at, event }) => ({ at, event: JSON.parse(event) as AuditEvent }))
       const users = await byId<{ id: string; groups: string }>('id, groups', 'users', unique(events.map(({ event }) => event.subject)))
-      const grants = await byId<GrantRow>('id, auth_time, acr, amr', 'grants', unique(events.map(({ event }) => event.grantId)))
+      const grants = await byId<GrantRow>('id, auth_time, acr, amr, claims', 'grants', unique(events.map(({ event }) => event.grantId)))
       return events.flatMap(({ at, event }) => recordedCall(at, event, users.get(event.subject ?? ''), grants.get(event.grantId ?? '')))
     },
     async definitions() {
@@ -58,10 +55,6 @@ function recordedCall(at: number, event: AuditEvent, user: { readonly groups: st
     tool,
     ...(address === undefined ? {} : { address }),
     ...(verified === undefined ? {} : { application: { ...(application === undefined ? {} : { id: application }), verified } }),
-    ...(grant === undefined ? {} : { authentication: authenticationOf(grant) }),
+    ...(grant === undefined ? {} : { authentication: toAuthentication(grant) }),
   }]
-}
-
-function authenticationOf({ auth_time: authTime, acr, amr }: GrantRow): Authentication {
-  return { ...(authTime === null ? {} : { authTime }), ...(acr === null ? {} : { acr }), ...(amr === null ? {} : { amr: JSON.parse(amr) as readonly string[] }) }
 }
