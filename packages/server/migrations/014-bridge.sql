@@ -9,6 +9,7 @@ CREATE TABLE bridge_sessions (
   level TEXT,
   expires_at BIGINT NOT NULL
 );
+CREATE INDEX bridge_sessions_user ON bridge_sessions (user_id, expires_at);
 CREATE INDEX bridge_sessions_expiry ON bridge_sessions (expires_at);
 
 CREATE TABLE bridge_subscriptions (

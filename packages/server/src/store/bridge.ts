@@ -10,6 +10,9 @@ interface SessionRow {
   readonly level: string | null
 }
 
+/** A person has a session with each upstream in each of their clients, and starts those anew. */
+export const MAX_PER_USER = 500
+
 export function bridgeStore(parts: StoreParts): BridgeStore {
   return { ...sessionVerbs(parts), ...noteVerbs(parts), reap: (now) => reap(parts, now) }
 }
@@ -18,9 +21,16 @@ type NoteVerbs = 'post' | 'take'
 
 function sessionVerbs({ db, changed }: StoreParts): Omit<BridgeStore, NoteVerbs | 'reap'> {
   return {
-    async addSession({ id, userId, upstream, opening }, expiresAt) {
-      await db.query('INSERT INTO bridge_sessions (id, user_id, upstream, opening, expires_at) VALUES ($1, $2, $3, $4, $5)', [id, userId, upstream, JSON.stringify(opening), expiresAt])
-    },
+    addSession: ({ id, userId, upstream, opening }, expiresAt) =>
+      db.transaction(async (tx) => {
+        await tx.query('INSERT INTO bridge_sessions (id, user_id, upstream, opening, expires_at) VALUES ($1, $2, $3, $4, $5)', [id, userId, upstream, JSON.stringify(opening), expiresAt])
+        // Clients that never end their sessions do not fill the store: the oldest make room.
+        const old = await tx.query<{ id: string }>(
+          'DELETE FROM bridge_sessions WHERE id IN (SELECT id FROM bridge_sessions WHERE user_id = $1 ORDER BY expires_at DESC, id LIMIT 100 OFFSET $2) RETURNING id',
+          [userId, MAX_PER_USER],
+        )
+        for (const each of old) await tx.query('DELETE FROM bridge_subscriptions WHERE session = $1', [each.id])
+      }),
     async findSession(id, now) {
       const [row] = await db.query<SessionRow>('SELECT id, user_id, upstream, opening, level FROM bridge_sessions WHERE id = $1 AND expires_at > $2', [id, now])
       if (row === undefined) return undefined

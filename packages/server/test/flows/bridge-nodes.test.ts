@@ -228,6 +228,19 @@ scene('nobody answers in the place of another: not another session, and not anot
   assert.deepEqual(young.log, [`asked: ${JSON.stringify(ANSWER)}`])
 })
 
+scene('a call that waits for a 2025 client ends when its grant is revoked; that of another goes on', async (cluster, [node]) => {
+  const { token, revoke } = cluster
+  const [alice, anna] = [token({ profile: 'young', grantId: 'grt_ended' }), token({ profile: 'young', userId: 'usr_anna' })]
+  const [session, other] = [await openSession(node, alice), await openSession(node, anna)]
+  const [ends, goesOn] = [await node.open(at('young', legacy(alice, 'tools/call', { name: 'ask', arguments: {} }, session))), await node.open(at('young', legacy(anna, 'tools/call', { name: 'ask', arguments: {} }, other)))]
+  const [, { id }] = [await question(ends), await question(goesOn)]
+  await revoke({ kind: 'grant', key: 'grt_ended' })
+  assert.equal(await ends.ended, 'cut')
+  await node.send(response(anna, id, other))
+  await goesOn.until((seen) => seen.includes('Hello, Ada'))
+  assert.equal(young.log.length, 1)
+})
+
 scene('a 2025 client cancels, sets its level and subscribes on any node', async ({ token }, [first, second]) => {
   const alice = token({ profile: 'young' })
   const session = await openSession(first, alice)

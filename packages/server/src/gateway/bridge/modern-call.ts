@@ -1,7 +1,7 @@
 // One request of a 2025 client at an upstream of 2026-07-28, with as many rounds as the upstream asks for.
 import { kindOf, ownOr, readResponse, unreadable } from '../answers.ts'
 import { McpError } from '../error.ts'
-import type { Answer } from '../exchange.ts'
+import { Stopped, type Answer } from '../exchange.ts'
 import { isObject } from '../message.ts'
 import { newId } from '../../oauth/secret.ts'
 import { askClient, Unanswered } from './asking.ts'
@@ -48,6 +48,7 @@ export function modernCall(deps: ModernCallDeps, line: Line, session: ClientSess
     ended.abort()
     // RS-29: in 2026-07-28, going away is how a request is cancelled.
     open.stop?.()
+    chair.fail(new Stopped('stopped'))
   }
   const chair = seat(message['id'], contact.upstream, stop)
   // Whatever is sent for the call ends with it.

@@ -61,6 +61,7 @@ export async function modernListen(sessions: ClientSessions, line: Line, session
     stop()
     out.end()
   }
+  if (contact.open.ended !== undefined) contact.open.stop()
   return out
 }
 

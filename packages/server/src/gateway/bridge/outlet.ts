@@ -8,7 +8,7 @@ import type { Json } from './translate.ts'
 /** So much waits for a slow reader before whoever fills it is asked to wait. */
 const HIGH_BYTES = 256 * 1024
 /** More than one event can be: whoever does not wait is cut off. */
-const MAX_BYTES = 48 * 1024 * 1024
+const MAX_BYTES = 20 * 1024 * 1024
 
 /** An answer that the gateway writes itself, event by event; whoever fills it can ask whether its reader is slow. */
 export class Outlet implements Answer, Reader {

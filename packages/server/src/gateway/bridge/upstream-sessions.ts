@@ -9,6 +9,7 @@ import { DOUBTFUL, WrongGeneration } from './generation.ts'
 import type { Introduced } from './introduced.ts'
 import { legacyRequest, legacySessionRequest, outcomeOf, ownOpen, tell, type Line } from './line.ts'
 import { sessionStream, type SessionStream, type SessionStreamDeps } from './session-stream.ts'
+import type { Json } from './translate.ts'
 import { route, type UpstreamSession } from './upstream-session.ts'
 
 export interface UpstreamSessions {
@@ -89,8 +90,7 @@ export function upstreamSessions(deps: UpstreamSessionsDeps): UpstreamSessions {
     async listen(session) {
       if (session.streamless || session.over) return undefined
       session.stream ??= startStream(deps, session)
-      const { stream } = session
-      return (await stream.ready) === 'open' ? stream : undefined
+      return (await session.stream?.ready) === 'open' ? session.stream : undefined
     },
     close() {
       clearInterval(sweep)
@@ -111,17 +111,23 @@ function giveUp({ session }: Kept): void {
   if (session.name.id !== undefined) tell(session.line, legacySessionRequest('DELETE', session.name))
 }
 
-function startStream(deps: SessionStreamDeps, session: UpstreamSession): SessionStream {
-  return sessionStream(deps, {
+/** @returns undefined for one stream too many of this person's: the call goes on without */
+function startStream(deps: SessionStreamDeps, session: UpstreamSession): SessionStream | undefined {
+  const given = {
     line: session.line,
     name: session.name,
-    hear: (message) => route(session, message),
-    over: (reason) => {
+    hear: (message: Json) => route(session, message),
+    over: (reason: 'none' | 'gone' | 'stopped') => {
       session.stream = undefined
       if (reason === 'none') session.streamless = true
       if (reason === 'gone') session.over = true
     },
-  })
+  }
+  try {
+    return sessionStream(deps, given)
+  } catch {
+    return undefined
+  }
 }
 
 /** Whose session it is: nobody else's requests go into it, and none of another grant's. */
