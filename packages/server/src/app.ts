@@ -337,6 +337,7 @@ function dataPlane(ground: Ground, { approvals: judging, notices }: Applications
     protectedServers: ground.servers,
     elevation: elevation({ issuer, state, stepUps: stepUpStore(store), grants: ground.tokenStore, now }),
     isProxy: ground.isProxy,
+    proxyKey: config.forwardAuthKey,
     profiles: ground.profiles,
     connector,
     connections,

@@ -24,6 +24,7 @@ const lenient = z.object({
   rules: list({ id: text, upstreams: texts }),
   trustedProxies: texts,
   forwardAuth: list({ id: text, resource: text, profile: text }),
+  forwardAuthKey: present,
 })
 
 type Names = z.output<typeof lenient>
@@ -83,7 +84,7 @@ function checkUpstreamNames(data: Names, add: Add): void {
   )
 }
 
-function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, trustedProxies }: Names, add: Add): void {
+function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, forwardAuthKey, trustedProxies }: Names, add: Add): void {
   const single = new Set<string | undefined>([...upstreams.filter((upstream) => upstream?.type !== 'http'), ...profiles.filter((profile) => profile?.upstreams.length === 1)].map((each) => each?.id))
   const resources = new Set<string>()
   forwardAuth.forEach((server, index) => {
@@ -93,6 +94,10 @@ function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, trust
     if (resources.has(resource)) add(['forwardAuth', index, 'resource'], 'is taken: another one has it')
     if (`${resource}/`.startsWith(`${issuer}/`)) add(['forwardAuth', index, 'resource'], 'is an address of this gateway: name the one at the proxy')
     resources.add(resource)
+    const upstream = profiles.find((profile) => profile?.id === server.profile)?.upstreams[0] ?? server.profile
+    const hasCredential = upstreams.some((each) => each?.id === upstream && each.connector.type !== 'none' && each.connector.type !== '')
+    // Whoever can make the proxy in front of the gateway ask would be given the credential.
+    if (hasCredential && !forwardAuthKey && issuer.startsWith('https:')) add(['forwardAuth', index, 'profile'], 'has a credential that goes to proxies alone: set forwardAuthKey, and let them send it')
   })
   if (forwardAuth.length > 0 && trustedProxies.length === 0) add(['forwardAuth'], 'needs the setting trustedProxies: the networks of the proxies that may ask')
 }

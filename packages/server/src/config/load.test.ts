@@ -39,6 +39,29 @@ test('the smallest configuration gets its defaults, loopback among them (RS-13),
   assert.equal(parse({ ...minimal, store: 'sqlite::memory:' }).store, 'sqlite::memory:')
 })
 
+test('a protected server is one upstream at one address, its credential is for proxies that prove themselves, and there are proxies', () => {
+  const upstreams = [{ id: 'notes', url: 'https://notes.internal/mcp' }, { id: 'weather', url: 'https://weather.internal/mcp', connector: { type: 'api-key', header: 'X-Api-Key', value: 'key' } }]
+  const profiles = [{ id: 'one', upstreams: ['weather'] }, { id: 'two', upstreams: ['notes', 'weather'] }]
+  const house = { upstreams, profiles, trustedProxies: ['10.0.0.1/32'] }
+  const server = (id: string, profile: string, resource = `https://${id}.example.com/mcp`): object => ({ id, profile, resource })
+  const found = (forwardAuth: readonly object[], more: object = {}): string[] => mistakes({ ...house, forwardAuth, ...more })
+  const key = 'k'.repeat(32)
+  assert.equal(parse({ ...minimal, ...house, forwardAuth: [server('a', 'notes'), server('b', 'weather'), server('c', 'one')], forwardAuthKey: key }).forwardAuth.length, 3)
+  assert.equal(parse({ ...minimal, ...house, issuer: 'http://127.0.0.1:8080', forwardAuth: [server('b', 'weather')] }).forwardAuth[0]?.validatesHeaders, false)
+  const credential = 'has a credential that goes to proxies alone: set forwardAuthKey, and let them send it'
+  assert.deepEqual(found([server('a', 'notes'), server('b', 'weather'), server('c', 'one')]), [`forwardAuth.1.profile: ${credential}`, `forwardAuth.2.profile: ${credential}`])
+  const none = 'must be an upstream that speaks MCP, or a profile of one'
+  assert.deepEqual(found([server('a', 'absent'), server('b', 'two')], { forwardAuthKey: key }), [`forwardAuth.0.profile: ${none}`, `forwardAuth.1.profile: ${none}`])
+  assert.deepEqual(found([server('a', 'notes')], { trustedProxies: [] }), ['forwardAuth: needs the setting trustedProxies: the networks of the proxies that may ask'])
+  assert.deepEqual(found([server('a', 'notes'), server('a', 'notes')]), ['forwardAuth.1.id: is taken: another one has it', 'forwardAuth.1.resource: is taken: another one has it'])
+  assert.match(found([server('a', 'notes', 'https://lanyard.example.com/mcp/notes')]).join(), /is an address of this gateway/)
+  for (const resource of ['https://a.example.com/mcp?x=y', 'https://a.example.com/mcp#x', 'https://a@a.example.com/mcp', 'https://a.example.com/m%63p', 'https://a.example.com//mcp', 'https://a.example.com/mcp;x']) {
+    assert.match(found([server('a', 'notes', resource)]).join(), /must be an address with a plain path/, resource)
+  }
+  assert.match(found([], { forwardAuthKey: 'short' }).join(), /at least 32 characters/)
+  assert.match(mistakes({ upstreams: [{ id: 'notes', url: 'https://notes.internal/mcp', toolChanges: 'ignore' }] }).join(), /toolChanges/)
+})
+
 test('every mistake is reported at once, in order, each with the line of its key', () => {
   const text = `issuer: https://lanyard.example.com/
 listen: 127.0.0.1:99999

@@ -174,6 +174,7 @@ export const schema = z.strictObject({
     .strictObject({ url: httpUrl, token: secret.optional(), timeoutSeconds: z.number().min(0.1).max(10).default(2), cacheSeconds: z.number().min(0).max(10, 'must not outlast a revocation: 10 at most').default(5) })
     .optional(),
   forwardAuth: z.array(protectedServer).default([]),
+  forwardAuthKey: z.string().regex(/^[A-Za-z0-9._~-]{32,}$/, 'must have at least 32 characters, and none but letters, digits and . _ ~ -').optional(),
   admins: z.strictObject({ groups: z.array(z.string()).default([]) }).optional(),
   scim: z.strictObject({ tokens: z.array(z.strictObject({ provider: id, token: secret })).default([]) }).optional(),
 })

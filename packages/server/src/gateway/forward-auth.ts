@@ -1,5 +1,6 @@
 // Owns the decision for a reverse proxy in front of somebody else's MCP server: who calls, whether they may, and with
 // which credential. The request itself never comes here; what its body says is known by its headers or not at all.
+import { hash as digest, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Recorder } from '../audit/event.ts'
 import { addressBucket, type ClientAddress } from '../http/address.ts'
@@ -30,6 +31,8 @@ export interface ForwardAuthDeps extends ExternalDecisionDeps, CallApprovalDeps 
   readonly protectedServers?: ProtectedServers
   /** Whether the other end of a connection is a proxy whose word is believed. */
   readonly isProxy?: (socketAddress: string | undefined) => boolean
+  /** What proxies prove themselves with, besides their address; absent when that is enough. */
+  readonly proxyKey?: string | undefined
   /** Whether a `Host` is one of the gateway's own. */
   readonly servesHost: (host: string | undefined) => boolean
   readonly clientAddress: ClientAddress
@@ -88,13 +91,19 @@ export async function answerForwardAuth(deps: ForwardAuthDeps, request: Incoming
 }
 
 /** @throws Refusal for whoever is no proxy, and for what does not come the proxy's own way */
-function askedBy({ isProxy, issuer, servesHost }: ForwardAuthDeps, request: IncomingMessage): ForwardedRequest {
+function askedBy({ isProxy, proxyKey, issuer, servesHost }: ForwardAuthDeps, request: IncomingMessage): ForwardedRequest {
   if (isProxy?.(request.socket.remoteAddress) !== true) throw new Refusal('only a trusted proxy may ask here')
   // Whoever reaches the gateway by its public name came through a proxy as well, and says what they like.
   if (!isLoopback(issuer) && servesHost(request.headers.host)) throw new Refusal('proxies ask at an address of this gateway that is not its public name')
   const asked = forwardedRequest(request)
   if (asked === undefined) throw new Refusal('what is asked for cannot be read in one way alone')
+  // A proxy in front of the gateway itself would bring anybody's question here, under whatever name they like.
+  if (proxyKey !== undefined && !isSame(text(request.headers['x-lanyard-proxy-key']) ?? asked.key ?? '', proxyKey)) throw new Refusal('the key of the proxies is missing or wrong')
   return asked
+}
+
+function isSame(given: string, expected: string): boolean {
+  return timingSafeEqual(digest('sha256', given, 'buffer'), digest('sha256', expected, 'buffer'))
 }
 
 /** The server that the proxy's configuration names and the one that the request is for must be one. */

@@ -31,6 +31,9 @@ test('what could be read in two ways is not read at all', () => {
     assert.equal(asked('/forward-auth', headers), undefined, JSON.stringify(headers))
   }
   assert.equal(asked('/forward-auth?resource=a&resource=b', FORWARDED), undefined)
+  assert.equal(asked('/forward-auth?key=a&key=b', FORWARDED), undefined)
+  assert.equal(asked('/forward-auth?key=a', FORWARDED)?.key, 'a')
+  assert.equal(asked('/forward-auth/mcp?key=a', [['Host', 'notes.example.com']])?.key, undefined, 'the query is the client\'s')
   for (const url of ['/forward-authx', '/forward-auth-x/mcp', '/', '//forward-auth', '/x/forward-auth']) assert.equal(asked(url, FORWARDED), undefined, url)
 })
 

@@ -9,6 +9,8 @@ export interface ForwardedRequest {
   readonly place: { readonly host: string; readonly path: string } | undefined
   /** The resource that the proxy was configured with: its question's own parameter, never the client's. */
   readonly resource: string | undefined
+  /** What the proxy proves itself with, in its question's own address. */
+  readonly key?: string
 }
 
 type Question = Pick<IncomingMessage, 'method' | 'url' | 'headers' | 'rawHeaders'>
@@ -25,10 +27,12 @@ export function forwardedRequest(request: Question): ForwardedRequest | undefine
   const [, path, query = ''] = QUESTION.exec(request.url ?? '') ?? []
   if (QUESTION.exec(request.url ?? '') === null || isRepeated(request)) return undefined
   if (path !== undefined) return placed({ method: request.method ?? '', host: request.headers.host, target: path, resource: undefined })
-  const resources = new URLSearchParams(query).getAll('resource')
-  if (resources.length > 1) return undefined
+  const parameters = new URLSearchParams(query)
+  const [resources, keys] = [parameters.getAll('resource'), parameters.getAll('key')]
+  if (resources.length > 1 || keys.length > 1) return undefined
   const [method, host, target] = ['x-forwarded-method', 'x-forwarded-host', 'x-forwarded-uri'].map((name) => text(request.headers[name]))
-  return placed({ method: method ?? '', host, target, resource: resources[0] })
+  const asked = placed({ method: method ?? '', host, target, resource: resources[0] })
+  return asked === undefined || keys[0] === undefined ? asked : { ...asked, key: keys[0] }
 }
 
 interface Said {
@@ -62,7 +66,7 @@ export function plainPath(target: string): string | undefined {
 }
 
 /** Of two headers of one name, proxies and servers do not take the same. */
-const ONCE = new Set(['authorization', 'host', 'x-forwarded-method', 'x-forwarded-host', 'x-forwarded-uri', 'mcp-method', 'mcp-name', 'mcp-protocol-version'])
+const ONCE = new Set(['authorization', 'x-lanyard-proxy-key', 'host', 'x-forwarded-method', 'x-forwarded-host', 'x-forwarded-uri', 'mcp-method', 'mcp-name', 'mcp-protocol-version'])
 
 function isRepeated({ rawHeaders }: Question): boolean {
   const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase()).filter((name) => ONCE.has(name))

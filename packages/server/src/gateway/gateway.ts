@@ -58,6 +58,8 @@ export interface GatewayDeps {
   readonly protectedServers?: ProtectedServers
   /** Whether the other end of a connection is a proxy whose word is believed. */
   readonly isProxy?: (socketAddress: string | undefined) => boolean
+  /** What proxies prove themselves with, besides their address. */
+  readonly proxyKey?: string | undefined
   readonly profiles: Profiles
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>

@@ -257,8 +257,32 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
   })
 }
 
+test('with a key, a proxy proves itself by it, and neither a guess nor the query of a client is one', async () => {
+  const key = 'a-key-of-at-least-thirty-two-characters'
+  const gateway = await startGateway({ config: { ...CONFIG, forwardAuthKey: '${env:PROXY_KEY}' }, environment: { PROXY_KEY: key } })
+  try {
+    const node = gateway.nodes[0] ?? ''
+    const token = await tokenOf(gateway.issuer, 'alice', WEATHER)
+    const question = forwarded(WEATHER, token)
+    for (const right of [{ ...question, headers: { ...question.headers, 'x-lanyard-proxy-key': key } }, { ...question, path: `/forward-auth?key=${key}` }]) {
+      const told = await ask(node, right)
+      assert.deepEqual([told.status, told.headers['x-api-key']], [200, API_KEY])
+    }
+    const envoy = { path: '/forward-auth/mcp', method: 'POST', headers: { host: new URL(WEATHER).host, authorization: `Bearer ${token}` } }
+    assert.equal((await ask(node, { ...envoy, headers: { ...envoy.headers, 'x-lanyard-proxy-key': key } })).status, 200)
+    for (const wrong of [question, { ...question, path: '/forward-auth?key=' }, { ...question, path: `/forward-auth?key=${key}x` }, { ...question, headers: { ...question.headers, 'x-lanyard-proxy-key': key.slice(1) } }, { ...envoy, path: `/forward-auth/mcp?key=${key}` }, { ...question, path: `/forward-auth?key=${key}`, from: '127.0.0.2' }]) {
+      const told = await ask(node, wrong)
+      assert.deepEqual([told.status, told.headers['x-api-key'], told.headers['www-authenticate']], [403, undefined, undefined], JSON.stringify(wrong))
+    }
+    await recorded(gateway, ({ action, reason }) => action === 'call.denied' && reason === 'the key of the proxies is missing or wrong')
+    assert.doesNotMatch(gateway.output.join(''), new RegExp(key))
+  } finally {
+    await gateway.close()
+  }
+})
+
 test('under its public name the gateway answers no proxy: whoever comes by it came through one as well', async () => {
-  const gateway = await startGateway({ config: { ...CONFIG, issuer: 'https://lanyard.example.com', hosts: ['127.0.0.1:9'] } })
+  const gateway = await startGateway({ config: { ...CONFIG, issuer: 'https://lanyard.example.com', hosts: ['127.0.0.1:9'], forwardAuth: CONFIG.forwardAuth.slice(0, 1) } })
   try {
     const node = gateway.nodes[0] ?? ''
     assert.equal((await ask(node, forwarded(BOARD, undefined))).status, 401)
