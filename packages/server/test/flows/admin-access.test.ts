@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { ask, asPerson, cookiesOf, signedIn, tokenFor, tokenOf, withToken } from '../support/api-clients.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
+import { routeTable } from '../support/route-table.ts'
 import { variants } from '../support/variants.ts'
 
 for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
@@ -63,7 +64,11 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     test('the description is derived from the endpoints, and errors are problems (RFC 9457 §3)', async () => {
       const { body } = await ask(gateway.issuer, '/api/openapi.json')
       assert.equal(body['openapi'], '3.1.0')
-      assert.ok('/me' in (body['paths'] as object))
+      const described = Object.entries(body['paths'] as Record<string, object>).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} /api${path.replaceAll(/\{(\w+)\}/g, ':$1')}`))
+      const routes = (await routeTable()).filter(({ path, access }) => path.startsWith('/api/') && access !== 'public')
+      assert.deepEqual(described.toSorted(), routes.map(({ method, path }) => `${method} ${path}`).toSorted())
+      // Nothing in it is of the application's own making: every reference leads somewhere.
+      assert.doesNotMatch(JSON.stringify(body), /"\$schema"|undefined/)
       const missing = await ask(gateway.issuer, '/api/nothing-here')
       assert.deepEqual([missing.status, missing.body['status'], missing.headers.get('content-type')], [404, 404, 'application/problem+json'])
     })
