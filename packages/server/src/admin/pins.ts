@@ -70,12 +70,12 @@ function show({ pins }: PinDeps): Endpoint {
 }
 
 const VERBS = {
-  approve: { state: 'approved', action: 'pin.approved', summary: 'Lets definitions be shown and called' },
-  withdraw: { state: 'pending', action: 'pin.withdrawn', summary: 'Takes approvals back: tools that look like this are hidden' },
-} as const satisfies Record<string, { readonly state: Pin['state']; readonly action: AuditAction; readonly summary: string }>
+  approve: { state: 'approved', recordedAs: 'pin.approved', summary: 'Lets definitions be shown and called' },
+  withdraw: { state: 'pending', recordedAs: 'pin.withdrawn', summary: 'Takes approvals back: tools that look like this are hidden' },
+} as const satisfies Record<string, { readonly state: Pin['state']; readonly recordedAs: AuditAction; readonly summary: string }>
 
 function decide({ pins, now }: PinDeps, verb: keyof typeof VERBS): Endpoint {
-  const { state: wanted, action, summary } = VERBS[verb]
+  const { state: wanted, recordedAs, summary } = VERBS[verb]
   return endpoint({
     method: 'POST',
     path: `/pins/${verb}`,
@@ -85,7 +85,7 @@ function decide({ pins, now }: PinDeps, verb: keyof typeof VERBS): Endpoint {
     result: DECIDED,
     async respond(call) {
       const decision = { ...call.body, state: wanted, by: call.actor.user.id, at: now() }
-      const decided = await pins.decide(decision, (changed) => changed.map((pin) => eventOf(action, pin, call)))
+      const decided = await pins.decide(decision, (changed) => changed.map((pin) => eventOf(recordedAs, pin, call)))
       // Somebody else was faster, or what is named is not there to be decided about.
       if (decided.length === 0) throw new ProblemError('conflict', `None of these definitions is there to ${verb}.`)
       return { body: { pins: decided } }
