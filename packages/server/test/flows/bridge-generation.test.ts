@@ -64,6 +64,21 @@ eachMcpCluster('an upstream of one generation serves clients of both', async (cl
   }
 }, AUTO)
 
+eachMcpCluster('a 2025 server without sessions serves clients of 2026-07-28 as well', async (cluster) => {
+  const { notes, token, nodes: [node] } = cluster
+  notes.script = (asked, response) => {
+    if (isModern(asked)) return refuse(response, -32000)
+    const { id, method } = asked.message
+    if (id === undefined) return void response.writeHead(202).end()
+    if (method === 'initialize') return reply(response, { jsonrpc: '2.0', id, result: { protocolVersion: '2025-06-18', capabilities: { tools: {} }, serverInfo: { name: 'plain', version: '1' } } })
+    if (method === 'tools/list') return reply(response, { jsonrpc: '2.0', id, result: { tools: [{ name: 'plain', inputSchema: { type: 'object' } }] } })
+    return reply(response, { jsonrpc: '2.0', id, result: { content: [{ type: 'text', text: 'plain' }] } })
+  }
+  for (let twice = 0; twice < 2; twice += 1) assert.match((await node.send(call(token(), 'plain'))).text, /"text":"plain"/)
+  assert.ok(notes.calls().every(({ headers }) => headers['mcp-session-id'] === undefined && headers['mcp-protocol-version'] === '2025-06-18'))
+  assert.equal(notes.calls().length, 2)
+}, AUTO)
+
 eachMcpCluster('a refused credential is no evidence of a generation (C-27): it is renewed, and the upstream asked again', async (cluster) => {
   const { tickets, accounts, token } = cluster
   accounts.set('usr_alice', 'old')

@@ -178,6 +178,31 @@ scene('people and applications have sessions of their own at a 2025 server', asy
   assert.equal(new Set(old.of('tools/call').map(({ headers }) => headers['mcp-session-id'])).size, 3)
 })
 
+scene('a subscription outlives the token that opened the stream of its session, and not its own (revocation)', async (cluster, [node]) => {
+  const { token } = cluster
+  const grantId = 'grt_listening'
+  const filter = { notifications: { resourceSubscriptions: ['note://1'] }, ...META }
+  const listen = (id: string, lifetime: number): Promise<Stream> => node.open(at('old', modern(token({ profile: 'old', grantId, lifetime }), 'subscriptions/listen', filter, {}, id)))
+  const short = await listen('short', 1e9)
+  await short.until((seen) => seen.includes('acknowledged'))
+  cluster.now += 600_000
+  const long = await listen('long', 1e9)
+  await long.until((seen) => seen.includes('acknowledged'))
+  const streams = (): number => old.requests.filter(({ method }) => method === 'GET').length
+  const before = streams()
+  // The first token has expired, the second has not.
+  cluster.now += 400_000
+  assert.equal(await short.ended, 'whole')
+  await eventually('the stream of the session, opened again', () => streams() > before)
+  await eventually('the news', async () => {
+    await old.updated('note://1')
+    return long.text().includes('resources/updated')
+  })
+  assert.match(long.text(), /"io.modelcontextprotocol\/subscriptionId":"long"/)
+  assert.doesNotMatch(short.text(), /resources\/updated/)
+  long.leave()
+})
+
 /** Opens a session of a 2025 client with the server of 2026-07-28. */
 async function openSession(node: Node, token: string): Promise<string> {
   const answer = await node.send(at('young', initialize(token, CAN)))

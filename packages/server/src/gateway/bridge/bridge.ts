@@ -67,7 +67,7 @@ export function bridge(deps: BridgeDeps): Bridge {
       if ((await known.learn(line, eraOf(outgoing))) !== false) return answer
       // An upstream that does not speak this generation has not carried it out.
       answer.cancel()
-      return across(line, outgoing)
+      return across(line, outgoing).catch((error: unknown) => Promise.reject(error instanceof WrongGeneration ? error.failure : error))
     },
     close() {
       // Nobody finds them on another node.

@@ -59,6 +59,7 @@ async function run(state: State): Promise<void> {
     if ('refused' in opened) return handOver(state, reply(opened.refused.status, undefined, opened.refused.headers))
     state.session.calls.delete(state.requestId)
     state.session = opened
+    await ensureLevel(opened, introduced.level)
     answer = await send(state)
     refusal = await refusalOf(answer, state)
   }

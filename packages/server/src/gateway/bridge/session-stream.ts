@@ -22,12 +22,15 @@ const RETRY_MS = 1000
 const READY_MS = 300
 const MAX_RETRY_MS = 30_000
 
+/** The upstream has none; has forgotten the session; it was stopped here; the token that it was opened with has expired. */
+export type Over = 'none' | 'gone' | 'stopped' | 'expired'
+
 interface Given {
   readonly line: Line
   readonly name: SessionName
   readonly hear: (message: Json) => void
   /** Told when there will be nothing any more. */
-  readonly over: (reason: 'none' | 'gone' | 'stopped') => void
+  readonly over: (reason: Over) => void
 }
 
 export function sessionStream({ open }: SessionStreamDeps, given: Given): SessionStream {
@@ -39,7 +42,7 @@ export function sessionStream({ open }: SessionStreamDeps, given: Given): Sessio
   const over = (reason: 'none' | 'gone' | 'stopped'): void => {
     ready.resolve(reason === 'gone' ? 'gone' : 'none')
     open.done(own)
-    given.over(reason)
+    given.over(reason === 'stopped' && own.ended === 'expired' ? 'expired' : reason)
   }
   run(given, own, ready.resolve).then(over, () => over('stopped'))
   try {

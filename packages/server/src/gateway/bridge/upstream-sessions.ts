@@ -8,7 +8,7 @@ import { unreadable } from '../answers.ts'
 import { DOUBTFUL, WrongGeneration } from './generation.ts'
 import type { Introduced } from './introduced.ts'
 import { legacyRequest, legacySessionRequest, outcomeOf, ownOpen, tell, type Line } from './line.ts'
-import { sessionStream, type SessionStream, type SessionStreamDeps } from './session-stream.ts'
+import { sessionStream, type Over, type SessionStream, type SessionStreamDeps } from './session-stream.ts'
 import type { Json } from './translate.ts'
 import { route, type UpstreamSession } from './upstream-session.ts'
 
@@ -112,13 +112,16 @@ function giveUp({ session }: Kept): void {
 }
 
 /** @returns undefined for one stream too many of this person's: the call goes on without */
-function startStream(deps: SessionStreamDeps, session: UpstreamSession): SessionStream | undefined {
+function startStream(deps: UpstreamSessionsDeps, session: UpstreamSession): SessionStream | undefined {
   const given = {
     line: session.line,
     name: session.name,
     hear: (message: Json) => route(session, message),
-    over: (reason: 'none' | 'gone' | 'stopped') => {
+    over: (reason: Over) => {
       session.stream = undefined
+      // Others may still listen, with newer tokens.
+      const goesOn = reason === 'expired' && session.listeners.size > 0 && session.line.contact.caller.expiresAt * 1000 > deps.now()
+      if (goesOn) session.stream = startStream(deps, session)
       if (reason === 'none') session.streamless = true
       if (reason === 'gone') session.over = true
     },
