@@ -92,6 +92,19 @@ eachMcpCluster('a refused credential is no evidence of a generation (C-27): it i
   assert.deepEqual(tickets.calls().filter(({ headers }) => headers.authorization === 'Bearer new').map(isModern), [false])
 }, AUTO)
 
+eachMcpCluster('a session that began before the account was connected is opened across generations when it is first needed', async (cluster) => {
+  const { tickets, accounts, token, nodes } = cluster
+  tickets.script = speaksModern
+  const alice = token({ profile: 'tickets' })
+  const opened = await nodes[0].send(at('tickets', initialize(alice)))
+  const session = String(opened.headers['mcp-session-id'])
+  assert.equal(tickets.asked.length, 0)
+  accounts.set('usr_alice', 'connected')
+  for (const node of nodes) assert.match((await node.send(at('tickets', legacy(alice, 'tools/call', { name: 'write_note', arguments: {} }, session)))).text, /ran/)
+  assert.ok(tickets.calls().every((asked) => isModern(asked) && asked.headers.authorization === 'Bearer connected'))
+  assert.equal(tickets.calls().length, 2)
+}, AUTO)
+
 eachMcpCluster('an upstream in trouble is asked as the client asks, and again when it is well', async (cluster) => {
   const { notes, token, nodes } = cluster
   notes.script = (_asked, response) => refuse(response, -32000, 403)
