@@ -1,13 +1,15 @@
 import * as z from 'zod'
 import type { Applications } from '../clients/client.ts'
 import { annotationsOf, marked } from '../gateway/catalogue.ts'
+import { annotationsOf as methodAnnotations } from '../gateway/http-upstream/method.ts'
 import { ProblemError } from '../http/problem.ts'
 import type { User } from '../identity/user.ts'
 import type { LivePolicy } from '../policy/live-policy.ts'
-import type { PolicyInput, ToolFacts } from '../policy/rule.ts'
+import type { PolicyInput, ToolAnnotations, ToolFacts } from '../policy/rule.ts'
 import { ruleSchema } from '../policy/rule-schema.ts'
 import type { CallRecords, RecordedCall } from '../policy/rule-store.ts'
 import { simulate, type SimulatedCall } from '../policy/simulate.ts'
+import { isAddress } from '../policy/tool-pattern.ts'
 import { dataClassesOf } from '../upstreams/data-classes.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { endpoint, type Endpoint } from './endpoint.ts'
@@ -119,12 +121,16 @@ async function toolFacts({ records, upstreams }: PolicyEndpointDeps): Promise<(u
     const key = `${id} ${tool}`
     const before = known.get(key)
     if (before !== undefined) return before
-    const [upstream, definition] = [byId.get(id), definitions.get(key)]
-    const facts: ToolFacts = {
-      dataClasses: upstream === undefined ? [] : dataClassesOf(upstream, tool),
-      ...(upstream === undefined || definition === undefined ? {} : { annotations: marked(upstream, tool, annotationsOf(JSON.parse(definition) as Readonly<Record<string, unknown>>)) }),
-    }
+    const upstream = byId.get(id)
+    const annotations = upstream === undefined ? undefined : annotationsIn(upstream, tool, definitions.get(key))
+    const facts: ToolFacts = { dataClasses: upstream === undefined ? [] : dataClassesOf(upstream, tool), ...(annotations === undefined ? {} : { annotations }) }
     known.set(key, facts)
     return facts
   }
+}
+
+/** At an HTTP API the method of an address says what a definition says of a tool. */
+function annotationsIn(upstream: Upstream, tool: string, definition: string | undefined): ToolAnnotations | undefined {
+  if (upstream.http !== undefined && isAddress(tool)) return marked(upstream, tool, methodAnnotations(tool.slice(0, tool.indexOf(' '))))
+  return definition === undefined ? undefined : marked(upstream, tool, annotationsOf(JSON.parse(definition) as Readonly<Record<string, unknown>>))
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { tokenOf } from '../support/api-clients.ts'
+import { tokenOf, withToken } from '../support/api-clients.ts'
 import { API_DOCUMENT } from '../support/api-house.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { httpApi, type HttpApi } from '../support/http-api.ts'
@@ -32,6 +32,7 @@ for (const variant of variants()) {
       gateway = await startGateway({
         ...variant,
         config: {
+          admins: { groups: ['it-admins'] },
           profiles: [{ id: 'work', upstreams: ['notes', 'issues'] }],
           upstreams: [{ id: 'notes', url: notes.url }, { id: 'issues', name: 'Issues', type: 'http', url: api.url, connector: { type: 'api-key', header: 'X-Api-Key', value: KEY }, openapi: document, operations: { exclude: ['* /admin'] } }],
           rules: [
@@ -97,6 +98,16 @@ for (const variant of variants()) {
       assert.equal((await ask('/http/issues/issues/7', other)).status, 401)
       assert.equal((await fetch(`${gateway.issuer}/mcp/issues`, { method: 'POST', headers: { authorization: `Bearer ${own}` }, body: '{}' })).status, 401)
       await recorded(gateway, ({ action, tool, rule }) => action === 'call.allowed' && tool === 'GET /issues/7' && rule === 'sales-read')
+    })
+
+    test('administrators explain and try out rules about addresses, and what methods do', async () => {
+      const dana = withToken(gateway.issuer, await tokenOf(gateway.issuer, 'dana', `${gateway.issuer}/api`))
+      const explain = async (tool: string): Promise<unknown> => (await dana('/api/policy/explain', { method: 'POST', body: { user: 'usr_somebody', groups: ['engineering'], client: 'app', upstream: 'issues', tool } })).body['decision']
+      assert.deepEqual(await explain('DELETE /PROTECTED/1'), { allow: false, effect: 'deny', rule: 'nobody-drops' })
+      assert.deepEqual(await explain('DELETE /issues/1'), { allow: true, effect: 'allow', rule: 'engineering' })
+      const { body } = await dana('/api/policy/simulate', { method: 'POST', body: { rules: [{ id: 'no-reading', effect: 'deny', tools: ['GET *'], when: { tool: { readOnly: true } } }, { id: 'no-writing', effect: 'deny', tools: ['GET *'], when: { tool: { readOnly: false } } }] } })
+      const changed = (body['changes'] as { tool: string; after: { rule: string } }[]).find(({ tool }) => tool === 'GET /issues/7')
+      assert.equal(changed?.after.rule, 'no-reading')
     })
   })
 }
