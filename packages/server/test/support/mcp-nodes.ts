@@ -18,6 +18,7 @@ import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/ke
 import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
 import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
 import { newId } from '../../src/oauth/secret.ts'
+import type { ExternalPolicy } from '../../src/policy/external.ts'
 import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
@@ -145,6 +146,8 @@ export interface ClusterOptions {
   /** Besides the three: with addresses of their own. */
   readonly more?: () => Promise<readonly Upstream[]>
   readonly allowedOrigins?: readonly string[]
+  /** What a decision point of somebody else says; there is none when absent. */
+  readonly external?: ExternalPolicy['ask']
   /** Besides each upstream alone, and all of them. */
   readonly profiles?: readonly ProfileSettings[]
 }
@@ -165,6 +168,7 @@ interface Shared {
   readonly world: World
   readonly upstreams: readonly Upstream[]
   readonly allowedOrigins: readonly string[]
+  readonly external: Pick<ClusterOptions, 'external'>
   readonly profiles: readonly ProfileSettings[]
   readonly secrets: Sealer
   readonly state: StateSealer
@@ -217,6 +221,7 @@ function prepare([notes, tickets, weather]: Fixtures, options: ClusterOptions, m
       ...more,
     ],
     allowedOrigins: options.allowedOrigins ?? [],
+    external: options.external === undefined ? {} : { external: options.external },
     profiles: options.profiles ?? [],
     secrets: sealer([key]),
     state: stateSealer([key]),
@@ -301,6 +306,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     issuer: ISSUER,
     hosts: [],
     allowedOrigins: shared.allowedOrigins,
+    ...(shared.external.external === undefined ? {} : { external: { ask: shared.external.external } }),
     clientAddress: clientAddress([]),
     profiles: profiles(ISSUER, shared.upstreams, shared.profiles),
     connector: connectorsOf(shared),
