@@ -129,6 +129,12 @@ const OUTBOUND: readonly AttackCase[] = [
   attack('I09', 'a typo that opens the guard'),
 ]
 
+const ADMINISTRATION: readonly AttackCase[] = [
+  attack('M01', 'the administrators’ API by everybody else, and with tokens for something else'),
+  attack('M04', 'the administrators’ API from a page of another site'),
+  attack('X28', 'rules that are wrong, in part or as a whole'),
+]
+
 /** What the list does not have: attacks on what is special about this code. */
 const OWN: readonly AttackCase[] = [
   attack('Z01', 'every route by nobody, by somebody else, with a token for a tool server, and with garbage'),
@@ -155,5 +161,6 @@ export const GROUPS: readonly (readonly [string, readonly AttackCase[]])[] = [
   ['Access tokens', TOKENS],
   ['The data plane', DATA_PLANE],
   ['Outbound requests', OUTBOUND],
+  ['Administration and policy', ADMINISTRATION],
   ['What is special about this code', OWN],
 ]

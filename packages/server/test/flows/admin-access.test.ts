@@ -27,7 +27,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.match(nobody.headers.get('www-authenticate') ?? '', new RegExp(`^Bearer resource_metadata="${gateway.issuer}/.well-known/oauth-protected-resource/api", scope="admin"$`))
     })
 
-    test('a token for the API is issued to administrators alone, and is good for nothing else (RFC 8707 §2, E06)', async () => {
+    test('a token for the API is issued to administrators alone, and is good for nothing else (RFC 8707 §2, M01, G04)', async () => {
       const metadata = await ask(gateway.issuer, '/.well-known/oauth-protected-resource/api')
       const { resource, scopes_supported: scopes } = metadata.body as { resource: string; scopes_supported: string[] }
       assert.deepEqual([resource, scopes], [`${gateway.issuer}/api`, ['admin']])
@@ -46,7 +46,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       await recorded(gateway, ({ action, reason, resource: at }) => action === 'token.refused' && reason === 'audience' && at === `${gateway.issuer}/api`)
     })
 
-    test('the cookie counts for nothing in a request of another site, and a token in its place is none', async () => {
+    test('the cookie counts for nothing in a request of another site, and a token in its place is none (M04)', async () => {
       const dana = await signedIn(gateway.issuer, 'dana')
       const cookie = cookiesOf(dana)
       for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site', origin: gateway.issuer }]) {

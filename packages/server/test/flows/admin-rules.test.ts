@@ -82,7 +82,7 @@ for (const variant of variants()) {
       assert.equal((await dana('/api/rules/quiet', { method: 'DELETE' })).status, 204)
     })
 
-    test('who is no administrator reads and changes nothing, by session or from another site (E06)', async () => {
+    test('who is no administrator reads and changes nothing, by session or from another site (M01, M04)', async () => {
       const bob = await asPerson(gateway.issuer, 'bob')
       const before = (await dana('/api/rules')).text
       for (const [path, method, body] of [['/api/rules', 'GET'], ['/api/rules', 'POST', NO_READING], ['/api/rules', 'PUT', { rules: [] }], ['/api/rules/x', 'DELETE'], ['/api/policy/explain', 'POST', {}], ['/api/policy/simulate', 'POST', { rules: [] }]] as const) {
