@@ -92,7 +92,7 @@ scene('an answer that is none is asked for again, and the call still waits', asy
   assert.equal(textOf(await node.send(ask(alice, answering(stateOf(next))))), 'Hello, Ada')
 })
 
-scene('a requestState that was changed, is of another person, application, tool or arguments, or is old, opens nothing (RS-33)', async (cluster, [node]) => {
+scene('a requestState that was changed, is of another person, application, tool or arguments, or is old, opens nothing (RS-33, H12)', async (cluster, [node]) => {
   const { token } = cluster
   const grantId = 'grt_alice'
   const alice = token({ profile: 'old', grantId })
@@ -123,7 +123,7 @@ scene('a requestState that was changed, is of another person, application, tool 
   assert.equal(answersAt(old), 1)
 })
 
-scene('of answers that come at once to both nodes one is carried out', async ({ token }, nodes) => {
+scene('of answers that come at once to both nodes one is carried out (H12)', async ({ token }, nodes) => {
   const alice = token({ profile: 'old' })
   const state = stateOf(await nodes[0].send(ask(alice)))
   const answers = await Promise.all([0, 1, 0, 1, 0].map((node) => (nodes[node] ?? nodes[0]).send(ask(alice, answering(state)))))
@@ -160,6 +160,18 @@ scene('what waits ends when its grant is revoked: the server is told, and nobody
   assert.equal(answersAt(old), 1)
 })
 
+scene('a node that stops takes its waiting calls along: the server is told, the client hears it plainly, and a new call works', async (cluster, [node]) => {
+  const alice = cluster.token({ profile: 'old' })
+  const state = stateOf(await node.send(ask(alice)))
+  const [next] = await cluster.restart()
+  await eventually('the end of it at the server', () => old.of('notifications/cancelled').length === 1)
+  const gone = await next.send(ask(alice, answering(state)))
+  assert.equal(errorOf(gone.body).code, -32602)
+  assert.match(String(errorOf(gone.body).message), /does not wait any more/)
+  assert.equal(answersAt(old), 0)
+  assert.equal(textOf(await next.send(ask(alice, answering(stateOf(await next.send(ask(alice))))))), 'Hello, Ada')
+})
+
 scene('a client that vanishes while its answer is carried out takes the call along (RS-29)', async ({ token }, [node]) => {
   const alice = token({ profile: 'old' })
   const leave = node.begin(at('old', call(alice, 'sleep', {}, {}, 1)))
@@ -167,6 +179,25 @@ scene('a client that vanishes while its answer is carried out takes the call alo
   leave()
   await eventually('the end', () => old.log.includes('woken'))
   assert.equal(`asleep ${String(paramsOf(old.of('notifications/cancelled')[0])['requestId'])}`, old.log[0])
+})
+
+scene('clients that share a session at a 2025 server and use the same identifiers get each their own answers and progress (H10)', async ({ token }, [node]) => {
+  const alice = token({ profile: 'old', grantId: 'grt_shared' })
+  const sums = await Promise.all(Array.from({ length: 20 }, (_, n) => node.send(at('old', call(alice, 'add', { a: n, b: 100 }, {}, 1)))))
+  for (const [n, answer] of sums.entries()) {
+    assert.equal(textOf(answer), String(n + 100))
+    assert.equal(answer.body['id'], 1)
+  }
+  const counted = await Promise.all([0, 1, 2].map(() => node.send(at('old', modern(alice, 'tools/call', { name: 'count', arguments: {}, _meta: { progressToken: 'same' } }, {}, 1)))))
+  for (const { events } of counted) {
+    const steps = events.filter(({ method }) => method === 'notifications/progress').map(({ params }) => params as Record<string, unknown>)
+    assert.deepEqual(steps.map(({ progress }) => progress), [1, 2, 3])
+    assert.ok(steps.every(({ progressToken }) => progressToken === 'same'))
+  }
+  // At the server, no two of them had the same name.
+  const ids = old.of('tools/call').map(({ message }) => message['id'])
+  assert.equal(new Set(ids).size, 23)
+  assert.equal(new Set(old.of('tools/call').map(({ headers }) => headers['mcp-session-id'])).size, 1)
 })
 
 scene('people and applications have sessions of their own at a 2025 server', async ({ token }, [node]) => {
@@ -234,7 +265,7 @@ scene('a 2025 client answers a question on any node; the call goes on where it w
   assert.equal(young.of('tools/call').length, 4)
 })
 
-scene('nobody answers in the place of another: not another session, and not another person (RS-42)', async ({ token }, nodes) => {
+scene('nobody answers in the place of another: not another session, and not another person (RS-42, H12)', async ({ token }, nodes) => {
   const [alice, anna] = [token({ profile: 'young' }), token({ profile: 'young', userId: 'usr_anna' })]
   const [session, second, foreign] = [await openSession(nodes[0], alice), await openSession(nodes[0], alice), await openSession(nodes[0], anna)]
   const stream = await nodes[0].open(at('young', legacy(alice, 'tools/call', { name: 'ask', arguments: {} }, session)))
