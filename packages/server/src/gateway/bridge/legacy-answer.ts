@@ -7,7 +7,6 @@ import { ASKING_METHODS, missingCapability, toModernError, toModernResult, URL_E
 export const MAX_QUESTIONS = 32
 const MAX_KEPT = 1024 * 1024
 const METHOD_NOT_FOUND = -32601
-
 const MISSING_CAPABILITY = -32021
 
 export function respond(state: State, message: Json): void {

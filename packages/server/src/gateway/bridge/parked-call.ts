@@ -76,10 +76,11 @@ async function resume(state: State, round: string, line: Line, message: Request,
 
 /** The client came back to another node, which checked who it is: the call goes on with what this node has. */
 function resumeElsewhere(state: State, round: string, message: Json, responses: Json): Promise<Answer> | undefined {
-  const { line, introduced } = state
   if (state.parking.take(state.park, round) === undefined) return undefined
+  // The newest credential is that of whoever used the session last.
+  const { line } = state.session
   const contact = { ...line.contact, open: ownOpen(line.contact) }
-  return resume(state, round, { ...line, contact }, { ...message, method: state.message.method }, introduced, responses)
+  return resume(state, round, { ...line, contact }, { ...message, method: state.message.method }, state.introduced, responses)
 }
 
 /** The credential was refused: the call waits for the same request with another one. */
