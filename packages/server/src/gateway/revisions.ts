@@ -1,4 +1,4 @@
-// The only place that knows how the protocol's revisions differ: 2026-07-28 has no sessions and says everything in each
+// Besides the bridge, the only place that knows how the protocol's revisions differ: 2026-07-28 has no sessions and says everything in each
 // request; the revisions of 2025 begin with `initialize`.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
