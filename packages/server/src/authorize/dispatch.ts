@@ -63,6 +63,10 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   if (step.upstreams.length === 0 && profile.scopes === undefined) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
+  // Whoever holds such a token can change what everybody may do: nobody registers themselves for it.
+  if (profile.scopes !== undefined && client.kind !== 'pre-registered') {
+    return refuse(deps, pending, new OAuthError('unauthorized_client', 'only an application that your administrator configured may have this', { reason: 'not pre-registered' }), signedIn)
+  }
   const since = deps.now()
   const approval = await approvalOf(deps, step)
   if (approval.kind === 'refused') return refuse(deps, pending, refusedByAdministrator(approval.reason), signedIn)

@@ -33,6 +33,8 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.deepEqual([resource, scopes], [`${gateway.issuer}/api`, ['admin']])
       const own = await tokenOf(gateway.issuer, 'dana', resource)
       assert.equal((await withToken(gateway.issuer, own)('/api/me')).body['administrator'], true)
+      // The same administrator with an application that registered itself: whoever leads them there gets nothing (F03).
+      assert.equal((await tokenFor(gateway.issuer, 'dana', resource, undefined, true, true)).error, 'unauthorized_client')
       // For whom it is not, it does not exist.
       assert.equal((await tokenFor(gateway.issuer, 'bob', resource)).error, 'invalid_target')
       assert.equal((await tokenFor(gateway.issuer, 'dana', resource, 'mcp.read')).error, 'invalid_scope')

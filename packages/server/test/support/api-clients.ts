@@ -1,9 +1,10 @@
 // Who uses the JSON API: a browser's session, and a program with an access token for it.
 import { browser, type Browser } from './browser.ts'
+import { SCRIPT } from './gateway.ts'
 import { registeredRequest } from './web-client.ts'
 import { VERIFIER } from './authorize-house.ts'
 
-const REDIRECT = 'http://127.0.0.1:53998/callback'
+const [REDIRECT] = SCRIPT.redirectUris
 
 export interface Sent {
   readonly method?: string
@@ -62,9 +63,13 @@ export async function tokenOf(issuer: string, person: string, resource: string, 
   return token
 }
 
-/** Lets a person approve a program for a resource. @returns its access token, or what the browser was told instead */
-export async function tokenFor(issuer: string, person: string, resource: string, scope?: string, connect = true): Promise<{ readonly token?: string; readonly error?: string }> {
+/**
+ * Lets a person approve a program for a resource: one that the administrator configured for the JSON API, else one that
+ * registers itself. @returns its access token, or what the browser was told instead
+ */
+export async function tokenFor(issuer: string, person: string, resource: string, scope?: string, connect = true, registers = !resource.endsWith('/api')): Promise<{ readonly token?: string; readonly error?: string }> {
   const url = new URL(await registeredRequest(issuer, REDIRECT, 'Script', { resource, scope: scope ?? '' }))
+  if (!registers) url.searchParams.set('client_id', SCRIPT.id)
   const page = await browser({ stop: (address) => address.startsWith(REDIRECT) }).approve(url.href, { person, connect })
   const answer = new URL(page.url).searchParams
   const code = answer.get('code')

@@ -97,11 +97,15 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
   return { issuer, company, events, output, nodes: processes.map(({ url }) => url), processes, store, keyEncryption, close }
 }
 
+/** An application that the administrator configured: it may have tokens for the JSON API. */
+export const SCRIPT = { id: 'script', name: 'Script', redirectUris: ['http://127.0.0.1:53998/callback'], tokenEndpointAuthMethod: 'none' } as const
+
 function defaults(issuer: string, company: Company, clientSecret: string): Record<string, unknown> {
   return {
     issuer,
     outbound: { allow: ['127.0.0.0/8'] },
     identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: company.issuer, clientId: 'lanyard', clientSecret }],
+    clients: [SCRIPT],
     upstreams: [
       { id: 'notes', name: 'Notes', url: company.notes, connector: { type: 'none' } },
       { id: 'tickets', name: 'Tickets', url: company.tickets, connector: { type: 'oauth' } },
