@@ -2,8 +2,8 @@
 import * as z from 'zod'
 import { plainPath } from '../gateway/forwarded-request.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
-import { ruleSchema } from '../policy/rule-schema.ts'
 import { canonicalResource } from '../oauth/resource.ts'
+import { ruleSchema } from '../policy/rule-schema.ts'
 import { notices } from './notices.ts'
 
 const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
@@ -51,10 +51,10 @@ const identityProvider = z.strictObject({
   clientSecret: secret.optional(),
   scopes: z.array(z.string().min(1)).optional(),
   groupsClaim: z.string().min(1).default('groups'),
-  offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
   rolesClaim: z.string().min(1).default('roles'),
   claims: z.array(z.string().min(1).max(128)).max(32, 'name at most 32').default([]),
   acrValues: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).default([]),
+  offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
   acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
 })
 
@@ -166,10 +166,10 @@ export const schema = z.strictObject({
   sessions: z
     .strictObject({ idleHours: z.number().positive().default(8), absoluteHours: z.number().positive().default(24), recheckMinutes: z.number().positive().default(15) })
     .default({ idleHours: 8, absoluteHours: 24, recheckMinutes: 15 }),
+  notices,
   signing: z
     .strictObject({ algorithm: z.enum(['ES256', 'EdDSA']).default('ES256'), rotateAfterDays: z.int().min(1).default(90) })
     .default({ algorithm: 'ES256', rotateAfterDays: 90 }),
-  notices,
   externalPolicy: z
     .strictObject({ url: httpUrl, token: secret.optional(), timeoutSeconds: z.number().min(0.1).max(10).default(2), cacheSeconds: z.number().min(0).max(10, 'must not outlast a revocation: 10 at most').default(5) })
     .optional(),
