@@ -16,7 +16,7 @@ function agrees(text: string): boolean {
   return true
 }
 
-const words = fc.constantFrom('a', 'notes', 'delete_*', '*', 'https://a.example/x?y=1#z', 'sqlite:./x.db', 'true', 'False', 'NULL', 'null', '~', 'yes', 'no', '0', '-1', '12', '007', '0x1f', '0o7', '1.5', '1e3', '.5', '.inf', '-.INF', '.nan', '2026-01-01', '12:30', '203.0.113.0/24', '1.2.3', '2001:db8::/32', '${env:A}', '"q"', "it's", 'a: b', 'a #b', 'a#b', '#', '- a', '-', '--- x', '...', '? x', '!tag', '&anchor', '*alias', '|', '>', '%', '@', '`', '[x', '{x', 'x]', 'a, b', '', ' ', 'two words', 'Überstunden', 'a\tb', 'a\nb', './data', '/x', '$x', '__proto__', 'constructor')
+const words = fc.constantFrom('a', 'notes', 'delete_*', '*', 'https://a.example/x?y=1#z', 'sqlite:./x.db', 'true', 'False', 'NULL', 'null', '~', 'yes', 'no', '0', '-1', '12', '007', '0x1f', '0o7', '1.5', '1e3', '.5', '.inf', '-.INF', '.nan', '2026-01-01', '12:30', '203.0.113.0/24', '1.2.3', '127.0.0.1:8080', '3d', '1_000', '0b1', '1.', '1e', '12e03', '-abc', '-1a', '-', '+1', '0.0.0.0:0', '2001:db8::/32', '${env:A}', '"q"', "it's", 'a: b', 'a #b', 'a#b', '#', '- a', '-', '--- x', '...', '? x', '!tag', '&anchor', '*alias', '|', '>', '%', '@', '`', '[x', '{x', 'x]', 'a, b', '', ' ', 'two words', 'Überstunden', 'a\tb', 'a\nb', './data', '/x', '$x', '__proto__', 'constructor')
 const scalars = fc.oneof(words, fc.string({ maxLength: 6 }), fc.integer(), fc.boolean(), fc.constant(null), fc.double({ noNaN: true }))
 const keys = fc.oneof(fc.constantFrom('id', 'groups', 'rules', 'a-b', 'true', 'null', '__proto__', 'constructor', 'x y', '1', '<<'), fc.stringMatching(/^[a-z]{1,3}$/))
 const { value } = fc.letrec<{ value: unknown }>((tie) => ({
@@ -58,6 +58,7 @@ test('what a company writes down is read by it: rules, comments, references and 
   const text = `# Everything
 issuer: https://lanyard.example.com
 dataDir: ./data
+listen: 127.0.0.1:8080
 keyEncryption: file:./data/kek
 clientSecret: \${env:SECRET}
 rules:
@@ -76,6 +77,6 @@ empty:
 })
 
 test('what is not plain is left to the other parser', () => {
-  const others = ['', 'a', '- a', ' a: b', '--- \na: b', 'a: b\na: c', 'a: &x b', 'a: *x', 'a: !t b', 'a: |\n  b', 'a: b\n  c', 'a: [b\n  , c]', 'a:\tb', 'a: "\\n"', "a: 'it''s'", 'a: ~', 'a: True', 'a: 1.5', 'a: 0x1f', 'a: 010', 'a: 2026-01-01', '__proto__: b', 'true: b', 'a: {b}', 'a: [b,]', 'a: b: c', '%YAML 1.2\n---\na: b', 'a: b\r\n', '\ufeffa: b', 'a: \u2028', '"a": b', '? a\n: b', '<<: { a: b }', 'a: - b']
+  const others = ['', 'a', '- a', ' a: b', '--- \na: b', 'a: b\na: c', 'a: &x b', 'a: *x', 'a: !t b', 'a: |\n  b', 'a: b\n  c', 'a: [b\n  , c]', 'a:\tb', 'a: "\\n"', "a: 'it''s'", 'a: ~', 'a: True', 'a: 1.5', 'a: 0x1f', 'a: 010', 'a: 1_000', 'a: 1e3', 'a: +1', '__proto__: b', 'true: b', 'a: {b}', 'a: [b,]', 'a: b: c', '%YAML 1.2\n---\na: b', 'a: b\r\n', '\ufeffa: b', 'a: \u2028', '"a": b', '? a\n: b', '<<: { a: b }', 'a: - b']
   for (const text of others) assert.equal(readPlainYaml(text), undefined, JSON.stringify(text))
 })

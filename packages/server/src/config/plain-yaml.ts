@@ -15,10 +15,11 @@ const KEY = /^([A-Za-z][A-Za-z0-9_-]*):(?: +(.*))?$/
 /** What the language's core schema takes for something else than text, in any spelling. */
 const WORD_OF_SCHEMA = /^(?:true|false|null)$/i
 const INTEGER = /^(?:0|-?[1-9]\d{0,14})$/
-/** Begins as no number, indicator or special value does, and holds no space before a colon or number sign, nor after a colon. */
-const TEXT = /^(?:[A-Za-z_/$]|\.\/)(?:[^\s,[\]{}:#"'`]|:(?=\S)|[{}#](?<=\S.)| (?=[^\s:#-]))*$/
-const FLOW_TEXT = /^(?:[A-Za-z_/]|\.\/)(?:[^\s,[\]{}:#"'`]|:(?=[^\s,[\]{}])| (?=[^\s:#-]))*/
-const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}(?:\/\d{1,2})?$/
+/** Begins as no indicator or special value does, and holds no space before a colon or number sign, nor after a colon. */
+const TEXT = /^(?:[A-Za-z0-9_/$]|-(?=[A-Za-z_])|\.\/)(?:[^\s,[\]{}:#"'`]|:(?=\S)|[{}#](?<=\S.)| (?=[^\s:#-]))*$/
+const FLOW_TEXT = /^(?:[A-Za-z0-9_/]|-(?=[A-Za-z_])|\.\/)(?:[^\s,[\]{}:#"'`]|:(?=[^\s,[\]{}])| (?=[^\s:#-]))*/
+/** What the language reads as a number, or nearly so: only a plain integer is read here. */
+const NUMBER_LIKE = /^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d+)(?:[eE][-+]?\d*)?$|^[-+]?0[xob]/i
 const QUOTED = /^(?:"([^"\\]*)"|'([^']*)')$/
 /** Characters that break lines, that cannot be printed, or that this does not count columns by. */
 const ODD = /[^\n\x20-\x7e\u00a1-\u02ff]/
@@ -119,7 +120,7 @@ function scalar(text: string, plain: RegExp): unknown {
   if (quoted !== undefined) return quoted
   if (WORD_OF_SCHEMA.test(text)) return word(text)
   if (INTEGER.test(text)) return Number(text)
-  if (IPV4.test(text) || plain.exec(text)?.[0] === text) return text
+  if (!NUMBER_LIKE.test(text) && plain.exec(text)?.[0] === text) return text
   throw new NotPlain()
 }
 
@@ -160,7 +161,7 @@ function flow(text: string, start: number): Read<unknown> {
 
 function flowScalar(text: string, start: number): Read<unknown> {
   const rest = text.slice(start)
-  const [found] = /^(?:"[^"\\]*"|'[^']*'|-?\d+(?:\.\d{1,3}){0,3}(?:\/\d{1,2})?(?=[\s,\]}]))/.exec(rest) ?? FLOW_TEXT.exec(rest) ?? []
+  const [found] = /^(?:"[^"\\]*"|'[^']*'|-?\d+(?=[\s,\]}]))/.exec(rest) ?? FLOW_TEXT.exec(rest) ?? []
   if (found === undefined) throw new NotPlain()
   const after = skip(text, start + found.length)
   // What goes on in another way than a list or map does is something else.
