@@ -38,7 +38,7 @@ eachStore('of writers at once that read one version, one changes it', async (sto
   const rules = ruleStore(store)
   await rules.add(allow, 1000)
   const results = await Promise.all(['x', 'y', 'z'].map((group) => rules.change({ rule: { ...allow, groups: [group] }, version: 1 }, 2000, event)))
-  assert.deepEqual(results.toSorted(), [false, false, true])
+  assert.equal(results.filter(Boolean).length, 1)
   assert.equal((await rules.all())[0]?.version, 2)
   assert.equal(store.events.length, 1)
 })
