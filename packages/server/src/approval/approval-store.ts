@@ -100,7 +100,7 @@ export interface ApprovalStore {
   /** Forgets what was decided about a call; false when nothing was. */
   withdrawCall(id: string, act: Act, event: (request: StoredRequest) => AuditEvent): Promise<boolean>
   callDecision(key: CallKey): Promise<RequestDecision | undefined>
-  /** Puts these decisions in the place of all others about the application; ends its grants on all nodes when asked to. */
+  /** Puts these decisions in the place of all others about the application, and answers what waits for them; ends its grants on all nodes when asked to. */
   replaceDecisions(application: string, decisions: readonly StandingDecision[], act: Act, endGrants: boolean, ...events: readonly AuditEvent[]): Promise<number>
   /** Pins what the application is now, or nothing; false when it is unknown, or is something else than `digest` by now. */
   pin(application: string, digest: string | undefined, act: Act, ...events: readonly AuditEvent[]): Promise<boolean>

@@ -180,12 +180,29 @@ async function upsertDecision(tx: Transaction, application: string, { upstream, 
   )
 }
 
+/** What is decided about the whole application answers what waits for it: nobody is asked what was said already. */
+async function answerPending(tx: Transaction, application: string, decision: StandingDecision | undefined, { by, at }: Act): Promise<void> {
+  if (decision === undefined) return
+  const { effect, digest, groups, reason } = decision
+  const made: RequestDecision = { effect, ...(groups === undefined ? {} : { groups }), ...(reason === undefined ? {} : { reason }) }
+  const covered = effect === 'refuse' ? '' : " AND kind = 'application' AND digest = $6"
+  await tx.query(`UPDATE approval_requests SET state = $1, decision = $2, decided_by = $3, decided_at = $4 WHERE application = $5 AND state = 'pending'${covered}`, [
+    effect === 'approve' ? 'approved' : 'refused',
+    JSON.stringify(made),
+    by,
+    at,
+    application,
+    ...(effect === 'refuse' ? [] : [digest]),
+  ])
+}
+
 function decisionVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStore, 'replaceDecisions'> {
   return {
     replaceDecisions: (application, decisions, act, endGrants, ...events) =>
       db.transaction(async (tx) => {
         await tx.query('DELETE FROM application_decisions WHERE application = $1', [application])
         for (const decision of decisions) await upsertDecision(tx, application, decision, act)
+        await answerPending(tx, application, decisions[0], act)
         await audit.append(tx, events)
         await changed(tx, { kind: 'application', key: application, at: act.at })
         if (!endGrants) return 0

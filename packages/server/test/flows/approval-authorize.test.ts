@@ -327,3 +327,15 @@ eachHouse('where no approval is required, an application can still be refused, a
   assert.equal(await admin(house).approve('editor', 'digest-1', undefined, DANA), 'done')
   assertGranted(await ask(house, person))
 })
+
+eachRequiringHouse('an application that is approved or refused as a whole leaves nobody waiting', async (house) => {
+  const person = house.browser()
+  const page = await ask(house, person)
+  assert.equal(await admin(house).approve('editor', 'digest-1', ['staff'], DANA), 'done')
+  assert.deepEqual(await queue(house), [])
+  assertGranted(await again(person, page))
+  const other = await ask(house, person, { client_id: 'other' })
+  assert.equal(await admin(house).refuse('other', 'Not that one', DANA), 0)
+  assert.deepEqual(await queue(house), [])
+  assert.equal(answerOf(await again(person, other))['error_description'], 'Not that one')
+})

@@ -128,6 +128,23 @@ eachPair('the end of an application ends the grants of all its registrations, an
   assert.equal((await pair.db.query('SELECT id FROM grants WHERE revoked_at IS NULL')).length, 2)
 })
 
+eachPair('what is decided about a whole application answers what waits for it, as far as it was about that', async (pair) => {
+  const [store] = stores(pair)
+  const all = { ...LIMITS, max: 100 }
+  await store.ask(request('now'), all, [], EVENT)
+  await store.ask(request('changed', { content: { ...CONTENT, digest: 'd2' } }), all, [], EVENT)
+  await store.ask(request('call', { kind: 'call' }), all, [], EVENT)
+  await store.ask(request('other', { content: { ...CONTENT, id: 'other' } }), all, [], EVENT)
+  const states = async (): Promise<readonly string[]> => (await pair.db.query<{ id: string; state: string }>('SELECT id, state FROM approval_requests ORDER BY id')).map(({ id, state }) => `${id} ${state}`)
+  await store.replaceDecisions('editor', [{ upstream: '*', access: 'write', effect: 'approve', digest: 'd1' }], ACT, false, EVENT)
+  assert.deepEqual(await states(), ['call pending', 'changed pending', 'now approved', 'other pending'])
+  await store.replaceDecisions('editor', [], ACT, true, EVENT)
+  assert.deepEqual(await states(), ['call pending', 'changed pending', 'now approved', 'other pending'])
+  await store.replaceDecisions('editor', [{ upstream: '*', access: 'read', effect: 'refuse', digest: 'd1', reason: 'No' }], ACT, true, EVENT)
+  assert.deepEqual(await states(), ['call refused', 'changed refused', 'now approved', 'other pending'])
+  assert.deepEqual((await store.findRequest('call'))?.decision, { effect: 'refuse', reason: 'No' })
+})
+
 eachPair('what nobody decided and what was decided long ago is forgotten, and unverified applications go with their registrations', async (pair) => {
   const [store] = stores(pair)
   await store.ask(request('old', { createdAt: NOW - 31 * DAY }), LIMITS, [], EVENT)
