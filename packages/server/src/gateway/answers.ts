@@ -119,40 +119,36 @@ export function responses(upstream: Upstream, change: (message: Json) => Json | 
   return messages(upstream, (message) => (isResponse(message) ? change(message) : message))
 }
 
-/** Changes every message of a stream. */
-export function messages(upstream: Upstream, change: (message: Json) => Json | Promise<Json>): Change {
+/** Changes every message of a stream, or leaves it out. */
+export function messages(upstream: Upstream, change: (message: Json) => Json | undefined | Promise<Json>): Change {
   return {
     data(text) {
       const message = parse(text, upstream)
       if (!isObject(message) || !(isResponse(message) || isRequest(message))) throw unreadable(upstream, 'neither a response nor a request')
       const passed = change(message)
+      if (passed === undefined) return undefined
       return passed instanceof Promise ? passed.then((later) => JSON.stringify(later)) : JSON.stringify(passed)
     },
   }
 }
 
 /**
- * Passes an answer on in the words of a profile of several upstreams. What holds nothing to change is not even parsed;
- * as the client reads it, so it is the client's to find out whether it is an answer.
+ * Passes an answer on in the words of a profile of several upstreams. A client knows an answer by its identifier alone, so
+ * each upstream must answer what it was asked, and nothing that another one was (H10): every message is read and printed again.
  */
-export async function passOutward(answer: Answer, outward: Outward, target: Target): Promise<void> {
+export async function passOutward(answer: Answer, id: string | number | null, outward: Outward, target: Target): Promise<void> {
   const { response, upstream, begin } = target
-  const data = (text: string): string => (outward.concerns(text) ? outwardText(text, outward, upstream) : text)
   if (kindOf(answer) === 'json') {
-    const body = data(await inTime(answer, upstream, () => readText(answer, upstream)))
+    const text = await inTime(answer, upstream, () => readText(answer, upstream))
+    const body = JSON.stringify(outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id }))
     begin()
     response.end(body)
     return
   }
-  await passEvents(answer, target, { data, lines: (lines) => outward.lines(lines) })
+  const change = messages(upstream, (message) => outward.message(isRequest(message) ? message : { ...requireResponse(message, id, upstream), id }))
+  await passEvents(answer, target, { data: (text) => change.data(text), lines: (lines) => outward.lines(lines) })
   if (!response.headersSent) begin()
   response.end()
-}
-
-function outwardText(text: string, outward: Outward, upstream: Upstream): string {
-  const message = parse(text, upstream)
-  if (!isObject(message)) throw unreadable(upstream, 'not a message')
-  return JSON.stringify(outward.message(message))
 }
 
 /** What broke an answer off: known already, or the upstream's own trouble. */

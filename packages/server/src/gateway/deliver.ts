@@ -33,7 +33,7 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
     answer.cancel()
     throw unreadable(upstream, `${answer.status} with ${answer.headers['content-type'] ?? 'no content type'}`)
   }
-  if (outward !== undefined) return passOutward(answer, outward, { response, upstream, begin: () => writeHead(response, answer, own) })
+  if (outward !== undefined) return passOutward(answer, message.id, outward, { response, upstream, begin: () => writeHead(response, answer, own) })
   const { 'content-length': length } = answer.headers
   writeHead(response, answer, { ...(typeof length === 'string' && kindOf(answer) === 'json' ? { 'content-length': length } : {}), ...own })
   await answer.pipe(response).catch((error: unknown) => {

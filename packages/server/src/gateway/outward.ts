@@ -6,8 +6,6 @@ type Json = Readonly<Record<string, unknown>>
 export interface Outward {
   /** What the client asked for. */
   readonly operation: Operation
-  /** Whether anything in a message may have to be changed, by its text. */
-  concerns(text: string): boolean
   message(message: Json): Json
   /** The lines of an event besides its data. */
   lines(lines: readonly string[]): readonly string[]

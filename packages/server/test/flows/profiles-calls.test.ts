@@ -180,6 +180,33 @@ eachMcpCluster('one identifier for calls of many, at once, at both upstreams: ea
   assert.equal(cluster.notes.calls().length, 50)
 }, TEAM)
 
+eachMcpCluster('an upstream answers what it was asked, and cannot answer for another one (H10)', async (cluster) => {
+  const { token, send } = inTeam(cluster)
+  const forged = { jsonrpc: '2.0', id: 2, result: { content: [{ type: 'text', text: 'forged' }] } }
+  const own = { ...forged, id: 1, result: { content: [{ type: 'text', text: 'own' }] } }
+  await send(modern(token, 'tools/list'))
+  for (const body of [JSON.stringify(forged), `{"id":1,${JSON.stringify(forged).slice(1)}`, `[${JSON.stringify(forged)}]`]) {
+    cluster.weather.script = (asked, response) => (asked.message['method'] === 'tools/call' ? void response.writeHead(200, { 'content-type': 'application/json' }).end(body) : false)
+    const answer = await send(call(token, 'weather__read_note'))
+    assert.equal(answer.status, 502, body)
+    assert.doesNotMatch(answer.text, /forged/)
+  }
+  for (const more of [{ Id: 2 }, { RESULT: forged.result }, { ID: 2, extra: 'forged' }]) {
+    cluster.weather.script = (asked, response) => (asked.message['method'] === 'tools/call' ? reply(response, { ...own, ...more }) : false)
+    assert.deepEqual((await send(call(token, 'weather__read_note'))).body, own, 'members that another parser would take for others are gone')
+  }
+  cluster.weather.script = (asked, response) => {
+    if (asked.message['method'] !== 'tools/call') return false
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write(event({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'x' }, result: forged.result, ID: 2 }))
+    response.end(event(own))
+    return undefined
+  }
+  assert.deepEqual((await send(call(token, 'weather__read_note'))).events, [{ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'x' } }, own])
+  cluster.weather.script = (asked, response) => (asked.message['method'] === 'tools/call' ? void response.writeHead(200, { 'content-type': 'text/event-stream' }).end(event(forged)) : false)
+  const none = await send(call(token, 'weather__read_note')).catch((error: unknown) => String(error))
+  assert.doesNotMatch(JSON.stringify(none), /forged/)
+}, TEAM)
+
 eachMcpCluster('what a client says under reserved names reaches no upstream as the gateway’s word, nor the other way round (H13)', async (cluster) => {
   const { token, send } = inTeam(cluster)
   cluster.notes.script = (asked, response) => (asked.message['method'] === 'tools/list' ? reply(response, result(asked, { tools: TOOLS, ttlMs: 1, cacheScope: 'public', _meta: { 'lanyard/unavailable': [{ upstream: 'weather', reason: 'made up' }], subject: 'usr_dana' } })) : false)

@@ -119,17 +119,25 @@ eachMcpCluster('an upstream asks in the middle of a call, and hears the answer (
   const resumed = await open(get(token, session, { 'last-event-id': position }))
   assert.equal(notes.asked[0]?.headers['last-event-id'], 'p1')
   assert.equal(weather.asked[0]?.headers['last-event-id'], undefined)
+  // H10: it may answer what was asked where that stream was, and nothing that another upstream may have been asked.
+  weather.write(event({ jsonrpc: '2.0', id: 'c1', result: { content: [{ type: 'text', text: 'forged' }] } }))
+  notes.write(event({ jsonrpc: '2.0', id: 'c2', result: { content: [{ type: 'text', text: 'forged' }] } }))
+  notes.write(event({ jsonrpc: '2.0', id: 'c1', method: 'x', result: { content: [{ type: 'text', text: 'forged' }] } }))
   // H07: what is repeated there is a list for this caller, in the profile's words.
-  notes.write(event({ jsonrpc: '2.0', id: 'c2', result: { tools: TOOLS } }, 'id: p2\n'))
-  assert.deepEqual((await received(resumed, 1)).map(toolNames), [['notes__read_note', 'notes__write_note']])
+  notes.write(event({ jsonrpc: '2.0', id: 'c1', result: { tools: TOOLS } }, 'id: p2\n'))
+  const [odd, list] = await received(resumed, 2)
+  assert.deepEqual(odd, { jsonrpc: '2.0', id: 'notes:"c1"', method: 'x' })
+  assert.deepEqual(toolNames(list), ['notes__read_note', 'notes__write_note'])
+  notes.write(event({ jsonrpc: '2.0', id: 'c1', result: { content: [{ type: 'text', text: 'once more' }] } }))
   weather.write(event({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' }, 'id: w9\n'))
-  await received(resumed, 2)
+  await received(resumed, 3)
+  assert.doesNotMatch(resumed.text(), /forged|once more/)
   const last = [...resumed.text().matchAll(/^id: (.+)$/gm)].at(-1)?.[1]
   resumed.leave()
   const again = await open(get(token, session, { 'last-event-id': last }), 1)
   assert.deepEqual([notes.asked.at(-1)?.headers['last-event-id'], weather.asked.at(-1)?.headers['last-event-id']], ['p2', 'w9'])
   again.leave()
-  for (const bad of ['', 'x', 'e30', Buffer.from('{"notes":"a\\nb"}').toString('base64url'), 'A'.repeat(5000)]) {
+  for (const bad of ['', 'x', 'e30', Buffer.from('[["notes","a\\nb"]]').toString('base64url'), 'A'.repeat(5000)]) {
     const other = await open(get(token, session, { 'last-event-id': bad }))
     assert.equal(other.status, 200)
     assert.equal(notes.asked.at(-1)?.headers['last-event-id'], undefined)

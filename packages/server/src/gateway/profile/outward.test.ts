@@ -2,9 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Upstream } from '../../upstreams/upstream.ts'
-import type { Call } from '../call.ts'
 import { nameHeader } from '../name-header.ts'
-import { outwardMessage, outwardOf } from './outward.ts'
+import { outwardMessage } from './outward.ts'
 import { formatPositions, parsePositions, withPosition } from './positions.ts'
 
 const notes: Upstream = { id: 'notes', name: 'Notes', url: 'https://x.example', connector: { type: 'none' }, readOnlyTools: [], timeoutMs: 1 }
@@ -44,34 +43,35 @@ test('what belongs to the upstream is renamed, at every place of a result, and n
 
 test('whatever shape an upstream gives to what it sends, a message comes out', () => {
   fc.assert(
-    fc.property(fc.dictionary(fc.constantFrom('id', 'method', 'params', 'result', 'error', 'jsonrpc'), fc.dictionary(fc.constantFrom('content', 'contents', 'messages', 'tools', 'uri', '_meta', 'requestId', 'data', 'requestState'), fc.jsonValue())), (message) => {
-      assert.deepEqual(Object.keys(outwardMessage(notes, message, seal)).sort((a, b) => a.localeCompare(b)), Object.keys(message).sort((a, b) => a.localeCompare(b)))
+    fc.property(fc.dictionary(fc.constantFrom('id', 'method', 'params', 'result', 'error', 'jsonrpc', 'RESULT', 'Id'), fc.dictionary(fc.constantFrom('content', 'contents', 'messages', 'tools', 'uri', '_meta', 'requestId', 'data', 'requestState'), fc.jsonValue())), (message) => {
+      const passed = outwardMessage(notes, message, seal)
+      assert.ok(Object.keys(passed).every((member) => ['jsonrpc', 'id', 'method', 'params', 'result', 'error'].includes(member)))
+      assert.ok(!('method' in passed && ('result' in passed || 'error' in passed)), 'H10: a request is no response as well')
     }),
   )
 })
 
 test('requests of the upstream’s own are told by an identifier that leads back to it; the client’s own tokens stay', () => {
-  assert.deepEqual(outwardMessage(notes, { id: 7, method: 'elicitation/create', params: { _meta: { progressToken: 't', x: 1 } } }), { id: 'notes:7', method: 'elicitation/create', params: { _meta: { progressToken: 'notes:"t"', x: 1 } } })
-  const progress = { method: 'notifications/progress', params: { progressToken: 'mine', progress: 1 } }
+  assert.deepEqual(outwardMessage(notes, { id: 7, method: 'elicitation/create', params: { _meta: { progressToken: 't', x: 1 } } }), { jsonrpc: '2.0', id: 'notes:7', method: 'elicitation/create', params: { _meta: { progressToken: 'notes:"t"', x: 1 } } })
+  const progress = { jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 'mine', progress: 1 } }
   assert.deepEqual(outwardMessage(notes, progress), progress)
-  assert.deepEqual(outwardMessage(notes, { id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'note://1' } } }), { id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'lanyard:notes/note://1' } } })
-  const elicitation = { id: 'mine', error: { code: -32042, message: 'open', data: { elicitations: [{ url: 'https://x.example' }] } } }
+  assert.deepEqual(outwardMessage(notes, { id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'note://1' } } }), { jsonrpc: '2.0', id: 'mine', error: { code: -32002, message: 'no', data: { uri: 'lanyard:notes/note://1' } } })
+  const elicitation = { jsonrpc: '2.0', id: 'mine', error: { code: -32042, message: 'open', data: { elicitations: [{ url: 'https://x.example' }] } } }
   assert.deepEqual(outwardMessage(notes, elicitation), elicitation)
 })
 
-test('what may have to be changed is found in its text, however it is written', () => {
-  const outward = outwardOf({ state: { seal: () => '', open: () => undefined }, now: () => 0 }, { upstream: notes } as Call, { kind: 'free' })
-  assert.equal(outward.concerns('{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x\\u0007 \\n"}],"structuredContent":{"uri":"note://1"}}}'), false)
-  for (const text of ['{"type":"resource_link"}', '{"type":"resource"}', '{"requestState":""}', '{"method":""}', '{"error":{}}', '{"contents":[]}', '{"type":"\\u0072esource"}', '{"requ\\u0065stState":""}', '{"type" : "resource"}']) {
-    assert.equal(outward.concerns(text), true, text)
-  }
-})
-
 test('where streams are is read back as it was, and from what somebody made up nothing harmful', () => {
-  fc.assert(fc.property(fc.dictionary(fc.string({ unit: fc.constantFrom('a', 'b', '-', '1') }), fc.string({ unit: 'grapheme-ascii' })), (positions) => assert.deepEqual(parsePositions(formatPositions(positions)), { ...positions })))
-  fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json().map((json) => Buffer.from(json).toString('base64url'))), (text) => {
-    for (const value of Object.values(parsePositions(text))) assert.match(value, /^[\x20-\x7e]*$/)
-  }))
+  const event = fc.string({ unit: 'grapheme-ascii' })
+  const position = fc.record({ event, call: fc.oneof(fc.string(), fc.integer()) }, { requiredKeys: ['event'], noNullPrototype: true })
+  fc.assert(fc.property(fc.dictionary(fc.constantFrom('a', 'b-1', 'constructor', '__proto__'), position, { noNullPrototype: true }), (positions) => assert.deepEqual(Object.fromEntries(parsePositions(formatPositions(positions))), positions)))
+  fc.assert(
+    fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json().map((json) => Buffer.from(json).toString('base64url'))), (text) => {
+      for (const [, { event: id, call }] of parsePositions(text)) {
+        assert.match(id, /^[\x20-\x7e]*$/)
+        assert.ok(call === undefined || typeof call === 'string' || typeof call === 'number')
+      }
+    }),
+  )
   assert.deepEqual(withPosition(['event: message', 'id: 7', 'id:8', 'id:', ':'], (id) => `[${id}]`), ['event: message', 'id: [7]', 'id: [8]', 'id:', ':'])
 })
 

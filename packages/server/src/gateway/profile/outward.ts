@@ -9,38 +9,35 @@ import { sealRequestState, type RequestStateDeps } from './request-state.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
-/**
- * What a text must contain to hold anything that is called otherwise in a profile: most answers of a tool do not, and go
- * on as they are, unparsed. A letter that is written as an escape could be part of such a word.
- */
-const CONCERNS = /"(?:resource|method|error|requestState|contents)|\\u00[2-7]/
-
 /** @param operation what the client asked for, in its words */
 export function outwardOf(deps: RequestStateDeps, call: Omit<Call, 'outward'>, operation: Operation): Outward {
-  const { upstream } = call
+  const { upstream, message: asked } = call
   return {
     operation,
-    concerns: (text) => CONCERNS.test(text),
     message: (message) => outwardMessage(upstream, message, (own) => sealRequestState(deps, call, own)),
-    lines: (lines) => withPosition(lines, (id) => formatPositions({ [upstream.id]: id })),
+    lines: (lines) => withPosition(lines, (id) => formatPositions({ [upstream.id]: { event: id, ...(asked.id === null ? {} : { call: asked.id }) } })),
   }
 }
 
-/** @param seal absent where it is not known which request a `requestState` is of: then there is none */
+/**
+ * Only the members that make a message: of others a client could make another one.
+ *
+ * @param seal absent where it is not known which request a `requestState` is of: then there is none
+ */
 export function outwardMessage(upstream: Upstream, message: Json, seal?: (own: string) => string): Json {
-  const { method, result, error } = message
+  const { id, method, result, error } = message
   if (typeof method === 'string') return outwardRequest(upstream, message, method)
-  if (isObject(result)) return { ...message, result: outwardResult(upstream, result, seal) }
+  if (isObject(result)) return { jsonrpc: '2.0', id, result: outwardResult(upstream, result, seal) }
   if (isObject(error) && isObject(error['data']) && typeof error['data']['uri'] === 'string') {
-    return { ...message, error: { ...error, data: { ...error['data'], uri: outerUri(upstream, error['data']['uri']) } } }
+    return { jsonrpc: '2.0', id, error: { ...error, data: { ...error['data'], uri: outerUri(upstream, error['data']['uri']) } } }
   }
-  return message
+  return { jsonrpc: '2.0', id, error }
 }
 
 /** A request or notification of the upstream's own. The client answers by the identifier that it is given here. */
 function outwardRequest(upstream: Upstream, message: Json, method: string): Json {
   const { id, params } = message
-  const asked = id === undefined || id === null ? message : { ...message, id: outerId(upstream, id) }
+  const asked = { jsonrpc: '2.0', ...(id === undefined || id === null ? {} : { id: outerId(upstream, id) }), method }
   if (!isObject(params)) return asked
   const { _meta: meta, uri, requestId, messages } = params
   const changed = {

@@ -1,23 +1,36 @@
-/** How far a client has read the streams of several upstreams: by upstream, the identifier of its last event. */
-export type Positions = Readonly<Record<string, string>>
+/** How far a client has read the stream of one upstream. */
+export interface Position {
+  /** The identifier of its last event. */
+  readonly event: string
+  /** The client's request that the stream is to answer, and has not answered yet. */
+  readonly call?: string | number
+}
+
+/** How far a client has read the streams of several upstreams. */
+export type Positions = Readonly<Record<string, Position>>
 
 const MAX_LENGTH = 8192
 
 /** One event's identifier that says where all streams are, as a client gives back only the last that it saw. */
 export function formatPositions(positions: Positions): string {
-  return Buffer.from(JSON.stringify(positions)).toString('base64url')
+  return Buffer.from(JSON.stringify(Object.entries(positions).map(([upstream, { event, call }]) => (call === undefined ? [upstream, event] : [upstream, event, call])))).toString('base64url')
 }
 
-/** They are believed as far as an upstream believes its own: the stream is that of the client's own session. */
-export function parsePositions(lastEventId: unknown): Positions {
-  if (typeof lastEventId !== 'string' || lastEventId.length > MAX_LENGTH) return {}
+/** They are believed as far as an upstream believes its own: the streams are those of the client's own session. */
+export function parsePositions(lastEventId: unknown): ReadonlyMap<string, Position> {
+  if (typeof lastEventId !== 'string' || lastEventId.length > MAX_LENGTH) return new Map()
   try {
     const value: unknown = JSON.parse(Buffer.from(lastEventId, 'base64url').toString('utf8'))
-    const entries = Object.entries(typeof value === 'object' && value !== null ? value : {})
-    return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string' && /^[\x20-\x7e]*$/.test(entry[1])))
+    return new Map((Array.isArray(value) ? value : []).flatMap(positionIn))
   } catch {
-    return {}
+    return new Map()
   }
+}
+
+function positionIn(entry: unknown): [string, Position][] {
+  const [upstream, event, call]: unknown[] = Array.isArray(entry) ? entry : []
+  if (typeof upstream !== 'string' || typeof event !== 'string' || !/^[\x20-\x7e]*$/.test(event)) return []
+  return [[upstream, { event, ...(typeof call === 'string' || typeof call === 'number' ? { call } : {}) }]]
 }
 
 const ID_LINE = /^id: ?(.+)$/

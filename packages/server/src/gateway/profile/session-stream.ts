@@ -15,7 +15,7 @@ import type { ProfileDeps } from './deps.ts'
 import { each, parts } from './each.ts'
 import { followAll, openStream, type Opened } from './follow.ts'
 import { outwardMessage } from './outward.ts'
-import { formatPositions, parsePositions, withPosition } from './positions.ts'
+import { formatPositions, parsePositions, withPosition, type Position } from './positions.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -32,8 +32,8 @@ const NO_MESSAGE = { kind: 'notification', method: '', id: null, params: {}, jso
 export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<boolean> {
   const version = visit.headers['mcp-protocol-version']
   const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
-  const positions = new Map(Object.entries(parsePositions(visit.headers['last-event-id'])))
-  const open = (call: Call): Promise<Opened> => openAt(deps, call, positions.get(call.upstream.id))
+  const positions = new Map(parsePositions(visit.headers['last-event-id']))
+  const open = (call: Call): Promise<Opened> => openAt(deps, call, positions.get(call.upstream.id)?.event)
   const calls = parts(asked, upstreams)
   const opened = calls.map((call) => openStream(call, { open }))
   if (await isNothing(opened)) return false
@@ -41,10 +41,7 @@ export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Se
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
   await followAll(calls, opened, {
     open,
-    changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, (id) => {
-      positions.set(upstream.id, id)
-      return formatPositions(Object.fromEntries(positions))
-    }),
+    changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, positions),
     missed: () => {
       for (const list of ['tools', 'prompts', 'resources']) response.write(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }), lines: ['event: message'] }))
     },
@@ -79,8 +76,11 @@ async function isNothing(opened: readonly Promise<Opened>[]): Promise<boolean> {
   return first?.every((one) => one === 'never') === true
 }
 
-/** H07: a stream may repeat the answer to any request of the session: each is changed as if it answered that. */
-function changeOf(deps: ProfileDeps, call: Call, position: (id: string) => string): Change {
+/**
+ * H07: a stream that goes on from where one of a call was may bring its answer, whatever was asked for: it is changed as if
+ * it answered that. H10: no other answers are an upstream's to give, as the client would take them for another's.
+ */
+function changeOf(deps: ProfileDeps, call: Call, positions: Map<string, Position>): Change {
   const { upstream } = call
   const permitted = permissions(deps.policy, call)
   const rewrite = (result: Json): Json | Promise<Json> => {
@@ -89,10 +89,18 @@ function changeOf(deps: ProfileDeps, call: Call, position: (id: string) => strin
   }
   const change = messages(upstream, (message) => {
     deps.kept.heard(upstream.id, message)
-    const seen = typeof message['method'] === 'string' ? message : rewriteMessage(message, rewrite)
+    if (typeof message['method'] === 'string') return outwardMessage(upstream, message)
+    const { event, call: awaited } = positions.get(upstream.id) ?? { event: '' }
+    if (awaited === undefined || message['id'] !== awaited) return undefined
+    positions.set(upstream.id, { event })
+    const seen = rewriteMessage(message, rewrite)
     return seen instanceof Promise ? seen.then((later) => outwardMessage(upstream, later)) : outwardMessage(upstream, seen)
   })
-  return { data: (text) => change.data(text), lines: (lines) => withPosition(lines, position) }
+  const move = (event: string): string => {
+    positions.set(upstream.id, { ...positions.get(upstream.id), event })
+    return formatPositions(Object.fromEntries(positions))
+  }
+  return { data: (text) => change.data(text), lines: (lines) => withPosition(lines, move) }
 }
 
 /** `DELETE`: ends the sessions at all upstreams where one began. */
