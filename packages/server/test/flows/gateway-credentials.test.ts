@@ -126,7 +126,7 @@ eachMcpCluster('a tool that became a writing one is not kept as a reading one by
   }
   assert.equal((await cluster.nodes[0].send(call(reader, 'changing'))).status, 403)
   assert.equal((await cluster.nodes[0].send(call(cluster.token(), 'changing'))).status, 200)
-})
+}, { upstreams: { toolChanges: 'report' } })
 
 const URL_MODE = { elicitation: { url: {} } }
 const withUrlMode = { _meta: { 'io.modelcontextprotocol/clientCapabilities': URL_MODE } }

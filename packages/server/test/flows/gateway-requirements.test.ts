@@ -52,12 +52,16 @@ eachMcpCluster('each request stands alone: nodes that never met the client answe
   await askAll(await cluster.restart())
 })
 
-eachMcpCluster('a schema that refers elsewhere is passed on and never fetched (RS-44)', async (cluster) => {
-  const inputSchema = { type: 'object', properties: { a: { $ref: `${cluster.weather.url}/schema.json` } } }
-  cluster.notes.tools = [{ name: 'read_note', inputSchema, annotations: { readOnlyHint: true } }]
-  const list = resultOf((await cluster.nodes[0].send(modern(cluster.token(), 'tools/list'))).body)
-  assert.deepEqual((list['tools'] as { inputSchema: unknown }[]).map((tool) => tool.inputSchema), [inputSchema])
-  assert.equal((await cluster.nodes[0].send(call(cluster.token(), 'read_note'))).status, 200)
+eachMcpCluster('a schema that refers elsewhere is never fetched, and its tool is not offered; one that refers to itself is (RS-44, H20)', async (cluster) => {
+  const schema = (reference: string): object => ({ type: 'object', properties: { a: { $ref: reference } }, $defs: { b: { type: 'string' } } })
+  const tool = (name: string, reference: string) => ({ name, inputSchema: schema(reference), annotations: { readOnlyHint: true } })
+  cluster.notes.tools = [tool('read_note', '#/$defs/b'), tool('read_elsewhere', `${cluster.weather.url}/schema.json`)]
+  const [node] = cluster.nodes
+  const list = resultOf((await node.send(modern(cluster.token(), 'tools/list'))).body)
+  assert.deepEqual((list['tools'] as { inputSchema: unknown }[]).map(({ inputSchema }) => inputSchema), [schema('#/$defs/b')])
+  assert.match((await node.send(call(cluster.token(), 'read_note'))).text, /ran/)
+  assert.match((await node.send(call(cluster.token(), 'read_elsewhere'))).text, /Unknown tool/)
+  assert.equal(cluster.notes.calls().length, 1)
   assert.equal(cluster.weather.asked.length, 0)
 })
 

@@ -93,7 +93,7 @@ eachHouse('RS-36: somebody else in the same browser, before or after the sign-in
 eachHouse('RFC 9470 §5: a sign-in that does not prove it changes nothing, and says so', async (house) => {
   const person = await signedIn(house)
   for (const proof of [{}, { acr: 'urn:pwd', authTime: Math.floor(house.now / 1000) }, { acr: MFA, authTime: Math.floor(house.now / 1000) - 3600 }, { acr: MFA, authTime: undefined }]) {
-    house.person = { subject: 'alice', ...proof } as House['person']
+    house.person = { subject: 'alice', ...proof }
     const page = await confirm(person, await linkTo(house))
     assert.equal(page.status, 403)
     assert.match(page.text, /not as strong or as recent/)

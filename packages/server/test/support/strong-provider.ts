@@ -51,7 +51,7 @@ async function makeProvider(issuer: string, state: StrongProvider): Promise<Prov
   // OpenID Connect Core §3.1.2.1: `acr_values` is a wish; this provider asks for the second factor where it can.
   policy.get('login')?.checks.add(
     new interactionPolicy.Check('weak', 'a stronger sign-in is asked for', ({ oidc }) => {
-      const isAsked = state.secondFactor && String(oidc.params?.['acr_values'] ?? '').split(' ').includes(MFA)
+      const isAsked = state.secondFactor && asksFor(oidc.params)
       return isAsked && oidc.session?.accountId !== undefined && oidc.acr !== MFA && oidc.result?.['login'] === undefined
     }),
   )
@@ -83,11 +83,17 @@ async function makeProvider(issuer: string, state: StrongProvider): Promise<Prov
   return provider
 }
 
+/** Whether the authorization request names the second factor. */
+function asksFor(params: Readonly<Record<string, unknown>> = {}): boolean {
+  const { acr_values: values } = params
+  return typeof values === 'string' && values.split(' ').includes(MFA)
+}
+
 async function signInPage(provider: Provider, state: StrongProvider, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { uid, params } = await provider.interactionDetails(request, response)
   if (request.method === 'POST') {
     const accountId = new URLSearchParams(await read(request)).get('login') ?? ''
-    const isStrong = state.secondFactor && String(params['acr_values'] ?? '').split(' ').includes(MFA)
+    const isStrong = state.secondFactor && asksFor(params)
     const login = { accountId, acr: isStrong ? MFA : PWD, amr: isStrong ? ['pwd', 'otp'] : ['pwd'] }
     return provider.interactionFinished(request, response, { login, consent: {} }, { mergeWithLastSubmission: false })
   }
