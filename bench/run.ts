@@ -1,4 +1,4 @@
-// npm run bench -- [W1 W3 W4 W5 W9 W12] [--json] [--quick] [--soak]
+// npm run bench -- [W1 W2 W3 W4 W5 W9 W12] [--json] [--quick] [--soak]
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { startLoad } from './load/load.ts'
@@ -6,13 +6,14 @@ import { requireAccounting } from './measure.ts'
 import { rounded, summary, table, type Findings } from './report.ts'
 import { w1 } from './workloads/w1.ts'
 import { w12 } from './workloads/w12.ts'
+import { w2 } from './workloads/w2.ts'
 import { w3 } from './workloads/w3.ts'
 import { w4 } from './workloads/w4.ts'
 import { w5 } from './workloads/w5.ts'
 import { w9 } from './workloads/w9.ts'
 import type { Workload } from './workloads/workload.ts'
 
-const WORKLOADS: Readonly<Record<string, Workload>> = { W1: w1, W3: w3, W4: w4, W5: w5, W9: w9, W12: w12 }
+const WORKLOADS: Readonly<Record<string, Workload>> = { W1: w1, W2: w2, W3: w3, W4: w4, W5: w5, W9: w9, W12: w12 }
 const ROUNDS = 5
 
 const USAGE = `npm run bench -- [WORKLOAD ...] [--json] [--quick] [--soak]

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { announce } from '../program.ts'
 import type { Actor, Job, Order, Outcome, Plan, Report } from './job.ts'
+import { listActor } from './list.ts'
 import { mcpActor } from './mcp.ts'
 import { streamActors } from './streams.ts'
 import { tokenActors } from './token.ts'
@@ -30,6 +31,7 @@ async function obey(order: Order): Promise<Report> {
 
 function crewFor(job: Job): Actor[] {
   if (job.kind === 'streams') return streamActors(job)
+  if (job.kind === 'list') return Array.from({ length: job.connections }, () => listActor(job))
   return job.kind === 'mcp' ? Array.from({ length: job.connections }, (_, index) => mcpActor(job, index)) : tokenActors(job)
 }
 

@@ -47,7 +47,17 @@ export interface StreamsJob {
   readonly newsUrl: string
 }
 
-export type Job = McpJob | TokenJob | StreamsJob
+/** One operation is the whole list of tools, page by page. */
+export interface ListJob {
+  readonly kind: 'list'
+  readonly url: string
+  readonly token?: string
+  readonly connections: number
+  /** How many tools there are for whoever asks. */
+  readonly tools: number
+}
+
+export type Job = McpJob | TokenJob | StreamsJob | ListJob
 
 export interface Plan {
   readonly seconds: number

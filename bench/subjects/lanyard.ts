@@ -31,6 +31,8 @@ export interface LanyardOptions {
   readonly upstream: string
   /** Whether the upstream asks each person for an account of theirs: then it is the protected one. */
   readonly accounts?: boolean
+  /** Further upstreams, which are one profile together: then that is what is measured. */
+  readonly wide?: readonly string[]
   readonly rules?: number
   readonly execArgv?: readonly string[]
 }
@@ -53,8 +55,8 @@ export async function startLanyard(options: LanyardOptions): Promise<Lanyard> {
   return {
     name: `lanyard on ${STORE_NAMES[options.store]}`,
     issuer,
-    resource: `${issuer}/mcp/echo`,
-    url: `${issuer}/mcp/echo`,
+    resource: `${issuer}/mcp/${options.wide === undefined ? 'echo' : 'wide'}`,
+    url: `${issuer}/mcp/${options.wide === undefined ? 'echo' : 'wide'}`,
     store,
     config,
     get pid() {
@@ -109,7 +111,16 @@ interface Setting {
   readonly options: LanyardOptions
 }
 
+function wide(urls: readonly string[] = []): { readonly upstreams: readonly object[]; readonly profiles: readonly object[]; readonly rules: readonly object[] } {
+  const upstreams = urls.map((url, index) => ({ id: `wide-${index}`, name: `Wide ${index}`, url, connector: { type: 'none' }, timeoutSeconds: 2 }))
+  const ids = upstreams.map(({ id }) => id)
+  if (ids.length === 0) return { upstreams, profiles: [], rules: [] }
+  const rules = [{ id: 'wide-hidden', effect: 'deny', upstreams: ids, tools: ['hidden_*'] }, { id: 'wide-everything', effect: 'allow', upstreams: ids, tools: ['*'] }]
+  return { upstreams, profiles: [{ id: 'wide', name: 'Wide', upstreams: ids }], rules }
+}
+
 function configuration({ directory, issuer, clientSecret, provider, store, options }: Setting): object {
+  const more = wide(options.wide)
   return {
     issuer,
     listen: new URL(issuer).host,
@@ -119,8 +130,9 @@ function configuration({ directory, issuer, clientSecret, provider, store, optio
     outbound: { allow: ['127.0.0.0/8'] },
     identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: provider.facts.url, clientId: 'lanyard', clientSecret }],
     clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }],
-    upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }],
-    rules: rules(options.rules ?? 10_000),
+    upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }, ...more.upstreams],
+    profiles: more.profiles,
+    rules: [...rules(options.rules ?? 10_000), ...more.rules],
     admins: { groups: ['it-admins'] },
     tokens: { accessTokenSeconds: 3600 },
     // They guard against floods, and here is one.

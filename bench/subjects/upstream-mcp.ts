@@ -13,6 +13,13 @@ interface Message {
 }
 
 const TOOLS = ['echo', 'large', 'progress'].map((name) => ({ name, description: `The tool ${name}`, inputSchema: { type: 'object' }, annotations: { readOnlyHint: true } }))
+/** Twenty tools of a usual size, of which a quarter is for nobody. */
+const WIDE = Array.from({ length: 20 }, (_, index) => ({
+  name: `${index % 4 === 3 ? 'hidden' : 'tool'}_${index}`,
+  description: `Looks after the ${index}th kind of thing: finds those that match, in the order in which they were made, and says of each who made it and when. `.repeat(2),
+  inputSchema: { type: 'object', properties: Object.fromEntries(['query', 'limit', 'owner', 'since'].map((name) => [name, { type: name === 'limit' ? 'integer' : 'string', description: `The ${name} that is asked for` }])), required: ['query'] },
+  annotations: { readOnlyHint: true },
+}))
 const INFO = { capabilities: { tools: { listChanged: true } }, serverInfo: { name: 'echo', version: '1' } }
 const EVENTS_PER_SECOND = 5000
 
@@ -21,7 +28,7 @@ const sessions = new Set<string>()
 const streams = new Map<ServerResponse, Readonly<Record<string, unknown>>>()
 
 /** Answers one request in the era that it speaks, for the account that it came from. */
-export function answerMcp(request: IncomingMessage, response: ServerResponse, body: string, account: string): void {
+export function answerMcp(request: IncomingMessage, response: ServerResponse, body: string, account: string, tools: readonly object[] = TOOLS): void {
   if (request.method === 'DELETE') return void response.writeHead(sessions.delete(String(request.headers['mcp-session-id'])) ? 200 : 404).end()
   if (request.method === 'GET' && sessions.has(String(request.headers['mcp-session-id']))) return hold(response, {})
   if (request.method !== 'POST') return void response.writeHead(405, { allow: 'POST' }).end()
@@ -34,7 +41,7 @@ export function answerMcp(request: IncomingMessage, response: ServerResponse, bo
   const complete = isModern ? { resultType: 'complete' } : {}
   const cached = isModern ? { ...complete, ttlMs: 300_000, cacheScope: 'public' } : {}
   if (message.method === 'tools/call') return call(response, message, account, complete)
-  const result = message.method === 'tools/list' ? { ...cached, tools: TOOLS } : message.method === 'server/discover' ? { ...cached, ...INFO, supportedVersions: ['2026-07-28'] } : {}
+  const result = message.method === 'tools/list' ? { ...cached, tools } : message.method === 'server/discover' ? { ...cached, ...INFO, supportedVersions: ['2026-07-28'] } : {}
   json(response, { jsonrpc: '2.0', id: message.id, result })
 }
 
@@ -42,6 +49,11 @@ function open(response: ServerResponse, { id, params }: Message): void {
   const session = randomUUID()
   sessions.add(session)
   json(response, { jsonrpc: '2.0', id, result: { protocolVersion: params?.protocolVersion, ...INFO } }, 200, { 'mcp-session-id': session })
+}
+
+/** The same with other tools, and slower. */
+export function answerWide(request: IncomingMessage, response: ServerResponse, body: string, delayMs: number): void {
+  setTimeout(() => answerMcp(request, response, body, 'nobody', WIDE), delayMs)
 }
 
 /** RS-31: the stream says first what it is about, and each of its messages which request it belongs to. */

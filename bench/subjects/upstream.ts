@@ -3,8 +3,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { announce } from '../program.ts'
-import { answerMcp, tellAll } from './upstream-mcp.ts'
+import { answerMcp, answerWide, tellAll } from './upstream-mcp.ts'
 import { authorizationServer } from './upstream-oauth.ts'
+
+/** What a server takes to look something up. */
+const WIDE_DELAY_MS = 20
 
 const server = createServer()
 await new Promise<void>((resolve) => server.listen(Number(process.env['PORT'] ?? 0), '127.0.0.1', resolve))
@@ -21,6 +24,9 @@ server.on('request', (request, response) => {
 function respond(request: IncomingMessage, response: ServerResponse, body: string): void {
   try {
     if (request.url === '/open/mcp') return answerMcp(request, response, body, 'nobody')
+    if (request.url?.startsWith('/wide/') === true) return answerWide(request, response, body, WIDE_DELAY_MS)
+    // Never answers.
+    if (request.url === '/dead/mcp') return
     if (request.url === '/news') return void response.end(String(tellAll()))
     if (request.url !== '/mcp') return oauth.respond(request, response, body)
     const account = oauth.accountOf(request.headers.authorization)
