@@ -11,7 +11,8 @@ const tools = z.array(z.string().min(1).superRefine((pattern, context) => {
 const names = z.array(z.string().min(1)).min(1, 'name at least one')
 const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8, or 192.0.2.1/32 for one address' })
 const clock = z.string().regex(/^(?:(?:[01]\d|2[0-3]):[0-5]\d|24:00)$/, 'must be HH:MM, from 00:00 to 24:00')
-const seconds = z.int().min(0).max(366 * 86_400)
+/** A call comes some seconds after the sign-in that it needed: less than a minute could never be kept to. */
+const seconds = z.int().min(60, 'must be 60 seconds or more').max(366 * 86_400)
 const claims = z.record(z.string().min(1), z.array(z.union([z.string(), z.number(), z.boolean()])).min(1, 'name at least one value')).refine((value) => Object.keys(value).length > 0, 'name at least one claim')
 
 /** An empty condition holds always, and an empty exception excepts all: neither is what somebody meant. */
