@@ -1,4 +1,4 @@
-import { createTransport } from 'nodemailer'
+import type { Transporter } from 'nodemailer'
 import { plain } from '../http/page.ts'
 import type { DueNotice, NoticeTarget } from './notice.ts'
 
@@ -17,8 +17,28 @@ const TIMEOUT_MS = 10_000
 const MAX_SUBJECT = 120
 
 /** Sends notices to the configured mail host, and to no other. */
-export function emailTarget({ host, port, user, password, from, to, tls }: EmailSettings): NoticeTarget {
-  const transport = createTransport({
+export function emailTarget(settings: EmailSettings): NoticeTarget {
+  const { host, port, from, to } = settings
+  let transport: Promise<Transporter> | undefined
+  return {
+    name: `email:${host}:${port}`,
+    async send(notice) {
+      const { subject, text } = letter(notice)
+      try {
+        transport ??= transportTo(settings)
+        await (await transport).sendMail({ from, to: [...to], subject, text, messageId: `<${notice.id}@${new URL(JSON.parse(notice.body).gateway).hostname}>` })
+        return undefined
+      } catch (error) {
+        return mailFailure(error)
+      }
+    },
+  }
+}
+
+async function transportTo({ host, port, user, password, tls }: EmailSettings): Promise<Transporter> {
+  // Loaded with the first mail: who sends none needs no room for it.
+  const { createTransport } = await import('nodemailer')
+  return createTransport({
     host,
     port,
     secure: tls === 'implicit',
@@ -33,18 +53,6 @@ export function emailTarget({ host, port, user, password, from, to, tls }: Email
     disableUrlAccess: true,
     ...(user === undefined ? {} : { auth: { user, pass: password ?? '' } }),
   })
-  return {
-    name: `email:${host}:${port}`,
-    async send(notice) {
-      const { subject, text } = letter(notice)
-      try {
-        await transport.sendMail({ from, to: [...to], subject, text, messageId: `<${notice.id}@${new URL(JSON.parse(notice.body).gateway).hostname}>` })
-        return undefined
-      } catch (error) {
-        return mailFailure(error)
-      }
-    },
-  }
 }
 
 /** What the notice says, line by line. Names come from strangers: each stays on its line, and is no header. */
