@@ -5,7 +5,7 @@ import type { Database, Transaction, Value } from './database.ts'
 const POOL_SIZE = 10
 const MAX_ATTEMPTS = 3
 /** Longer than a statement may take: whatever comes later, from a connection that is being made again and again, is too late. */
-const ANSWER_MS = 15_000
+const ANSWER_MS = 11_000
 /** Calls wait for what is appended, and a change waits for a connection before it does anything: both are told sooner. */
 const WAIT_MS = 5_000
 /** A lock that is held for longer than this will be held for longer yet; meanwhile the connection is of use to others. */

@@ -59,6 +59,7 @@ fault({ id: 'X07', injected: 'PostgreSQL is stopped for 15 seconds', expected: '
   const alice = all.client('x07')
   await alice.signIn(all.one)
   assert.equal(await ping(alice, all.one), 200)
+  assert.equal((await alice.call(all.one)).outcome, 'done')
   const pids = all.gateway.processes.map(({ pid }) => pid)
   all.postgres?.stop('fast')
   const stoppedAt = Date.now()
