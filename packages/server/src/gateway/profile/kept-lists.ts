@@ -21,7 +21,8 @@ export interface Page {
 /** Pages of upstreams' lists, for as long as each said that it may be kept. */
 export interface KeptLists {
   find(upstreamId: string, key: string): Page | undefined
-  keep(upstreamId: string, key: string, page: Page): void
+  /** To be called before the upstream is asked. @returns keeps its answer, unless it was forgotten meanwhile */
+  asking(upstreamId: string): (key: string, page: Page) => void
   /** Forgets all of an upstream. */
   forget(upstreamId: string): void
   /** To be told what an upstream says by itself: that it has other things to offer now, perhaps. */
@@ -46,8 +47,25 @@ export function keptLists(now: () => number): KeptLists {
     size -= kept.size
     all.delete(id)
   }
+  /** How often each upstream was forgotten. */
+  const turns = new Map<string, number>()
+  const turnOf = (upstreamId: string): number => turns.get(upstreamId) ?? 0
   const forget = (upstreamId: string): void => {
+    turns.set(upstreamId, turnOf(upstreamId) + 1)
     for (const [id, kept] of all) if (kept.upstreamId === upstreamId) drop(id, kept)
+  }
+  const keep = (upstreamId: string, key: string, page: Page): void => {
+    const id = `${upstreamId} ${key}`
+    const before = all.get(id)
+    if (before !== undefined) drop(id, before)
+    const kept = { upstreamId, page, size: page.entries.reduce((sum, { json }) => sum + json.length, key.length) }
+    if (kept.size > MAX_SIZE) return
+    all.set(id, kept)
+    size += kept.size
+    for (const [oldest, old] of all) {
+      if (size <= MAX_SIZE) break
+      drop(oldest, old)
+    }
   }
   return {
     forget,
@@ -62,17 +80,11 @@ export function keptLists(now: () => number): KeptLists {
       drop(id, kept)
       return undefined
     },
-    keep(upstreamId, key, page) {
-      const id = `${upstreamId} ${key}`
-      const before = all.get(id)
-      if (before !== undefined) drop(id, before)
-      const kept = { upstreamId, page, size: page.entries.reduce((sum, { json }) => sum + json.length, key.length) }
-      if (kept.size > MAX_SIZE) return
-      all.set(id, kept)
-      size += kept.size
-      for (const [oldest, old] of all) {
-        if (size <= MAX_SIZE) break
-        drop(oldest, old)
+    asking(upstreamId) {
+      const before = turnOf(upstreamId)
+      return (key, page) => {
+        // What changed while it was asked for may have been told as it was.
+        if (turnOf(upstreamId) === before) keep(upstreamId, key, page)
       }
     },
   }

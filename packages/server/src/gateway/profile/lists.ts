@@ -84,6 +84,7 @@ function keysFor({ message, revision, caller }: Call, kind: ItemList, { perUser 
 
 /** @returns undefined when the account turned out not to be connected any more */
 async function askFor(deps: ProfileDeps, call: Call, kind: ItemList, { line, verdict }: { readonly line: Line; readonly verdict: Verdict }): Promise<Page | undefined> {
+  const keep = deps.kept.asking(call.upstream.id)
   const reply = await ask(deps, call, line, verdict)
   if (reply === undefined) return undefined
   if (reply.result === undefined) return NOTHING
@@ -92,7 +93,7 @@ async function askFor(deps: ProfileDeps, call: Call, kind: ItemList, { line, ver
   const lifetime = typeof ttlMs === 'number' && ttlMs > 0 ? Math.min(ttlMs, MAX_KEPT_MS) : 0
   const found: Page = { entries: entriesOf(call, kind, result), freshUntil: deps.now() + lifetime, ...(typeof nextCursor === 'string' ? { nextCursor } : {}) }
   const { shared, own } = keysFor(call, kind, line.connector)
-  if (lifetime > 0) deps.kept.keep(call.upstream.id, cacheScope === 'public' ? (shared ?? own) : own, found)
+  if (lifetime > 0) keep(cacheScope === 'public' ? (shared ?? own) : own, found)
   return found
 }
 
