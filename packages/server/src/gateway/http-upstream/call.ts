@@ -56,9 +56,10 @@ export async function callApi(deps: ApiCallDeps, request: IncomingMessage, conta
   const body = await requestBody(request, http.maxBodyBytes)
   try {
     const sent = sendRequest(deps.forward, connector, call, credential, outgoing(call, request, body))
-    const written = deps.audit.record({ action: 'call.allowed', outcome: 'success', ...trace(call), tool: shown(call), rule, detail: { method: call.method } })
-    // The record is written while the API works, and is there before anything of its answer is passed on.
-    const [answer] = await Promise.all([sent, written])
+    // The record is begun while the API works, and is there before anything of its answer is passed on.
+    const recorded = deps.audit.begin({ action: 'call.allowed', outcome: 'success', ...trace(call), tool: shown(call), rule, detail: { method: call.method } })
+    const answer = await sent
+    await recorded()
     if (answer === 'connection_required') throw await unconnected(deps, call)
     const lacking = await lackingScope(connector, { ...call, operation: { kind: 'tool', name: call.name } }, answer)
     if (lacking !== undefined) throw await drain(answer).then(() => unconnected(deps, call, lacking))
