@@ -1,16 +1,15 @@
 // Owns the configuration file: one schema, one frozen value, every mistake reported at once. It starts nothing.
 import * as z from 'zod'
 import { plainPath } from '../gateway/forwarded-request.ts'
-import { redirectClass } from '../oauth/redirect-uri.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { ruleSchema } from '../policy/rule-schema.ts'
+import { client } from './client-schema.ts'
 import { notices } from './notices.ts'
+import { identityProvider } from './provider-schema.ts'
+import { upstream } from './upstream-schema.ts'
+import { httpUrl, id, patterns, publicKey, secret } from './words.ts'
 
-const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens')
-const secret = z.string().min(1, 'must not be empty')
-const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
 const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8, or 192.0.2.1/32 for one address' })
-const patterns = z.array(z.string().min(1)).min(1, 'leave it out for all, or name at least one')
 
 const issuer = z.string().superRefine((value, context) => {
   const problem = issuerProblem(value)
@@ -28,8 +27,6 @@ function issuerProblem(value: string): string | undefined {
 }
 
 const origin = z.string().refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && new URL(value).origin === value, 'must be an origin without path or trailing slash, such as https://app.example.com')
-const redirectUri = z.string().refine((value) => redirectClass(value) !== undefined, 'must be an https URI, an http URI of a loopback address, or one of a private-use scheme; without fragment or credentials')
-const publicKey = z.record(z.string(), z.unknown()).refine((key) => !('d' in key || 'k' in key), 'is a private or shared key: the public half alone belongs here')
 
 const listen = z
   .string()
@@ -42,22 +39,6 @@ const store = z
   // Several hosts, separated by commas, are no URL and yet fine.
   .refine((value) => value.startsWith('sqlite:') || URL.canParse(value.replace(/,[^/?]*/, '')), 'must be postgres://user:password@host/database (special characters of the password as %XX)')
 
-const identityProvider = z.strictObject({
-  id,
-  name: z.string().optional(),
-  type: z.literal('oidc', { error: 'this version knows the type "oidc"' }),
-  issuer: httpUrl,
-  clientId: z.string().min(1),
-  clientSecret: secret.optional(),
-  scopes: z.array(z.string().min(1)).optional(),
-  groupsClaim: z.string().min(1).default('groups'),
-  rolesClaim: z.string().min(1).default('roles'),
-  claims: z.array(z.string().min(1).max(128)).max(32, 'name at most 32').default([]),
-  acrValues: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).default([]),
-  offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
-  acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
-})
-
 const scopeEntry = z
   .strictObject({
     scopes: z.array(z.string().regex(/^mcp\.(?:[a-z0-9-]+\.)?(?:read|write)$/, 'must be mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write')).min(1, 'name at least one'),
@@ -66,52 +47,10 @@ const scopeEntry = z
   })
   .refine(({ groups, roles }) => groups !== undefined || roles !== undefined, 'needs groups or roles: who may hold the scopes')
 
-const client = z.strictObject({
-  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
-  name: z.string().min(1),
-  redirectUris: z.array(redirectUri).default([]),
-  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token'])).default(['authorization_code', 'refresh_token']),
-  tokenEndpointAuthMethod: z.enum(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']).default('client_secret_basic'),
-  clientSecret: z.string().min(32, 'must have at least 32 characters').optional(),
-  jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(),
-  jwksUri: httpUrl.optional(),
-  resources: z.array(z.string()).default([]),
-})
-
 const statementIssuer = z
   .strictObject({ issuer: z.string().min(1), jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(), jwksUri: httpUrl.optional() })
   .refine(({ jwks, jwksUri }) => (jwks === undefined) !== (jwksUri === undefined), 'needs its keys: either jwks or jwksUri')
 const statements = z.strictObject({ issuers: z.array(statementIssuer).default([]), unknown: z.enum(['refuse', 'unverified']).default('unverified') }).default({ issuers: [], unknown: 'unverified' })
-
-/** Those that HTTP, MCP or the gateway itself uses: a key in one of them would break or change every call. */
-const apiKeyHeader = z
-  .string()
-  .regex(/^[A-Za-z0-9-]+$/, { error: 'must be a header name', abort: true })
-  .refine((name) => !/^(?:host|connection|keep-alive|upgrade|te|trailer|transfer-encoding|expect|accept|accept-encoding|user-agent|last-event-id|content-.*|proxy-.*|mcp-.*)$/i.test(name), 'is not free for a key')
-const headerValue = z.string().min(1, { error: 'must not be empty', abort: true }).regex(/^[\x21-\x7e]+(?:[\t ]+[\x21-\x7e]+)*$/, 'must be one line of printable ASCII, as headers are')
-
-const connector = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('none') }),
-  z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
-  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional() }),
-], { error: 'this version knows the connectors none, api-key and oauth' })
-
-const upstream = z.strictObject({
-  id,
-  name: z.string().optional(),
-  url: httpUrl,
-  connector: connector.default({ type: 'none' }),
-  readOnlyTools: z.array(z.string()).default([]),
-  timeoutSeconds: z.number().positive().max(3600).default(60),
-  dataClasses: z.record(z.string().min(1), patterns).optional(),
-  toolChanges: z.enum(['hide', 'report']).default('hide'),
-  protocol: z.enum(['auto', '2026-07-28', '2025']).default('auto'),
-  type: z.enum(['mcp', 'http']).default('mcp'),
-  maxBodyMegabytes: z.number().positive().max(10_240).default(64),
-  encodedSlashes: z.boolean().default(false),
-  openapi: z.string().min(1).optional(),
-  operations: z.strictObject({ include: patterns.optional(), exclude: patterns.optional() }).optional(),
-})
 
 const profile = z.strictObject({
   id,

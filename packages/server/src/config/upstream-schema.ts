@@ -1,0 +1,32 @@
+import * as z from 'zod'
+import { httpUrl, id, patterns, secret } from './words.ts'
+
+/** Those that HTTP, MCP or the gateway itself uses: a key in one of them would break or change every call. */
+const apiKeyHeader = z
+  .string()
+  .regex(/^[A-Za-z0-9-]+$/, { error: 'must be a header name', abort: true })
+  .refine((name) => !/^(?:host|connection|keep-alive|upgrade|te|trailer|transfer-encoding|expect|accept|accept-encoding|user-agent|last-event-id|content-.*|proxy-.*|mcp-.*)$/i.test(name), 'is not free for a key')
+const headerValue = z.string().min(1, { error: 'must not be empty', abort: true }).regex(/^[\x21-\x7e]+(?:[\t ]+[\x21-\x7e]+)*$/, 'must be one line of printable ASCII, as headers are')
+
+const connector = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('none') }),
+  z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
+  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional() }),
+], { error: 'this version knows the connectors none, api-key and oauth' })
+
+export const upstream = z.strictObject({
+  id,
+  name: z.string().optional(),
+  url: httpUrl,
+  connector: connector.default({ type: 'none' }),
+  readOnlyTools: z.array(z.string()).default([]),
+  timeoutSeconds: z.number().positive().max(3600).default(60),
+  dataClasses: z.record(z.string().min(1), patterns).optional(),
+  toolChanges: z.enum(['hide', 'report']).default('hide'),
+  protocol: z.enum(['auto', '2026-07-28', '2025']).default('auto'),
+  type: z.enum(['mcp', 'http']).default('mcp'),
+  maxBodyMegabytes: z.number().positive().max(10_240).default(64),
+  encodedSlashes: z.boolean().default(false),
+  openapi: z.string().min(1).optional(),
+  operations: z.strictObject({ include: patterns.optional(), exclude: patterns.optional() }).optional(),
+})
