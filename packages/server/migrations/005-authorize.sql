@@ -13,6 +13,11 @@ CREATE TABLE grants (
   session_id TEXT,
   -- What the profile reached when the person approved.
   reach TEXT,
+  -- When it ends whatever happens; the grants that it came of, and ends with; who acts for the person; the DPoP key.
+  expires_at BIGINT,
+  parents TEXT,
+  actor TEXT,
+  jkt TEXT,
   created_at BIGINT NOT NULL,
   last_used_at BIGINT NOT NULL,
   revoked_at BIGINT

@@ -32,4 +32,6 @@ export interface IssuedToken {
   readonly kid: string
   /** Seconds since the epoch. */
   readonly issuedAt: number
+  /** The grants that its own came of. */
+  readonly parents?: readonly string[]
 }

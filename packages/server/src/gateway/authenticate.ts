@@ -89,6 +89,6 @@ function bearerToken(request: IncomingMessage): string {
 }
 
 /** What a revocation is compared with. */
-export function issuedToken({ user, clientId, grantId, kid, issuedAt }: Caller): IssuedToken {
-  return { userId: user.id, clientId, grantId, kid, issuedAt }
+export function issuedToken({ user, clientId, grantId, kid, issuedAt, parents }: Caller): IssuedToken {
+  return { userId: user.id, clientId, grantId, kid, issuedAt, ...(parents === undefined ? {} : { parents }) }
 }

@@ -143,6 +143,6 @@ export async function cutoffs(db: Database, feed: ChangeFeed, options: { readonl
     },
     isCut: (token) =>
       ended.size > 0 &&
-      (isGone(`grant ${token.grantId}`) || isGone(`client ${token.clientId}`) || isGone(`key ${token.kid}`) || isBefore(`subject ${token.userId}`, token.issuedAt)),
+      (isGone(`grant ${token.grantId}`) || (token.parents?.some((id) => isGone(`grant ${id}`)) ?? false) || isGone(`client ${token.clientId}`) || isGone(`key ${token.kid}`) || isBefore(`subject ${token.userId}`, token.issuedAt)),
   }
 }

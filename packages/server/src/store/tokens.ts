@@ -1,18 +1,19 @@
 import type { AuditEvent } from '../audit/event.ts'
-import type { Authorization } from '../authorize/authorization.ts'
+import type { Actor, Authorization } from '../authorize/authorization.ts'
 import type { RedirectUri } from '../oauth/redirect-uri.ts'
 import type { Resource } from '../oauth/resource.ts'
+import { formatScope } from '../oauth/scope.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
-import type { GrantRecord, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore } from '../token/token-store.ts'
+import type { GrantRecord, NewGrant, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore } from '../token/token-store.ts'
 import { AUDIT_COLUMNS } from './audit-log.ts'
-import { toAuthentication, type AuthenticationRow } from './authentications.ts'
+import { authenticationColumns, toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { Database, Transaction, Value } from './database.ts'
 import type { StoreParts } from './parts.ts'
 
 /** Longer than any access token lives. */
 const KEEP_S = 86_400
 
-const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.claims, g.reach, g.created_at AS granted_at'
+const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.claims, g.reach, g.expires_at AS ends_at, g.parents, g.actor, g.jkt, g.created_at AS granted_at'
 
 interface GrantRow extends AuthenticationRow {
   readonly grant_id: string
@@ -21,6 +22,10 @@ interface GrantRow extends AuthenticationRow {
   readonly resource: Resource
   readonly scope: string
   readonly reach: string | null
+  readonly ends_at: number | null
+  readonly parents: string | null
+  readonly actor: string | null
+  readonly jkt: string | null
   readonly granted_at: number
 }
 
@@ -79,8 +84,8 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
     },
     rotate: (change, events) => (db.dialect === 'postgres' ? rotateAtOnce({ db, audit }, change, events) : rotateInSteps({ db, audit }, change, events)),
     async findGrant(grantId) {
-      const rows = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
-      return rows[0] && grant(rows[0])
+      const [row] = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
+      return row !== undefined && (await parentsLive(db, row.parents)) ? grant(row) : undefined
     },
     revokeGrant: (grantId, at, events) =>
       db.transaction(async (tx) => {
@@ -90,6 +95,13 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         await audit.append(tx, events)
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
+      }),
+    startGrant: (started, events) =>
+      db.transaction(async (tx) => {
+        if (!(await beginGrant(tx, started))) return 'ended'
+        if (started.refreshToken !== undefined) await tx.query(INSERT, columns(started.refreshToken))
+        await audit.append(tx, events)
+        return 'started'
       }),
     prune: (at) => prune(db, at),
   }
@@ -104,6 +116,45 @@ async function prune(db: Database, { usedBefore, expiredBefore }: { readonly use
      AND NOT EXISTS (SELECT 1 FROM codes WHERE grant_id = grants.id)`,
     [expiredBefore - KEEP_S],
   )
+}
+
+async function beginGrant(tx: Transaction, { authorization: granted, at }: NewGrant): Promise<boolean> {
+  // Rows are locked that whoever ends their access changes first: they wait for this grant and find it, or are found.
+  for (const parent of granted.parents?.toReversed() ?? []) if (!(await touchGrant(tx, parent, at))) return false
+  const people = await tx.query<{ disabled: number }>('UPDATE users SET checked_at = checked_at WHERE id = $1 RETURNING disabled', [granted.userId])
+  // Who has no row is no person: a machine, whose access ends with its client's.
+  if (people[0] !== undefined && people[0].disabled !== 0) return false
+  await tx.query(
+    `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, created_at, last_used_at, reach, expires_at, parents, actor, jkt)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14, $15)`,
+    [
+      granted.id,
+      granted.userId,
+      granted.clientId,
+      granted.resource,
+      formatScope(granted.scope),
+      ...authenticationColumns(granted),
+      at,
+      printed(granted.reach),
+      granted.expiresAt ?? null,
+      printed(granted.parents),
+      printed(granted.actor),
+      granted.jkt ?? null,
+    ],
+  )
+  return true
+}
+
+function printed(value: object | undefined): string | null {
+  return value === undefined ? null : JSON.stringify(value)
+}
+
+/** A grant that came of others is asked for with them: whoever ended one of them wrote nothing into this one. */
+async function parentsLive(db: Database, parents: string | null): Promise<boolean> {
+  if (parents === null) return true
+  const ids = JSON.parse(parents) as string[]
+  const rows = await db.query(`SELECT id FROM grants WHERE id IN (${ids.map((_, index) => `$${index + 1}`).join(', ')}) AND revoked_at IS NULL`, ids)
+  return rows.length === ids.length
 }
 
 const INSERT = 'INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)'
@@ -161,6 +212,10 @@ function authorization(row: GrantRow): Authorization {
     scope: row.scope.split(' ').filter((token) => token !== ''),
     ...toAuthentication(row),
     ...(row.reach === null ? {} : { reach: JSON.parse(row.reach) as string[] }),
+    ...(row.ends_at === null ? {} : { expiresAt: row.ends_at }),
+    ...(row.parents === null ? {} : { parents: JSON.parse(row.parents) as string[] }),
+    ...(row.actor === null ? {} : { actor: JSON.parse(row.actor) as Actor }),
+    ...(row.jkt === null ? {} : { jkt: row.jkt }),
   }
 }
 

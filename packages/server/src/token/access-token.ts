@@ -1,4 +1,5 @@
 import { verify as verifySignature } from 'node:crypto'
+import type { Actor } from '../authorize/authorization.ts'
 import type { KeyRing } from '../keys/signing.ts'
 
 /** Why a token is no access token of this issuer: for the audit trail; the caller hears `invalid_token` alone. */
@@ -30,6 +31,10 @@ export interface AccessTokenClaims {
   readonly authTime?: number
   readonly acr?: string
   readonly amr?: readonly string[]
+  readonly parents?: readonly string[]
+  readonly actor?: Actor
+  /** RFC 9449 §6.1: the key whose possession whoever presents the token must prove. */
+  readonly jkt?: string
 }
 
 export interface AccessTokenRules {
@@ -88,7 +93,8 @@ function checkClaims(claims: Record<string, unknown>, kid: string, { issuer, now
   // RFC 9068 §4: never after its end, not even by a second; a node's clock may be a little behind another's.
   if (at >= expiresAt) throw new AccessTokenError('expired')
   if (issuedAt > at + SKEW || notBefore > at + SKEW) throw new AccessTokenError('not_yet_valid')
-  const { auth_time: authTime, acr, amr } = claims
+  const { auth_time: authTime, acr, amr, parents, act } = claims
+  const jkt = confirmation(claims['cnf'])
   return {
     kid,
     userId: text(claims['sub']),
@@ -102,7 +108,18 @@ function checkClaims(claims: Record<string, unknown>, kid: string, { issuer, now
     ...(typeof authTime === 'number' ? { authTime } : {}),
     ...(typeof acr === 'string' ? { acr } : {}),
     ...(Array.isArray(amr) ? { amr: amr.filter((method) => typeof method === 'string') } : {}),
+    ...(Array.isArray(parents) ? { parents: parents.map(text) } : {}),
+    // Signed by this issuer, and written from an `Actor`.
+    ...(act === undefined ? {} : { actor: act as Actor }),
+    ...(jkt === undefined ? {} : { jkt }),
   }
+}
+
+/** RFC 7800 §3.1: a confirmation that is not understood confirms nothing. */
+function confirmation(value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'object' || value === null || Object.keys(value).length !== 1) throw new AccessTokenError('malformed')
+  return text((value as { readonly jkt?: unknown }).jkt)
 }
 
 /** RFC 9068 §4: one audience; a token for several could be replayed from one at another. */

@@ -76,7 +76,8 @@ async function exchange(options: TokenEndpointOptions, request: Request, context
 function answer(issued: Issued, now: number): Response {
   const body = {
     access_token: issued.accessToken,
-    token_type: 'Bearer',
+    token_type: issued.tokenType ?? 'Bearer',
+    ...(issued.issuedTokenType === undefined ? {} : { issued_token_type: issued.issuedTokenType }),
     expires_in: Math.max(0, issued.expiresAt - Math.floor(now / 1000)),
     ...(issued.refreshToken === undefined ? {} : { refresh_token: issued.refreshToken }),
     scope: formatScope(issued.scope),

@@ -21,6 +21,8 @@ export interface AccessTokenRequest {
   /** All that was granted, or less. */
   readonly scope: readonly string[]
   readonly grantedAt: number
+  /** The thumbprint of the key that it is bound to (RFC 9449 §6.1). */
+  readonly jkt?: string
 }
 
 export interface AccessToken {
@@ -56,11 +58,11 @@ export interface IssuerOptions {
 export function tokenIssuer({ issuer, keys, lifetimes, now }: IssuerOptions): Issuer {
   const seconds = (): number => Math.floor(now() / 1000)
   return {
-    accessToken({ authorization, scope, grantedAt }) {
+    accessToken({ authorization, scope, grantedAt, jkt }) {
       const issuedAt = seconds()
-      const expiresAt = Math.min(issuedAt + lifetimes.accessToken, grantedAt + lifetimes.grant)
+      const expiresAt = Math.min(issuedAt + lifetimes.accessToken, grantedAt + lifetimes.grant, authorization.expiresAt ?? Infinity)
       const jti = newId('jti')
-      const { userId, clientId, resource, authTime, acr, amr } = authorization
+      const { userId, clientId, resource, authTime, acr, amr, parents, actor } = authorization
       // RFC 9068 §2.2: iss, exp, aud, sub, client_id, iat and jti are required; §2.2.1, RFC 9470 §6.1: what is known of the sign-in.
       const claims = {
         iss: issuer,
@@ -75,6 +77,9 @@ export function tokenIssuer({ issuer, keys, lifetimes, now }: IssuerOptions): Is
         ...(authTime === undefined ? {} : { auth_time: authTime }),
         ...(acr === undefined ? {} : { acr }),
         ...(amr === undefined ? {} : { amr: [...amr] }),
+        ...(parents === undefined ? {} : { parents: [...parents] }),
+        ...(actor === undefined ? {} : { act: actor }),
+        ...(jkt === undefined ? {} : { cnf: { jkt } }),
       }
       // RFC 9068 §2.1: the type keeps every other JWT of this issuer from being taken for an access token.
       return { token: keys.sign(claims, 'at+jwt'), expiresAt, jti }

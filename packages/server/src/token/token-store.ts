@@ -44,7 +44,16 @@ export interface NewRefreshToken {
 /** `spent`: another request was faster. `ended`: the grant was revoked meanwhile. Then there is no token and no event. */
 export type Consumption = 'consumed' | 'spent' | 'ended'
 
+/** A grant that begins at the token endpoint, without a code. */
+export interface NewGrant {
+  readonly authorization: Authorization
+  readonly at: number
+  readonly refreshToken?: NewRefreshToken
+}
+
 export interface TokenStore {
+  /** Begins a grant; `ended` when a grant that it comes of has ended, or the person may not sign in: then there is none. */
+  startGrant(grant: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended'>
   findCode(hash: Hashed): Promise<StoredCode | undefined>
   /** Consumes a code and adds the first refresh token of its grant, for one caller alone. */
   consumeCode(change: { readonly hash: Hashed; readonly grantId: string; readonly at: number; readonly refreshToken?: NewRefreshToken }, events: readonly AuditEvent[]): Promise<Consumption>

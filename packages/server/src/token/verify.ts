@@ -1,5 +1,6 @@
 import type { Approvals } from '../approval/approvals.ts'
 import type { Standing } from '../approval/approval.ts'
+import type { Actor } from '../authorize/authorization.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import { authenticationOf } from '../identity/authentication.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
@@ -27,6 +28,12 @@ export interface Caller {
   readonly authentication: Authentication
   /** Which application calls, and what administrators decided about it. */
   readonly standing: Standing
+  /** The grants that the token's own came of. */
+  readonly parents?: readonly string[]
+  /** Who acts for the person (RFC 8693 §4.1). */
+  readonly actor?: Actor
+  /** The thumbprint of the key that the token is bound to (RFC 9449 §6.1). */
+  readonly jkt?: string
 }
 
 export interface AccessTokenVerifier {
@@ -59,9 +66,24 @@ export function accessTokenVerifier({ issuer, keys, cutoffs, users, store, appro
       const [user, standing, grant] = await Promise.all([liveUser(users, claims.userId), approvals.standing(claims.clientId), store.findGrant(claims.grantId)])
       // Last, as it is in memory: what was revoked while the store was asked counts.
       if (cutoffs.isCut(claims)) throw new AccessTokenError('cut')
-      const { clientId, grantId, expiresAt, issuedAt, kid } = claims
+      const { clientId, grantId, expiresAt, issuedAt, kid, parents, actor, jkt } = claims
       const scope = scopes.narrow(user, claims.scope)
-      return { user, clientId, grantId, scope, mayHold: (wanted) => scopes.mayHold(user, wanted), resource, expiresAt, issuedAt, kid, standing, authentication: authenticationOf(grant?.authorization ?? claims) }
+      return {
+        user,
+        clientId,
+        grantId,
+        scope,
+        mayHold: (wanted) => scopes.mayHold(user, wanted),
+        resource,
+        expiresAt,
+        issuedAt,
+        kid,
+        standing,
+        authentication: authenticationOf(grant?.authorization ?? claims),
+        ...(parents === undefined ? {} : { parents }),
+        ...(actor === undefined ? {} : { actor }),
+        ...(jkt === undefined ? {} : { jkt }),
+      }
     },
   }
 }

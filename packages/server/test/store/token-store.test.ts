@@ -1,10 +1,11 @@
 // What the store of codes, grants and refresh tokens promises: each once, on all nodes, or not at all.
 import assert from 'node:assert/strict'
+import type { Authorization } from '../../src/authorize/authorization.ts'
 import type { Resource } from '../../src/oauth/resource.ts'
 import type { Sealed } from '../../src/oauth/secret.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
-import type { NewRefreshToken } from '../../src/token/token-store.ts'
+import type { NewGrant, NewRefreshToken } from '../../src/token/token-store.ts'
 import { eachPair, EVENT, hashed, race, rollsBack, type StorePair } from '../support/store-pair.ts'
 
 const NOW = 1_795_000_000
@@ -180,4 +181,45 @@ eachPair('prune: used tokens after their time, expired ones, codes a day later, 
   assert.equal((await store.findFamily(hashed('family of grt_1')))?.authorization.id, 'grt_1', 'a used token whose row is gone still leads to its grant')
   await store.prune({ usedBefore: 0, expiredBefore: NOW + 60 + 30 * DAY })
   assert.deepEqual(await left(), { grants: [], codes: 0, tokens: 0 })
+})
+
+const started = (id: string, more: Partial<Authorization> = {}): NewGrant => ({
+  authorization: { id, userId: 'usr_1', clientId: 'app', resource: RESOURCE, scope: ['mcp.read'], authTime: NOW, ...more },
+  at: NOW,
+})
+
+eachPair('RFC 8693 §4.1: a grant that begins at the token endpoint is read back with its end, its parents, its actor and its key', async (pair) => {
+  await addGrant(pair, 'grt_parent')
+  const grant = started('grt_new', { expiresAt: NOW + 600, parents: ['grt_parent'], actor: { sub: 'agent', act: { sub: 'other' } }, jkt: 'thumb' })
+  const plain = started('grt_plain')
+  assert.equal(await tokenStore(pair.one).startGrant(grant, [EVENT]), 'started')
+  assert.equal(await tokenStore(pair.one).startGrant({ ...plain, refreshToken: token('fresh', 0, 'grt_plain') }, [EVENT]), 'started')
+  assert.deepEqual(await tokenStore(pair.two).findGrant('grt_new'), { authorization: grant.authorization, createdAt: NOW })
+  assert.deepEqual((await tokenStore(pair.two).findRefreshToken(hashed('fresh')))?.authorization, plain.authorization)
+  assert.equal(await pair.count('audit'), 2)
+})
+
+eachPair('G10: a grant ends with any of those that it came of, and none begins after their end', async (pair) => {
+  await addGrant(pair, 'grt_a')
+  await addGrant(pair, 'grt_b')
+  const store = tokenStore(pair.one)
+  assert.equal(await store.startGrant(started('grt_child', { parents: ['grt_b', 'grt_a'] }), []), 'started')
+  assert.notEqual(await store.findGrant('grt_child'), undefined)
+  await store.revokeGrant('grt_a', NOW, [])
+  assert.equal(await tokenStore(pair.two).findGrant('grt_child'), undefined)
+  assert.notEqual(await tokenStore(pair.two).findGrant('grt_b'), undefined)
+  assert.equal(await tokenStore(pair.two).startGrant(started('grt_late', { parents: ['grt_b', 'grt_a'] }), [EVENT]), 'ended')
+  assert.equal(await tokenStore(pair.two).startGrant(started('grt_in_time', { parents: ['grt_b'] }), []), 'started')
+  assert.equal(await pair.count("grants WHERE id = 'grt_late'"), 0)
+  assert.equal(await pair.count('audit'), 0)
+})
+
+eachPair('no grant begins for somebody who is disabled', async (pair) => {
+  const add = (id: string, disabled: number) => pair.db.query("INSERT INTO users (id, provider, issuer, subject, groups, disabled, checked_at, created_at) VALUES ($1, 'corp', 'i', $1, '[]', $2, 1, 1)", [id, disabled])
+  await add('usr_off', 1)
+  await add('usr_on', 0)
+  assert.equal(await tokenStore(pair.one).startGrant(started('grt_off', { userId: 'usr_off' }), [EVENT]), 'ended')
+  assert.equal(await tokenStore(pair.one).startGrant(started('grt_on', { userId: 'usr_on' }), [EVENT]), 'started')
+  assert.equal(await pair.count('grants'), 1)
+  assert.equal(await pair.count('audit'), 1)
 })

@@ -49,6 +49,10 @@ export interface Issued {
   readonly expiresAt: number
   readonly scope: readonly string[]
   readonly refreshToken?: string
+  /** `Bearer` when absent. */
+  readonly tokenType?: 'Bearer' | 'DPoP' | 'N_A'
+  /** What was issued, for a token exchange (RFC 8693 §2.2.1). */
+  readonly issuedTokenType?: string
 }
 
 /** The members that all events of one token request share. */
