@@ -9,7 +9,7 @@ const ROOT = resolve(import.meta.dirname, '../../..')
 const SRC = resolve(import.meta.dirname, '../src')
 
 /** From left to right: a file imports its own room or one further left. Files beside the rooms wire them. */
-const ROOMS = ['oauth', 'http', 'audit', 'keys', 'notices', 'policy', 'clients', 'approval', 'identity', 'vault', 'upstreams', 'authorize', 'token', 'gateway', 'admin', 'config', 'store', 'cli']
+const ROOMS = ['oauth', 'http', 'audit', 'keys', 'notices', 'policy', 'clients', 'approval', 'identity', 'vault', 'upstreams', 'authorize', 'token', 'gateway', 'admin', 'config', 'store', 'wiring', 'cli']
 const WIRING = new Set(['app.ts', 'main.ts'])
 const BANNED_NAMES = /(?:^|-)(?:manager|helper|utils?|service|impl|base|abstract)s?(?:\.test)?\.ts$/
 

@@ -1,0 +1,36 @@
+// Wires the accounts that people have at upstreams.
+import { inBackground } from '../http/background.ts'
+import { connectionRoutes, connections } from '../upstreams/connection-routes.ts'
+import { connectors } from '../upstreams/connectors/index.ts'
+import { oauthConnector } from '../upstreams/connectors/oauth/connector.ts'
+import { revoker } from '../upstreams/revoker.ts'
+import { vault } from '../vault/credential.ts'
+import type { Ground } from './ground.ts'
+import type { People } from './people.ts'
+
+export type Accounts = ReturnType<typeof upstreamRoom>
+
+export function upstreamRoom(ground: Ground, { sessions, login }: People) {
+  const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
+  const safe = vault(sealer)
+  const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
+  const connector = connectors(oauth)
+  const revokeDue = revoker({ store, upstreams, oauth, now })
+  const deps = {
+    issuer,
+    upstreams,
+    connector,
+    store,
+    vault: safe,
+    sealer,
+    state,
+    sessions,
+    signIn: login,
+    audit,
+    mayConnect: (user: { readonly id: string; readonly groups: readonly string[] }, upstream: { readonly id: string }) =>
+      rules.mayConnect({ subject: user.id, groups: user.groups, upstream: upstream.id }),
+    revocationDue: () => inBackground(ground, 'revocation at a provider', revokeDue),
+    now,
+  }
+  return { connector, connections: connections(deps), routes: connectionRoutes(deps), revokeDue }
+}
