@@ -8,6 +8,7 @@ import type { Route } from './http/route.ts'
 import { router } from './http/router.ts'
 import type { ServerOptions } from './http/server.ts'
 import { bridgeStore } from './store/bridge.ts'
+import { proofStore } from './store/proofs.ts'
 import { unready } from './store/readiness.ts'
 import type { Tokens } from './token/routes.ts'
 import { upstreamRoom } from './wiring/accounts.ts'
@@ -84,6 +85,7 @@ async function maintain({ approvalStore, policy, keys, clientStore, identityStor
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     tokens: () => token.maintain(),
+    proofs: () => proofStore(store).reap(at),
     profiles: () => stored.reload(),
     rules: () => policy.reload(),
     approvals: () => approvalStore.reap({ pending: at - FORGOTTEN_REQUEST_MS, decided: at - DECIDED_REQUEST_MS }),

@@ -4,7 +4,7 @@ import type { Hashed } from '../oauth/secret.ts'
 import type { ClientMetadata } from './metadata.ts'
 
 /** A client, and of what it says of itself that which decides something. */
-export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software'> {
+export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software' | 'dpopBoundAccessTokens'> {
   readonly id: string
   readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
   readonly secretHashes: readonly Hashed[]

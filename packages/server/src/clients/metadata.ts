@@ -21,6 +21,8 @@ export interface ClientMetadata {
   readonly scope?: readonly string[]
   readonly clientUri?: string
   readonly softwareId?: string
+  /** RFC 9449 §5.2: it never gets a token that is bound to no key. */
+  readonly dpopBoundAccessTokens?: boolean
   /** Stated by an issuer that was trusted when the client registered. */
   readonly software?: Software
 }
@@ -53,6 +55,7 @@ const shape = z.object({
   scope: text.optional(),
   client_uri: text.optional(),
   software_id: text.optional(),
+  dpop_bound_access_tokens: z.boolean().optional(),
 })
 
 /** A public key, with nothing but what verifies a signature. */
@@ -106,6 +109,7 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
     ...(given.scope === undefined ? {} : { scope: given.scope.split(' ').filter((scope) => scope !== '') }),
     ...(given.client_uri !== undefined && /^https?:\/\//.test(given.client_uri) && URL.canParse(given.client_uri) ? { clientUri: given.client_uri } : {}),
     ...(given.software_id === undefined ? {} : { softwareId: given.software_id }),
+    ...(given.dpop_bound_access_tokens === true ? { dpopBoundAccessTokens: true } : {}),
   }
 }
 

@@ -19,6 +19,7 @@ export interface PreRegisteredClient {
   readonly clientSecret?: string
   readonly jwks?: JSONWebKeySet
   readonly jwksUri?: string
+  readonly dpopBoundAccessTokens?: boolean
 }
 
 export interface ClientsDeps {
@@ -99,6 +100,7 @@ function fromConfiguration(client: PreRegisteredClient): Client {
     secretHashes: client.clientSecret === undefined ? [] : [hash(client.clientSecret)],
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     ...(client.jwksUri === undefined ? {} : { jwksUri: client.jwksUri }),
+    ...(client.dpopBoundAccessTokens === undefined ? {} : { dpopBoundAccessTokens: client.dpopBoundAccessTokens }),
     digest: metadataDigest(client),
   }
 }

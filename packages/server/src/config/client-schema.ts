@@ -13,5 +13,6 @@ export const client = z.strictObject({
   clientSecret: z.string().min(32, 'must have at least 32 characters').optional(),
   jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(),
   jwksUri: httpUrl.optional(),
+  dpopBoundAccessTokens: z.boolean().default(false),
   resources: z.array(z.string()).default([]),
 })

@@ -102,6 +102,7 @@ export const schema = z.strictObject({
       grantDays: z.int().min(1).max(730).default(90),
     })
     .default({ accessTokenSeconds: 900, refreshTokenDays: 30, grantDays: 90 }),
+  dpop: z.strictObject({ required: z.boolean().default(false), requireNonce: z.boolean().default(false) }).default({ required: false, requireNonce: false }),
   sessions: z
     .strictObject({ idleHours: z.number().positive().default(8), absoluteHours: z.number().positive().default(24), recheckMinutes: z.number().positive().default(15) })
     .default({ idleHours: 8, absoluteHours: 24, recheckMinutes: 15 }),

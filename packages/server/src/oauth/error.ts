@@ -1,6 +1,6 @@
 // The vocabulary of OAuth: pure values and checks, no clock, no input or output.
 
-/** The error codes of RFC 6749, 6750, 7591, 8707 and OpenID Connect that Lanyard answers with, and their HTTP status. */
+/** The error codes of RFC 6749, 6750, 7591, 8707, 9449 and OpenID Connect that Lanyard answers with, and their HTTP status. */
 const STATUS = {
   invalid_request: 400,
   invalid_client: 401,
@@ -25,6 +25,8 @@ const STATUS = {
   request_not_supported: 400,
   request_uri_not_supported: 400,
   unmet_authentication_requirements: 400,
+  invalid_dpop_proof: 400,
+  use_dpop_nonce: 400,
 } as const
 
 export type OAuthErrorCode = keyof typeof STATUS
@@ -37,6 +39,7 @@ export interface OAuthErrorDetail {
   readonly retryAfter?: number
   /** The scheme named in `WWW-Authenticate` of a 401 (RFC 6749 §5.2). */
   readonly challenge?: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** An error in OAuth's own form; `message` is the `error_description` that the client may read. */
@@ -46,6 +49,7 @@ export class OAuthError extends Error {
   readonly reason: string
   readonly retryAfter: number | undefined
   readonly challenge: string | undefined
+  readonly headers: Readonly<Record<string, string>>
 
   constructor(code: OAuthErrorCode, description: string, detail: OAuthErrorDetail = {}) {
     super(description, detail.cause === undefined ? undefined : { cause: detail.cause })
@@ -53,6 +57,7 @@ export class OAuthError extends Error {
     this.reason = detail.reason ?? description
     this.retryAfter = detail.retryAfter
     this.challenge = detail.challenge
+    this.headers = detail.headers ?? {}
   }
 
   get status(): number {
@@ -66,7 +71,7 @@ export class OAuthError extends Error {
 
   /** The JSON answer of RFC 6749 §5.2. */
   toResponse(): Response {
-    const headers = new Headers({ 'cache-control': 'no-store', pragma: 'no-cache' })
+    const headers = new Headers({ 'cache-control': 'no-store', pragma: 'no-cache', ...this.headers })
     if (this.retryAfter !== undefined) headers.set('retry-after', String(Math.ceil(this.retryAfter)))
     // RFC 6749 §5.2: a client that authenticated by the Authorization header gets the matching challenge.
     if (this.status === 401) headers.set('www-authenticate', `${this.challenge ?? 'Basic'} realm="lanyard"${this.challenge === 'Bearer' ? `, error="${this.code}"` : ''}`)

@@ -8,6 +8,7 @@ const facts: MetadataFacts = {
   authMethods: ['none', 'client_secret_basic'],
   assertionAlgorithms: ['ES256'],
   signingAlgorithms: ['ES256'],
+  dpopAlgorithms: ['ES256'],
   registration: { dynamic: true, clientIdMetadataDocuments: false },
 }
 

@@ -47,6 +47,8 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     acr_values_supported: facts.acrValues === undefined || facts.acrValues.length === 0 ? undefined : facts.acrValues,
     // AS-8, RFC 9207 §3.
     authorization_response_iss_parameter_supported: true,
+    // RFC 9449 §5.1.
+    dpop_signing_alg_values_supported: facts.dpopAlgorithms,
     client_id_metadata_document_supported: facts.registration.clientIdMetadataDocuments,
   })
 }

@@ -57,12 +57,13 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       )
       return rows[0] && code(rows[0])
     },
-    consumeCode: ({ hash, grantId, at, refreshToken }, events) =>
+    consumeCode: ({ hash, grantId, at, refreshToken, jkt }, events) =>
       db.transaction(async (tx) => {
         // The grant first, as everywhere: whoever revokes it waits for this transaction, or this one for them.
         if (!(await touchGrant(tx, grantId, at))) return 'ended'
         const consumed = await tx.query('UPDATE codes SET consumed_at = $1 WHERE hash = $2 AND grant_id = $3 AND consumed_at IS NULL RETURNING hash', [at, hash, grantId])
         if (consumed.length === 0) return 'spent'
+        if (jkt !== undefined) await tx.query('UPDATE grants SET jkt = $1 WHERE id = $2', [jkt, grantId])
         if (refreshToken !== undefined) await tx.query(INSERT, columns(refreshToken))
         await audit.append(tx, events)
         return 'consumed'

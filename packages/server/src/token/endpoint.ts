@@ -10,6 +10,7 @@ import { OAuthError } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
 import type { GrantType, Issued } from './grants/grant.ts'
 import type { Issuer } from './issue.ts'
+import { bound, provenKey, type TokenRequestProof } from './possession.ts'
 import type { SubjectCheck } from './subject.ts'
 
 export interface TokenEndpointOptions {
@@ -19,6 +20,8 @@ export interface TokenEndpointOptions {
   readonly issuer: Issuer
   readonly recorder: Recorder
   readonly limits: TokenLimits
+  readonly proof: TokenRequestProof
+  readonly url: string
   readonly now: () => number
 }
 
@@ -64,12 +67,16 @@ async function exchange(options: TokenEndpointOptions, request: Request, context
   if (grant === undefined) throw new OAuthError('unsupported_grant_type', 'the grant type is not supported')
   if (!client.grantTypes.includes(type)) throw new OAuthError('unauthorized_client', 'the client is not registered for this grant type')
   requireRate(options.limits.requests, `${client.id} ${grant.presented(params)}`)
-  const granted = await grant.authorize({ client, params, context })
+  const jkt = await provenKey(options.proof, client, request.headers.get('dpop'), options.url)
+  const asked = { client, params, context, ...(jkt === undefined ? {} : { jkt }) }
+  const granted = await grant.authorize(asked)
   const { authorization } = granted
   learn({ subject: authorization.userId, grantId: authorization.id, resource: authorization.resource })
   requireRate(options.limits.requests, `${client.id} ${authorization.userId}`)
-  const hold = await options.checkSubject({ client, params, context }, granted)
-  return granted.issue(options.issuer, hold)
+  const hold = await options.checkSubject(asked, granted)
+  // RFC 9449 §5: the type tells the client that the token is bound.
+  const issued = await granted.issue(bound(options.issuer, jkt), hold)
+  return { ...issued, tokenType: issued.tokenType ?? (jkt === undefined ? 'Bearer' : 'DPoP') }
 }
 
 /** RFC 6749 §5.1: no cache may keep it; the scope is named even when it is what was asked for. */

@@ -101,7 +101,7 @@ async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, no
     active: true,
     scope: formatScope(claims.scope),
     client_id: claims.clientId,
-    token_type: 'Bearer',
+    token_type: claims.jkt === undefined ? 'Bearer' : 'DPoP',
     exp: claims.expiresAt,
     iat: claims.issuedAt,
     sub: userId,
@@ -112,6 +112,10 @@ async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, no
     ...(authTime === undefined ? {} : { auth_time: authTime }),
     ...(acr === undefined ? {} : { acr }),
     ...(amr === undefined ? {} : { amr }),
+    // RFC 9449 §6.2: whoever accepts the token must see the key proven.
+    ...(claims.jkt === undefined ? {} : { cnf: { jkt: claims.jkt } }),
+    // RFC 8693 §4.1.
+    ...(claims.actor === undefined ? {} : { act: claims.actor }),
   }
   return { subject: userId, grantId, scope: claims.scope, body }
 }

@@ -11,12 +11,14 @@ import type { Sealer } from '../keys/seal.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
+import { DPOP_ALGORITHMS } from './dpop.ts'
 import { tokenEndpoint, type TokenLimits } from './endpoint.ts'
 import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
 import { metadataRoutes, type MetadataSettings } from './metadata.ts'
+import type { TokenRequestProof } from './possession.ts'
 import { revocationEndpoint } from './revoke.ts'
 import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
@@ -36,10 +38,11 @@ export interface TokenOptions {
   readonly scopes?: ScopeMapping
   readonly cutoffs: Cutoffs
   readonly policy: Pick<Policy, 'mayReach'>
-  readonly profiles: Pick<Profiles, 'byResource'>
+  readonly profiles: Pick<Profiles, 'byResource' | 'all'>
   readonly recorder: Recorder
   readonly lifetimes: TokenLifetimes
   readonly limits: TokenLimits
+  readonly proof: TokenRequestProof
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'registration'>
@@ -62,9 +65,9 @@ const KEEP_USED = 10 * REPLAY_WINDOW
 export function tokens(options: TokenOptions): Tokens {
   const { issuer, now, store } = options
   const grants = grantTypes(options)
-  const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options) })
+  const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options), url: `${issuer}/token` })
   const names = grants.map(({ type }) => type)
-  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names }, options.keys)
+  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, dpopAlgorithms: DPOP_ALGORITHMS }, options.keys)
   return {
     routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
     verifier: accessTokenVerifier(options),

@@ -55,8 +55,8 @@ export interface TokenStore {
   /** Begins a grant; `ended` when a grant that it comes of has ended, or the person may not sign in: then there is none. */
   startGrant(grant: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended'>
   findCode(hash: Hashed): Promise<StoredCode | undefined>
-  /** Consumes a code and adds the first refresh token of its grant, for one caller alone. */
-  consumeCode(change: { readonly hash: Hashed; readonly grantId: string; readonly at: number; readonly refreshToken?: NewRefreshToken }, events: readonly AuditEvent[]): Promise<Consumption>
+  /** Consumes a code and adds the first refresh token of its grant, for one caller alone; binds the grant to a key. */
+  consumeCode(change: { readonly hash: Hashed; readonly grantId: string; readonly at: number; readonly refreshToken?: NewRefreshToken; readonly jkt?: string }, events: readonly AuditEvent[]): Promise<Consumption>
   /** Undefined for an unknown one, and when its grant was revoked. */
   findRefreshToken(hash: Hashed): Promise<RefreshTokenRecord | undefined>
   /** The grant of any refresh token of the family, while the grant lives. */

@@ -40,7 +40,7 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
 }
 
 export function tokenRoom(ground: Ground, { authentication, approvals: judging }: Applications, { recheck }: People): Tokens {
-  const { config, issuer, tokenStore: store, keys, sealer, identityStore, policy: rules, limits, audit, now } = ground
+  const { config, issuer, tokenStore: store, keys, sealer, policy: rules, limits, audit, now } = ground
   return tokens({
     issuer,
     store,
@@ -58,6 +58,7 @@ export function tokenRoom(ground: Ground, { authentication, approvals: judging }
     recorder: audit,
     lifetimes: tokenLifetimes(config),
     limits,
+    proof: { check: ground.checkProof, required: config.dpop.required },
     mayIntrospect: introspectors(config),
     metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), registration: config.registration },
     now,

@@ -1,7 +1,7 @@
 // What most rooms stand on: the store's verbs, the settings and the limits.
 import { administration, withAdministration } from '../admin/administration.ts'
 import type { Config } from '../config/load.ts'
-import { externalPolicySettings, profileSettings, upstreamSettings } from '../config/settings.ts'
+import { externalPolicySettings, machineSettings, profileSettings, upstreamSettings } from '../config/settings.ts'
 import type { ApiCatalogue } from '../gateway/openapi/catalogue.ts'
 import { clientAddress, proxyCheck } from '../http/address.ts'
 import { cookies } from '../http/cookies.ts'
@@ -18,8 +18,10 @@ import { clientStore } from '../store/clients.ts'
 import { connectionStore } from '../store/connections.ts'
 import type { Store } from '../store/open.ts'
 import { profileStore } from '../store/profiles.ts'
+import { proofStore } from '../store/proofs.ts'
 import { tokenStore } from '../store/tokens.ts'
 import { identityStore } from '../store/users.ts'
+import { proofCheck } from '../token/dpop.ts'
 import { profileEditing } from '../upstreams/profile-edit.ts'
 import { profiles } from '../upstreams/profiles.ts'
 import { protectedServers, withProtectedServers } from '../upstreams/protected-servers.ts'
@@ -75,6 +77,7 @@ export function groundFloor(deps: AppDeps) {
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
     tokenStore: tokenStore(store),
+    checkProof: proofCheck({ store: proofStore(store), state: deps.state, requireNonce: config.dpop.requireNonce, now }),
     declared,
     editing: profileEditing({ issuer: config.issuer, store: profileStore(store), live: deps.storedProfiles, upstreams, declared, policy: deps.policy, now }),
     limits: {

@@ -8,7 +8,7 @@ import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import type { User } from '../../src/identity/user.ts'
-import { sealer, type Sealer } from '../../src/keys/seal.ts'
+import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
 import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
 import { OAuthError } from '../../src/oauth/error.ts'
 import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
@@ -17,8 +17,10 @@ import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
+import { proofStore } from '../../src/store/proofs.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
+import { proofCheck } from '../../src/token/dpop.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
 import { testApprovals } from './approvals.ts'
@@ -61,6 +63,7 @@ export interface World {
   scopes: ScopeMapping
   reachable: boolean
   fresh: boolean
+  requireNonce: boolean
   limits: { requests: RateLimit; floods: RateLimit }
   readonly introspectors: Map<string, readonly string[]>
   /** Runs before a rotation or consumption is written: to hold a request there. */
@@ -140,12 +143,14 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
     scopes: EVERY_SCOPE,
     reachable: true,
     fresh: true,
+    requireNonce: false,
     limits: { requests: plenty, floods: plenty },
     introspectors: new Map(),
     beforeWrite: () => Promise.resolve(),
   }
   const changes: Change[] = []
-  const secrets = sealer([{ id: 'k1', key: randomBytes(32) }])
+  const keys = [{ id: 'k1', key: randomBytes(32) }]
+  const secrets = { sealer: sealer(keys), state: stateSealer(keys) }
   const start = async (): Promise<readonly [Node, Node]> => [await makeNode(world, handles[0], feeds, changes, secrets), await makeNode(world, handles[1], feeds, changes, secrets)]
   const cluster: Cluster = Object.assign(world, {
     db: handles[0],
@@ -172,7 +177,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
   return cluster
 }
 
-async function makeNode(world: World, db: Database, feeds: RunningFeed[], changes: Change[], secrets: Sealer): Promise<Node> {
+async function makeNode(world: World, db: Database, feeds: RunningFeed[], changes: Change[], { sealer: secrets, state }: { readonly sealer: Sealer; readonly state: StateSealer }): Promise<Node> {
   const now = (): number => world.now
   const feed = await changeFeed(db, Date.now)
   feeds.push(feed)
@@ -212,10 +217,11 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     approvals: testApprovals({ parts, feed, now }),
     cutoffs: live,
     policy: { mayReach: ({ upstream }) => world.reachable && upstream === 'notes' },
-    profiles: { byResource: (value) => profile(value) },
+    profiles: { byResource: (value) => profile(value), all: () => [RESOURCE, resource('sales')].flatMap((value) => profile(value) ?? []) },
     recorder: parts.audit,
     lifetimes: LIFETIMES,
     limits: { requests: (key) => world.limits.requests(key), floods: (key) => world.limits.floods(key) },
+    proof: { check: (proof, target) => proofCheck({ store: proofStore(parts), state, requireNonce: world.requireNonce, now })(proof, target), required: false },
     mayIntrospect: (id, value) => world.introspectors.get(id)?.includes(value) ?? false,
     metadata: { authMethods: ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'], assertionAlgorithms: ['ES256'], registration: { dynamic: true, clientIdMetadataDocuments: true } },
     now,

@@ -29,6 +29,8 @@ export function authorizationCode({ store, now }: CodeGrantOptions): GrantType {
       // RFC 6749 §4.1.2: a code used twice was stolen, before its first use or after.
       if (code.consumed) throw await replayed(store, request, code, seconds())
       checkCode(code, { redirectUri: params.get('redirect_uri'), verifier, now: seconds() })
+      // RFC 9449 §10: the code is bound to the key that the authorization request named.
+      if (code.authorization.jkt !== undefined && code.authorization.jkt !== request.jkt) throw refused('another key than dpop_jkt')
       requireResource(params, code.authorization.resource)
       const { authorization } = code
       return {
@@ -38,7 +40,7 @@ export function authorizationCode({ store, now }: CodeGrantOptions): GrantType {
         recheck: false,
         async issue(issuer, hold) {
           const { issued, events, record } = mint(issuer, request, code, hold(authorization.scope))
-          const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }) }, events)
+          const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }), ...boundTo(request) }, events)
           if (result === 'spent') throw await replayed(store, request, code, seconds())
           if (result === 'ended') throw refused('grant revoked')
           return issued
@@ -73,6 +75,11 @@ function mint(issuer: Issuer, request: GrantRequest, code: StoredCode, scope: re
   const detail = { jti: access.jti, scope: formatScope(scope), refresh_token: withRefreshToken }
   const events: AuditEvent[] = [{ action: 'token.issued', outcome: 'success', ...trace(request, authorization), detail }]
   return { issued, events, record: refresh?.record }
+}
+
+/** RFC 9449 §5: the refresh token of a public client is bound to its key; that of any other is bound to how it authenticates. */
+function boundTo({ client, jkt }: GrantRequest): { readonly jkt?: string } {
+  return jkt !== undefined && client.tokenEndpointAuthMethods.includes('none') ? { jkt } : {}
 }
 
 /** RFC 6749 §4.1.2, OAuth 2.1 §4.1.3: deny, and revoke all tokens that came of the code. */

@@ -20,6 +20,8 @@ export interface GrantRequest {
   readonly client: Client
   readonly params: Params
   readonly context: RequestContext
+  /** The thumbprint of the key that the request proved (RFC 9449 §5): what is issued is bound to it. */
+  readonly jkt?: string
 }
 
 /** What a grant type proved; the endpoint asks policy and the user's state before it calls `issue`. */

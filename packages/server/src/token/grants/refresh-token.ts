@@ -35,6 +35,7 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
       const token = request.params.require('refresh_token')
       const record = await find(options, request, token)
       const { authorization } = record
+      await requireKey(options, request, record)
       // Reuse comes first: no other mistake in the request may keep it from being noticed.
       if (record.used !== undefined) await requireRecent(options, request, record, record.used)
       else if (seconds(options) >= record.expiresAt) throw refused('refresh token expired')
@@ -45,6 +46,13 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
       return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer, hold) => rotate(options, request, { token, record, scope, held: hold(scope) }, issuer) }
     },
   }
+}
+
+/** RFC 9449 §5: whoever has the token of a public client and not its key has stolen it; a used one, twice. */
+async function requireKey(options: RefreshGrantOptions, request: GrantRequest, { authorization, used }: RefreshTokenRecord): Promise<void> {
+  if (authorization.jkt === undefined || authorization.jkt === request.jkt) return
+  if (used !== undefined) throw await reused(options, request, authorization, 'refresh token used again without its key')
+  throw refused('refresh token without the key that it is bound to')
 }
 
 interface Presented {
@@ -84,7 +92,7 @@ async function rotate(options: RefreshGrantOptions, request: GrantRequest, prese
   const { issued, access, refresh } = mint(issuer, presented)
   const used: UsedRefreshToken = {
     at: seconds(options),
-    requestDigest: digest(request.client.id, record.authorization, scope),
+    requestDigest: digest(request, record.authorization, scope),
     successor: options.sealer.seal(JSON.stringify(issued), row(record.hash)),
   }
   const detail = { jti: access.jti, scope: formatScope(issued.scope), generation: refresh.record.generation }
@@ -114,7 +122,7 @@ async function requireRecent(options: RefreshGrantOptions, request: GrantRequest
 
 /** The stored answer is for one scope: another one gets no answer, and proves no theft. */
 function requireSameRequest(request: GrantRequest, record: RefreshTokenRecord, scope: readonly string[], used: UsedRefreshToken): void {
-  if (digest(request.client.id, record.authorization, scope) !== used.requestDigest) throw refused('refresh token repeated with another scope')
+  if (digest(request, record.authorization, scope) !== used.requestDigest) throw refused('refresh token repeated with another scope')
 }
 
 async function repeat(options: RefreshGrantOptions, request: GrantRequest, record: RefreshTokenRecord, used: UsedRefreshToken): Promise<Issued> {
@@ -131,8 +139,8 @@ async function reused(options: RefreshGrantOptions, request: GrantRequest, autho
   return refused(reason)
 }
 
-function digest(clientId: string, authorization: Authorization, scope: readonly string[]): Hashed {
-  return hash(JSON.stringify([clientId, authorization.resource, scope]))
+function digest({ client, jkt }: GrantRequest, authorization: Authorization, scope: readonly string[]): Hashed {
+  return hash(JSON.stringify([client.id, authorization.resource, scope, ...(jkt === undefined ? [] : [jkt])]))
 }
 
 function row(hashed: Hashed): readonly string[] {
