@@ -6,7 +6,8 @@ import { OAuthError } from '../oauth/error.ts'
 import { isCodeChallenge } from '../oauth/pkce.ts'
 import { matchRedirectUri, type RedirectUri } from '../oauth/redirect-uri.ts'
 import { canonicalResource } from '../oauth/resource.ts'
-import { BASELINE_SCOPE, parseScope, resourceScopes } from '../oauth/scope.ts'
+import { parseScope, resourceScopes } from '../oauth/scope.ts'
+import { baselineOf } from '../upstreams/profile.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import type { AuthorizationRequest } from './authorize-store.ts'
@@ -144,7 +145,7 @@ function checkScope(params: Params, profile: Profile): readonly string[] {
   const requested = parseScope(params.get('scope') ?? '')
   if (requested === undefined) throw new OAuthError('invalid_scope', 'scope is malformed')
   const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
-  if (wanted.length === 0) return profile.scopes ?? BASELINE_SCOPE
+  if (wanted.length === 0) return baselineOf(profile)
   const known = profile.scopes ?? resourceScopes(profile.upstreams.map((upstream) => upstream.id))
   const unknown = wanted.filter((scope) => !known.includes(scope))
   if (unknown.length > 0) throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`)

@@ -88,6 +88,11 @@ export const schema = z.strictObject({
       softwareStatements: statements,
     })
     .default({ dynamic: true, clientIdMetadataDocuments: true, approval: 'none', changedApplications: 'report', softwareStatements: { issuers: [], unknown: 'unverified' } }),
+  baselineScope: z
+    .array(z.enum(['mcp.read', 'mcp.write'], { error: 'must be mcp.read or mcp.write: these alone exist at every resource' }))
+    .min(1, 'name at least one')
+    .refine((scopes) => new Set(scopes).size === scopes.length, 'names one twice')
+    .default(['mcp.read', 'mcp.write']),
   scopeMapping: z.array(scopeEntry).default([]),
   upstreams: z.array(upstream).default([]),
   profiles: z.array(profile).default([]),

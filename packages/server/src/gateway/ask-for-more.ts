@@ -33,6 +33,8 @@ const UNMET_MS = 5 * 60_000
 export async function askForMore(deps: AskForMoreDeps, call: Call, error: unknown, again: (call: Call) => Promise<void>): Promise<void> {
   const { elevation } = deps
   if (!(error instanceof Challenge) || elevation === undefined) throw error
+  // Nobody stands behind a machine who could sign in, or approve more: asking would make a loop.
+  if (call.caller.user.kind === 'machine') throw error.error === 'insufficient_user_authentication' ? noSignIn() : error
   if (error.error === 'insufficient_scope') throw await remembered(deps, elevation, call, error)
   if (error.error !== 'insufficient_user_authentication') throw error
   const newer = await newerAuthentication(elevation, call)
@@ -71,7 +73,7 @@ async function signInAgain(deps: AskForMoreDeps, elevation: Elevation, call: Cal
 async function remembered(deps: AskForMoreDeps, elevation: Elevation, call: Call, challenge: Challenge): Promise<Error> {
   const { user, clientId, resource, grantId, scope } = call.caller
   const isScope = challenge.error === 'insufficient_scope'
-  const [requirement, wider] = [challenge.signIn ?? {}, isScope ? challenge.scope : []]
+  const [requirement, wider] = [challenge.signIn ?? {}, isScope ? (challenge.scope ?? []) : []]
   const now = deps.now()
   const asked = await elevation.stepUps.ask({ userId: user.id, clientId, resource, grantId, requirement, scope: wider }, now, now - UNMET_MS, requested(call, requirement, wider))
   if (asked === 'unmet') return notProven()
@@ -82,6 +84,10 @@ async function remembered(deps: AskForMoreDeps, elevation: Elevation, call: Call
 function requested(call: Call, { acrValues, maxAge }: SignInRequirement, scope: readonly string[] = []) {
   const detail = { ...(acrValues === undefined ? {} : { acr_values: acrValues }), ...(maxAge === undefined ? {} : { max_age: maxAge }), ...(scope.length === 0 ? {} : { scope }) }
   return { action: 'step-up.requested', outcome: 'success', ...trace(call), ...named(call), detail } as const
+}
+
+function noSignIn(): McpError {
+  return new McpError('unavailable', 'This needs the sign-in of a person, which a machine does not have', { status: 403 })
 }
 
 function notProven(): McpError {

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
-import { BASELINE_SCOPE, formatScope } from '../oauth/scope.ts'
+import { formatScope } from '../oauth/scope.ts'
 import type { SignInRequirement } from '../policy/rule.ts'
+import { baselineOf } from '../upstreams/profile.ts'
 import type { Profile } from '../upstreams/upstream.ts'
 
 export type ChallengeError = 'invalid_token' | 'insufficient_scope' | 'insufficient_user_authentication'
@@ -9,12 +10,15 @@ export type ChallengeError = 'invalid_token' | 'insufficient_scope' | 'insuffici
 export class Challenge extends Error {
   override readonly name = 'Challenge'
   readonly error: ChallengeError | undefined
-  readonly scope: readonly string[]
+  readonly scope: readonly string[] | undefined
   /** What the next sign-in must be like: with `insufficient_user_authentication` alone. */
   readonly signIn: SignInRequirement | undefined
 
-  /** @param error absent when no token was presented (RFC 6750 §3.1) */
-  constructor(error: ChallengeError | undefined, description: string, scope: readonly string[] = BASELINE_SCOPE, signIn?: SignInRequirement) {
+  /**
+   * @param error absent when no token was presented (RFC 6750 §3.1)
+   * @param scope what to ask for; the baseline of the resource when absent
+   */
+  constructor(error: ChallengeError | undefined, description: string, scope?: readonly string[], signIn?: SignInRequirement) {
     super(description)
     this.error = error
     this.scope = scope
@@ -47,7 +51,7 @@ function claimsRequest(claims: NonNullable<SignInRequirement['claims']>): object
 
 /** RFC 9728 §5.1, RFC 6750 §3: where the metadata is, and the scope to ask for (RS-2, RS-3, RS-8). */
 export function sendChallenge(response: ServerResponse, challenge: Challenge, issuer: string, profile: Profile): void {
-  const { error, message, scope, signIn } = challenge
+  const { error, message, scope = baselineOf(profile), signIn } = challenge
   const parameters = [
     ...(error === undefined ? [] : [`error="${error}"`, `error_description="${message}"`]),
     `resource_metadata="${resourceMetadataUrl(issuer, profile)}"`,

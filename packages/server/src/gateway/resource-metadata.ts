@@ -1,5 +1,5 @@
 import type { Route } from '../http/route.ts'
-import { BASELINE_SCOPE } from '../oauth/scope.ts'
+import { baselineOf } from '../upstreams/profile.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
 import type { ProtectedServers } from '../upstreams/protected-servers.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
@@ -9,7 +9,7 @@ function resourceMetadata(issuer: string, profile: Profile): Readonly<Record<str
   return {
     resource: profile.resource,
     authorization_servers: [issuer],
-    scopes_supported: BASELINE_SCOPE,
+    scopes_supported: baselineOf(profile),
     bearer_methods_supported: ['header'],
     // What a person calls a profile of their own is theirs.
     ...(profile.owner === undefined ? { resource_name: profile.name } : {}),

@@ -12,6 +12,8 @@ export interface MetadataFacts {
   readonly signingAlgorithms: readonly string[]
   /** The authentication contexts that identity providers know. */
   readonly acrValues?: readonly string[]
+  /** What clients are told to ask for. */
+  readonly baselineScope?: readonly string[]
   readonly registration: { readonly dynamic: boolean; readonly clientIdMetadataDocuments: boolean }
 }
 
@@ -30,7 +32,7 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     introspection_endpoint: `${issuer}/introspect`,
     jwks_uri: `${issuer}/jwks`,
     // No `offline_access`: clients that see it ask for consent at every sign-in, and refresh tokens do not depend on it.
-    scopes_supported: BASELINE_SCOPE,
+    scopes_supported: facts.baselineScope ?? BASELINE_SCOPE,
     response_types_supported: ['code'],
     response_modes_supported: ['query'],
     grant_types_supported: facts.grantTypes,

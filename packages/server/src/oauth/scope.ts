@@ -38,5 +38,5 @@ export function resourceScopes(upstreamIds: readonly string[]): readonly string[
   return ['mcp.read', 'mcp.write', ...upstreamIds.flatMap((id) => [`mcp.${id}.read`, `mcp.${id}.write`])]
 }
 
-/** What a client that names no scope is asked to request, and what the challenge and the resource's metadata name. */
+/** What a client that names no scope gets, and what challenge and metadata tell it to ask for, unless an administrator says otherwise. */
 export const BASELINE_SCOPE: readonly string[] = ['mcp.read', 'mcp.write']

@@ -45,7 +45,7 @@ export interface TokenOptions {
   readonly proof: TokenRequestProof
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
-  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'registration'>
+  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'baselineScope' | 'registration'>
   readonly now: () => number
 }
 

@@ -1,10 +1,16 @@
 import type { User } from '../identity/user.ts'
+import { BASELINE_SCOPE } from '../oauth/scope.ts'
 import { matcher, type Match } from '../policy/pattern.ts'
 import type { Profile, Upstream } from './upstream.ts'
 
 /** Whether the profile is there for this person at all; what they may use of it, policy decides. */
 export function isFor({ owner, groups }: Pick<Profile, 'owner' | 'groups'>, user: Pick<User, 'id' | 'groups'>): boolean {
   return (owner === undefined || owner === user.id) && (groups === undefined || groups.some((group) => user.groups.includes(group)))
+}
+
+/** What a client that names no scope gets here, and what challenge and metadata tell it to ask for (RS-3, RS-5). */
+export function baselineOf({ scopes, baselineScope }: Pick<Profile, 'scopes' | 'baselineScope'>): readonly string[] {
+  return scopes ?? baselineScope ?? BASELINE_SCOPE
 }
 
 /** The patterns that a profile names for an upstream. An upstream may have whatever name, also one that every object has. */

@@ -18,19 +18,21 @@ const NONE: StoredProfiles = { find: () => undefined, published: () => [] }
 /**
  * Makes the protected resources: each upstream alone, the profiles that are declared, all upstreams together, and the
  * profiles that are stored. Of one name, what is declared stands.
+ *
+ * @param common what all of them have
  */
-export function profiles(issuer: string, all: readonly Upstream[], named: readonly ProfileSettings[], stored: StoredProfiles = NONE): Profiles {
+export function profiles(issuer: string, all: readonly Upstream[], named: readonly ProfileSettings[], stored: StoredProfiles = NONE, common: Pick<Profile, 'baselineScope'> = {}): Profiles {
   const upstreams = all.filter(speaksMcp)
-  const apis = new Map(all.filter(({ http }) => http !== undefined).map((upstream): [string, Profile] => [upstream.id, single(upstream, `${issuer}/http/${upstream.id}`)]))
-  const everything: Profile = { id: EVERYTHING, name: 'All your tools', upstreams, resource: resourceOf(issuer) }
-  const composed = named.map((settings) => compose(issuer, upstreams, settings))
-  const fixed = [...upstreams.map((upstream) => single(upstream, `${issuer}/mcp/${upstream.id}`)), ...composed, everything].filter(isServed)
+  const apis = new Map(all.filter(({ http }) => http !== undefined).map((upstream): [string, Profile] => [upstream.id, { ...common, ...single(upstream, `${issuer}/http/${upstream.id}`) }]))
+  const everything: Profile = { ...common, id: EVERYTHING, name: 'All your tools', upstreams, resource: resourceOf(issuer) }
+  const composed = named.map((settings): Profile => ({ ...common, ...compose(issuer, upstreams, settings) }))
+  const fixed = [...upstreams.map((upstream) => ({ ...common, ...single(upstream, `${issuer}/mcp/${upstream.id}`) })), ...composed, everything].filter(isServed)
   const byId = new Map(fixed.map((profile) => [profile.id, profile]))
   const made = new WeakMap<ProfileSettings, Profile>()
   const make = (settings: ProfileSettings): Profile => {
     const before = made.get(settings)
     if (before !== undefined) return before
-    const profile = compose(issuer, upstreams, settings)
+    const profile = { ...common, ...compose(issuer, upstreams, settings) }
     made.set(settings, profile)
     return profile
   }

@@ -69,6 +69,8 @@ export interface Profile {
   readonly tools?: Readonly<Record<string, readonly string[]>>
   /** The scopes of a resource that is none of MCP. */
   readonly scopes?: readonly string[]
+  /** What clients are told to ask for at first; read and write when absent. */
+  readonly baselineScope?: readonly string[]
 }
 
 /** The profile of all upstreams, at `/mcp`. */

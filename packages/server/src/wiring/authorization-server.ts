@@ -60,7 +60,7 @@ export function tokenRoom(ground: Ground, { authentication, approvals: judging }
     limits,
     proof: { check: ground.checkProof, required: config.dpop.required },
     mayIntrospect: introspectors(config),
-    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), registration: config.registration },
+    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), baselineScope: config.baselineScope, registration: config.registration },
     now,
   })
 }

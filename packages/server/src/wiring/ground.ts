@@ -56,7 +56,7 @@ export function groundFloor(deps: AppDeps) {
   const external = externalPolicySettings(config)
   const administrators = administration(config.issuer, config.admins?.groups ?? [])
   const declared = profileSettings(config)
-  const served = profiles(config.issuer, upstreams, declared, deps.storedProfiles)
+  const served = profiles(config.issuer, upstreams, declared, deps.storedProfiles, { baselineScope: config.baselineScope })
   const servers = protectedServers(config.issuer, served, config.forwardAuth)
   const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
   return {

@@ -3,80 +3,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, beforeEach, describe, test } from 'node:test'
-import { Client, StreamableHTTPClientTransport, UnauthorizedError, type OAuthClientProvider } from '@modelcontextprotocol/client'
-import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
-import { UnauthorizedError as UnauthorizedErrorV1, type OAuthClientProvider as ProviderV1 } from '@modelcontextprotocol/sdk/client/auth.js'
-import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import { forgetful, sdk1, sdk2 } from '../support/asking-clients.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
-import { memoryProvider, type MemoryProvider, type ProviderChoices } from '../support/oauth-clients.ts'
+import type { MemoryProvider } from '../support/oauth-clients.ts'
 import { connectV2 } from '../support/sdk-clients.ts'
 import { CLIENT_SECRET } from '../support/openid-provider.ts'
 import { MFA, PWD, strongProvider, type StrongProvider } from '../support/strong-provider.ts'
 import { variants } from '../support/variants.ts'
-
-interface Person {
-  call(tool: string, args?: Record<string, unknown>): Promise<string>
-  close(): Promise<void>
-}
-
-/** A client that its user signs in again whenever it asks for it: what it does with a challenge is its own. */
-type Connect = (url: string, provider: MemoryProvider) => Promise<Person>
-
-const text = (result: unknown): string => ((result as { content?: { text?: string }[] }).content ?? []).map((part) => part.text ?? '').join('\n')
-
-interface Sdk {
-  readonly connect: () => Promise<Person>
-  readonly isUnauthorized: (error: unknown) => boolean
-  readonly finish: () => Promise<void>
-}
-
-/** An application around an SDK: when the SDK says that its user must sign in, it finishes that and does again what it did. */
-const application = (make: (url: string, provider: MemoryProvider) => Sdk): Connect => async (url, provider) => {
-  let sdk = make(url, provider)
-  let live: Person | undefined
-  const run = async <T>(work: (person: Person) => Promise<T>): Promise<T> => {
-    try {
-      live ??= await sdk.connect()
-      return await work(live)
-    } catch (error) {
-      if (!sdk.isUnauthorized(error)) throw error
-      await sdk.finish()
-      await live?.close()
-      live = undefined
-      sdk = make(url, provider)
-      return run(work)
-    }
-  }
-  await run(async () => undefined)
-  return { call: (tool, args) => run((person) => person.call(tool, args)), close: async () => live?.close() }
-}
-
-const sdk2 = (era: 'legacy' | 'modern'): Connect =>
-  application((url, provider) => {
-    const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider as unknown as OAuthClientProvider })
-    const client = new Client({ name: 'flow', version: '1.0.0' }, { versionNegotiation: { mode: era === 'modern' ? { pin: '2026-07-28' } : 'legacy' } })
-    return {
-      connect: async () => {
-        await client.connect(transport)
-        return { call: async (name, args = {}) => text(await client.callTool({ name, arguments: args })), close: () => client.close() }
-      },
-      isUnauthorized: (error) => error instanceof UnauthorizedError,
-      finish: () => transport.finishAuth(provider.callback()),
-    }
-  })
-
-const sdk1: Connect = application((url, provider) => {
-  const transport = new TransportV1(new URL(url), { authProvider: provider as unknown as ProviderV1 })
-  const client = new ClientV1({ name: 'flow', version: '1.0.0' })
-  return {
-    connect: async () => {
-      await client.connect(transport)
-      return { call: async (name, args = {}) => text(await client.callTool({ name, arguments: args })), close: () => client.close() }
-    },
-    isUnauthorized: (error) => error instanceof UnauthorizedErrorV1,
-    finish: () => transport.finishAuth(provider.callback().get('code') ?? ''),
-  }
-})
 
 const CLIENTS = [['SDK 1', sdk1], ['SDK 2, 2025-11-25', sdk2('legacy')], ['SDK 2, 2026-07-28', sdk2('modern')]] as const
 
@@ -262,23 +195,6 @@ for (const variant of variants()) {
 }
 
 const VERIFIER = 'v'.repeat(43)
-
-/** Forgets tokens when its SDK says that they are worth nothing, as applications do. */
-function forgetful(choices: ProviderChoices = {}): MemoryProvider {
-  const provider = memoryProvider(choices)
-  const [read, save] = [provider.tokens.bind(provider), provider.saveTokens.bind(provider)]
-  let isGone = false
-  return Object.assign(provider, {
-    tokens: () => (isGone ? undefined : read()),
-    saveTokens(tokens: Parameters<typeof save>[0]) {
-      isGone = false
-      save(tokens)
-    },
-    invalidateCredentials(what: string) {
-      isGone ||= what === 'tokens' || what === 'all'
-    },
-  })
-}
 
 /** The first authorization asks for reading alone, as a client that was told no more. */
 function narrowFirst(provider: MemoryProvider): void {
