@@ -1,10 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import { formatScope } from '../oauth/scope.ts'
 import type { SignInRequirement } from '../policy/rule.ts'
+import { DPOP_ALGORITHMS, type DpopError, type DpopErrorCode } from '../token/dpop.ts'
 import { baselineOf } from '../upstreams/profile.ts'
 import type { Profile } from '../upstreams/upstream.ts'
 
-export type ChallengeError = 'invalid_token' | 'insufficient_scope' | 'insufficient_user_authentication'
+export type ChallengeError = 'invalid_token' | 'insufficient_scope' | 'insufficient_user_authentication' | DpopErrorCode
 
 /** A request that must come back with another token: the client reads how from `WWW-Authenticate`. */
 export class Challenge extends Error {
@@ -13,21 +14,35 @@ export class Challenge extends Error {
   readonly scope: readonly string[] | undefined
   /** What the next sign-in must be like: with `insufficient_user_authentication` alone. */
   readonly signIn: SignInRequirement | undefined
+  /** Where the person can sign in so, for this token and this client. */
+  readonly page: string | undefined
 
   /**
    * @param error absent when no token was presented (RFC 6750 §3.1)
    * @param scope what to ask for; the baseline of the resource when absent
    */
-  constructor(error: ChallengeError | undefined, description: string, scope?: readonly string[], signIn?: SignInRequirement) {
+  constructor(error: ChallengeError | undefined, description: string, scope?: readonly string[], signIn?: SignInRequirement, page?: string) {
     super(description)
     this.error = error
     this.scope = scope
     this.signIn = signIn
+    this.page = page
   }
 
   get status(): number {
     // RS-7, RS-8: 403 for what a wider scope would allow, and for nothing else.
     return this.error === 'insufficient_scope' ? 403 : 401
+  }
+}
+
+/** A request that must come back with another proof of possession (RFC 9449 §7.1, §9). */
+export class ProofChallenge extends Challenge {
+  /** What the next proof is to hold. */
+  readonly nonce: string | undefined
+
+  constructor({ code, message, nonce }: DpopError) {
+    super(code, message)
+    this.nonce = nonce
   }
 }
 
@@ -58,6 +73,10 @@ export function sendChallenge(response: ServerResponse, challenge: Challenge, is
     `scope="${formatScope(scope)}"`,
     ...signInParameters(signIn ?? {}),
   ]
+  // RFC 9449 §7.1: in the scheme that the client used, or is to use.
+  const isDpop = challenge instanceof ProofChallenge || /^dpop /i.test(response.req.headers.authorization ?? '')
+  const scheme = isDpop ? `DPoP algs="${DPOP_ALGORITHMS.join(' ')}", ` : 'Bearer '
+  const nonce = challenge instanceof ProofChallenge && challenge.nonce !== undefined ? { 'dpop-nonce': challenge.nonce } : {}
   const body = JSON.stringify({ error: error ?? 'invalid_token', error_description: message })
-  response.writeHead(challenge.status, { 'www-authenticate': `Bearer ${parameters.join(', ')}`, 'content-type': 'application/json', 'cache-control': 'no-store' }).end(body)
+  response.writeHead(challenge.status, { 'www-authenticate': `${scheme}${parameters.join(', ')}`, ...nonce, 'content-type': 'application/json', 'cache-control': 'no-store' }).end(body)
 }

@@ -11,7 +11,7 @@ import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
 import { isFor } from '../upstreams/profile.ts'
 import type { ProtectedServer, ProtectedServers } from '../upstreams/protected-servers.ts'
-import { issuedToken, type Authenticate } from './authenticate.ts'
+import { issuedToken, type Authenticate, type Target } from './authenticate.ts'
 import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import type { CallPolicy } from './call-policy.ts'
 import { trace, type Contact } from './call.ts'
@@ -73,7 +73,7 @@ export async function answerForwardAuth(deps: ForwardAuthDeps, request: Incoming
     const asked = askedBy(deps, request)
     server = serverOf(deps, asked)
     if (server === undefined) throw new Refusal('no protected server is asked for, or not in one way alone')
-    const caller = await deps.authenticate(request, server.profile, address)
+    const caller = await deps.authenticate(request, server.profile, address, askedFor(server, asked))
     const open = deps.open.open({ issued: issuedToken(caller), endsAt: deps.now() + DECISION_MS })
     try {
       const [upstream] = server.profile.upstreams
@@ -88,6 +88,11 @@ export async function answerForwardAuth(deps: ForwardAuthDeps, request: Incoming
     await refuseUnknown(deps, error, address, server)
     tell(deps, response, error, server)
   }
+}
+
+/** RFC 9449 §4.3: what a proof is made for is the request that the client sent, not the proxy's question. */
+function askedFor({ profile }: ProtectedServer, { method, place }: ForwardedRequest): Target {
+  return { method, url: place === undefined ? profile.resource : new URL(place.path, profile.resource).href }
 }
 
 /** @throws Refusal for whoever is no proxy, and for what does not come the proxy's own way */

@@ -14,6 +14,7 @@ import type { StateSealer } from '../keys/seal.ts'
 import type { Notices } from '../notices/notice.ts'
 import type { ExternalPolicy } from '../policy/external.ts'
 import type { Policy } from '../policy/policy.ts'
+import type { CheckProof } from '../token/dpop.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
@@ -64,6 +65,7 @@ export interface GatewayDeps {
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
+  readonly checkProof: CheckProof
   readonly policy: Pick<Policy, 'decide' | 'mayReach' | 'restriction'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
   readonly approvals: Pick<Approvals, 'call'>
   /** A decision point of somebody else, asked after our own rules. */

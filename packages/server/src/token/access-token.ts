@@ -4,7 +4,7 @@ import type { KeyRing } from '../keys/signing.ts'
 
 /** Why a token is no access token of this issuer: for the audit trail; the caller hears `invalid_token` alone. */
 export type AccessTokenRefusal =
-  | 'malformed' | 'typ' | 'alg' | 'kid' | 'signature' | 'issuer' | 'audience' | 'expired' | 'not_yet_valid' | 'cut' | 'unknown_user' | 'disabled'
+  | 'malformed' | 'typ' | 'alg' | 'kid' | 'signature' | 'issuer' | 'audience' | 'expired' | 'not_yet_valid' | 'cut' | 'unknown_user' | 'disabled' | 'bound' | 'not_bound'
 
 /** A bearer token that is refused. */
 export class AccessTokenError extends Error {

@@ -1,8 +1,9 @@
-import type { Issuer } from './issue.ts'
-import { DpopError, type CheckProof } from './dpop.ts'
-import type { Caller } from './verify.ts'
 import type { Client } from '../clients/client.ts'
 import { OAuthError } from '../oauth/error.ts'
+import { AccessTokenError } from './access-token.ts'
+import { DpopError, type CheckProof } from './dpop.ts'
+import type { Issuer } from './issue.ts'
+import type { Caller } from './verify.ts'
 
 /** An access token as a request presents it (RFC 6750 §2.1, RFC 9449 §7.1). */
 export interface PresentedToken {
@@ -28,11 +29,12 @@ export interface Presentation {
  * Checks that whoever presents a token holds the key that it is bound to (RFC 9449 §7.1). A bound token is worth nothing
  * as a bearer token (§7.2), and one that is not bound is no DPoP token.
  *
- * @throws DpopError
+ * @throws AccessTokenError, DpopError
  */
 export async function requirePossession(check: CheckProof, { jkt }: Pick<Caller, 'jkt'>, { token, proof, method, url }: Presentation): Promise<void> {
   if (jkt === undefined && token.scheme === 'Bearer') return
-  if (jkt === undefined || token.scheme === 'Bearer') throw new DpopError('invalid_dpop_proof', jkt === undefined ? 'the token is bound to no key' : 'a bound token was presented as a bearer token')
+  if (jkt === undefined) throw new AccessTokenError('not_bound')
+  if (token.scheme === 'Bearer') throw new AccessTokenError('bound')
   if (proof === undefined) throw new DpopError('invalid_dpop_proof', 'there is none')
   await check(proof, { method, url, token: { value: token.value, jkt } })
 }

@@ -27,6 +27,7 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
     connector,
     connections,
     verifier,
+    checkProof: ground.checkProof,
     policy: ground.policy,
     ...ground.external,
     cutoffs: store.cutoffs,
@@ -45,6 +46,6 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
   })
 }
 
-export function decisionPoint({ config, issuer, policy, upstreams, identityStore, store, limits, audit, now }: Ground, { clients: applications, authentication }: Applications): readonly Route[] {
-  return decisionPointRoutes({ issuer, authentication, mayAsk: introspectors(config), policy, findUser: (id) => identityStore.findUser(id), applications, upstreams, cutoffs: store.cutoffs, audit, flood: limits.floods, now })
+export function decisionPoint({ config, issuer, policy, upstreams, findUser, store, limits, audit, now }: Ground, { clients: applications, authentication }: Applications): readonly Route[] {
+  return decisionPointRoutes({ issuer, authentication, mayAsk: introspectors(config), policy, findUser, applications, upstreams, cutoffs: store.cutoffs, audit, flood: limits.floods, now })
 }

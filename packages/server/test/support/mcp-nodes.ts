@@ -26,6 +26,8 @@ import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
 import { pinStore } from '../../src/store/pins.ts'
+import { proofStore } from '../../src/store/proofs.ts'
+import { proofCheck } from '../../src/token/dpop.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
@@ -138,6 +140,8 @@ export interface TokenOptions {
   readonly scope: readonly string[]
   readonly grantId: string
   readonly lifetime: number
+  /** The key that the token is bound to. */
+  readonly jkt: string
 }
 
 export interface ClusterOptions {
@@ -247,9 +251,9 @@ async function makeCluster(handles: Handles, [notes, tickets, weather]: Fixtures
     state: shared.state,
     refusals: shared.refusals,
     token(options: Partial<TokenOptions> = {}) {
-      const { userId = 'usr_alice', clientId = 'app', profile = 'notes', scope = ['mcp.read', 'mcp.write'], grantId = newId('grt'), lifetime = 1e9 } = options
+      const { userId = 'usr_alice', clientId = 'app', profile = 'notes', scope = ['mcp.read', 'mcp.write'], grantId = newId('grt'), lifetime = 1e9, jkt } = options
       const authorization = { id: grantId, userId, clientId, resource: (options.resource ?? resourceOf(profile)) as Resource, scope }
-      return issuer.accessToken({ authorization, scope, grantedAt: Math.floor(shared.world.now / 1000) + lifetime - 1e9 }).token
+      return issuer.accessToken({ authorization, scope, grantedAt: Math.floor(shared.world.now / 1000) + lifetime - 1e9, ...(jkt === undefined ? {} : { jkt }) }).token
     },
     sign: (claims: Record<string, unknown>, typ = 'at+jwt') => nodes[0].keys.sign(claims, typ),
     async revoke({ kind, key }: Pick<Change, 'kind' | 'key'>) {
@@ -312,6 +316,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
     verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
+    checkProof: proofCheck({ store: proofStore({ db }), state: shared.state, requireNonce: false, now }),
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), restriction: (input) => world.policy.restriction(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
     cutoffs: live,
