@@ -26,6 +26,8 @@ export interface AuditEvent {
   readonly outcome: 'success' | 'failure'
   /** The user's identifier, when known. */
   readonly subject?: string
+  /** Who answers for the machine that the subject is. */
+  readonly owner?: string
   readonly clientId?: string
   /** The application that the client is, and whether anybody vouches for it. */
   readonly application?: string
@@ -44,7 +46,7 @@ export interface AuditEvent {
 }
 
 const FIELDS = [
-  'action', 'outcome', 'subject', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
+  'action', 'outcome', 'subject', 'owner', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
 ] as const satisfies readonly (keyof AuditEvent)[]
 
 /** The fields of the schema alone: what else an object carried along, that was spread into an event, is never recorded. */

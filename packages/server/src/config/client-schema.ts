@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { redirectClass } from '../oauth/redirect-uri.ts'
-import { httpUrl, publicKey } from './words.ts'
+import { httpUrl, mcpScope, publicKey } from './words.ts'
 
 const redirectUri = z.string().refine((value) => redirectClass(value) !== undefined, 'must be an https URI, an http URI of a loopback address, or one of a private-use scheme; without fragment or credentials')
 
@@ -8,11 +8,14 @@ export const client = z.strictObject({
   id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
   name: z.string().min(1),
   redirectUris: z.array(redirectUri).default([]),
-  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token'])).default(['authorization_code', 'refresh_token']),
+  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token', 'client_credentials'])).default(['authorization_code', 'refresh_token']),
   tokenEndpointAuthMethod: z.enum(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']).default('client_secret_basic'),
   clientSecret: z.string().min(32, 'must have at least 32 characters').optional(),
   jwks: z.object({ keys: z.array(publicKey).min(1, 'name at least one key') }).optional(),
   jwksUri: httpUrl.optional(),
   dpopBoundAccessTokens: z.boolean().default(false),
   resources: z.array(z.string()).default([]),
+  owner: z.string().min(1).optional(),
+  groups: z.array(z.string().min(1)).default([]),
+  scopes: z.array(z.string().refine((value) => value === 'admin' || mcpScope.safeParse(value).success, 'must be admin, mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write')).min(1, 'leave it out where its groups alone decide, or name at least one').optional(),
 })

@@ -18,7 +18,7 @@ const lenient = z.object({
   store: text,
   keyEncryption: present,
   identityProviders: list({ id: text }),
-  clients: list({ id: text, redirectUris: texts, resources: texts, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
+  clients: list({ id: text, redirectUris: texts, resources: texts, grantTypes: texts, owner: present, groups: present, scopes: present, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
   upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
@@ -113,6 +113,12 @@ function checkUpstream(upstream: NonNullable<Names['upstreams'][number]>, add: (
   for (const setting of ['maxBodyMegabytes', 'encodedSlashes', 'openapi', 'operations'] as const) if (upstream[setting]) add(setting, 'is for HTTP APIs: set type to http')
 }
 
+function checkMachine(client: NonNullable<Names['clients'][number]>, isMachine: boolean, add: Add): void {
+  // RFC 6749 §4.4: "The client credentials grant type MUST only be used by confidential clients."
+  if (client.grantTypes.includes('client_credentials') && client.tokenEndpointAuthMethod === 'none') add(['grantTypes'], 'client_credentials is for clients that authenticate: tokenEndpointAuthMethod is none')
+  for (const setting of ['owner', 'groups', 'scopes'] as const) if (client[setting] && !isMachine) add([setting], 'is of no use without client_credentials among the grantTypes: a client that acts for people has theirs')
+}
+
 function checkClient(client: NonNullable<Names['clients'][number]>, issuer: string, add: Add): void {
   const method = client.tokenEndpointAuthMethod
   const secretMethod = method.startsWith('client_secret')
@@ -120,7 +126,10 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (!secretMethod && client.clientSecret) add(['clientSecret'], `is of no use with tokenEndpointAuthMethod ${method}`)
   if (method === 'private_key_jwt' && !client.jwks && !client.jwksUri) add(['jwks'], 'is missing (or name a jwksUri)')
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
-  if (client.redirectUris.length === 0 && client.resources.length === 0) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  const isMachine = client.grantTypes.includes('client_credentials')
+  if (client.redirectUris.length === 0 && client.grantTypes.includes('authorization_code')) add(['redirectUris'], 'is missing: authorization_code sends the browser there')
+  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  checkMachine(client, isMachine, add)
   client.resources.forEach((resource, index) => {
     const path = canonicalResource(resource)
     if (path?.startsWith(`${issuer}/`) !== true || !/^\/(?:mcp(?:\/[a-z0-9-]+)?|http\/[a-z0-9-]+)$/.test(path.slice(issuer.length))) add(['resources', index], 'must be the address of an MCP endpoint of this gateway: {issuer}/mcp/{profile or upstream}, or {issuer}/http/{upstream}')

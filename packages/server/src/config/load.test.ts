@@ -281,7 +281,7 @@ test('each field refuses what it cannot use', () => {
     [{ clients: [{ ...client, redirectUris: ['http://app.example.com/cb'] }] }, 'clients.0.redirectUris.0'],
     [{ clients: [{ ...client, redirectUris: ['https://app.example.com/cb#x'] }] }, 'clients.0.redirectUris.0'],
     [{ clients: [{ ...client, redirectUris: [] }] }, 'clients.0.redirectUris'],
-    [{ clients: [{ ...client, grantTypes: ['client_credentials'] }] }, 'clients.0.grantTypes.0'],
+    [{ clients: [{ ...client, grantTypes: ['password'] }] }, 'clients.0.grantTypes.0'],
     [{ clients: [{ ...client, clientSecret: 'x'.repeat(32) }] }, 'clients.0.clientSecret'],
     [{ clients: [{ ...client, tokenEndpointAuthMethod: 'client_secret_basic' }] }, 'clients.0.clientSecret'],
     [{ clients: [{ ...client, tokenEndpointAuthMethod: 'client_secret_post', clientSecret: 'short' }] }, 'clients.0.clientSecret'],
@@ -301,6 +301,18 @@ test('each field refuses what it cannot use', () => {
     [{ admins: { users: [] } }, 'admins.users'],
   ]
   for (const [more, path] of cases) assert.deepEqual(problems({ ...minimal, ...more }).map((problem) => problem.path), [path], JSON.stringify(more))
+})
+
+test('a machine authenticates, and only a machine has an owner, groups and scopes (RFC 6749 §4.4)', () => {
+  const found = (client: object): string[] => mistakes({ clients: [{ id: 'job', name: 'Job', ...client }] })
+  const secret = { clientSecret: 'x'.repeat(32) }
+  const machine = { grantTypes: ['client_credentials'], ...secret, owner: 'alice', groups: ['jobs'], scopes: ['mcp.read', 'mcp.notes.write', 'admin'] }
+  assert.deepEqual(parse({ ...minimal, clients: [{ id: 'job', name: 'Job', ...machine }] }).clients[0]?.groups, ['jobs'])
+  assert.deepEqual(found({ ...machine, clientSecret: undefined, tokenEndpointAuthMethod: 'none' }), ['clients.0.grantTypes: client_credentials is for clients that authenticate: tokenEndpointAuthMethod is none'])
+  assert.deepEqual(found({ ...machine, grantTypes: ['authorization_code', 'client_credentials'] }), ['clients.0.redirectUris: is missing: authorization_code sends the browser there'])
+  const useless = 'is of no use without client_credentials among the grantTypes: a client that acts for people has theirs'
+  assert.deepEqual(found({ ...secret, redirectUris: ['https://a.example/cb'], owner: 'alice', groups: [], scopes: ['mcp.read'] }), ['owner', 'groups', 'scopes'].map((setting) => `clients.0.${setting}: ${useless}`))
+  assert.deepEqual(found({ ...machine, scopes: ['openid'] }), ['clients.0.scopes.0: must be admin, mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write'])
 })
 
 test('each field takes what it should', () => {

@@ -7,7 +7,7 @@ import { client } from './client-schema.ts'
 import { notices } from './notices.ts'
 import { identityProvider } from './provider-schema.ts'
 import { upstream } from './upstream-schema.ts'
-import { httpUrl, id, patterns, publicKey, secret } from './words.ts'
+import { httpUrl, id, mcpScope, patterns, publicKey, secret } from './words.ts'
 
 const cidr = z.union([z.cidrv4(), z.cidrv6()], { error: 'must be a network such as 10.0.0.0/8, or 192.0.2.1/32 for one address' })
 
@@ -41,7 +41,7 @@ const store = z
 
 const scopeEntry = z
   .strictObject({
-    scopes: z.array(z.string().regex(/^mcp\.(?:[a-z0-9-]+\.)?(?:read|write)$/, 'must be mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write')).min(1, 'name at least one'),
+    scopes: z.array(mcpScope).min(1, 'name at least one'),
     groups: z.array(z.string().min(1)).min(1, 'leave it out, or name at least one').optional(),
     roles: z.array(z.string().min(1)).min(1, 'leave it out, or name at least one').optional(),
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseConfig, type Config } from './load.ts'
-import { introspectors, keyOverlapMs, preRegisteredClients, profileSettings, providerSettings, tokenLifetimes, upstreamSettings } from './settings.ts'
+import { introspectors, keyOverlapMs, machineSettings, preRegisteredClients, profileSettings, providerSettings, tokenLifetimes, upstreamSettings } from './settings.ts'
 
 function config(more = ''): Config {
   const text = `
@@ -51,6 +51,20 @@ test('upstreams, profiles and clients: names default to identifiers, seconds bec
     grantTypes: ['authorization_code', 'refresh_token'],
     tokenEndpointAuthMethod: 'none',
   })
+})
+
+test('the clients that stand for themselves, with what the configuration says of them', () => {
+  const made = parseConfig(`issuer: https://lanyard.example
+identityProviders: [{ id: corp, type: oidc, issuer: https://idp.example, clientId: lanyard }]
+clients:
+  - { id: report, name: Report, grantTypes: [client_credentials], clientSecret: ${'s'.repeat(32)}, owner: alice, groups: [reporting], scopes: [mcp.notes.read] }
+  - { id: plain, name: Plain, grantTypes: [client_credentials], clientSecret: ${'s'.repeat(32)} }
+  - { id: app, name: App, redirectUris: ['https://app.example/callback'], tokenEndpointAuthMethod: none }`, { file: 'test.yaml', directory: '/etc/lanyard', environment: {} })
+  assert.deepEqual(machineSettings(made), [
+    { clientId: 'report', name: 'Report', owner: 'alice', groups: ['reporting'], scopes: ['mcp.notes.read'] },
+    { clientId: 'plain', name: 'Plain', groups: [] },
+  ])
+  for (const client of preRegisteredClients(made)) for (const member of ['owner', 'groups', 'scopes']) assert.equal(member in client, false)
 })
 
 test('a client introspects for the resources that it stands for, in whatever spelling, and for no other', () => {

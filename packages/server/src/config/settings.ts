@@ -6,6 +6,7 @@ import type { PreRegisteredClient } from '../clients/registry.ts'
 import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
 import type { ExternalPolicySettings } from '../policy/external.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
+import type { MachineSettings } from '../identity/machines.ts'
 import type { ScopeEntry } from '../identity/scope-mapping.ts'
 import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
@@ -43,7 +44,16 @@ export function acrValues(config: Config): readonly string[] {
 }
 
 export function preRegisteredClients(config: Config): readonly PreRegisteredClient[] {
-  return config.clients.map(({ resources: _resources, ...client }) => present(client))
+  return config.clients.map(({ resources: _resources, owner: _owner, groups: _groups, scopes: _scopes, ...client }) => present(client))
+}
+
+/** The clients that may stand for themselves. */
+export function machineSettings(config: Config): readonly MachineSettings[] {
+  return config.clients.filter(isMachine).map(({ id, name, owner, groups, scopes }) => ({ clientId: id, ...present({ name, owner, groups, scopes }) }))
+}
+
+function isMachine({ grantTypes }: Config['clients'][number]): boolean {
+  return grantTypes.includes('client_credentials')
 }
 
 export function statementSettings({ registration: { softwareStatements } }: Config): SoftwareStatementSettings {

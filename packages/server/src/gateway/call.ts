@@ -40,8 +40,8 @@ export interface Call extends Contact, Asked {
 }
 
 /** The members that all events of one call share. */
-export function trace({ caller, upstream, address }: Pick<Contact, 'caller' | 'address'> & Partial<Pick<Contact, 'upstream'>>): Pick<AuditEvent, 'subject' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'upstream' | 'address'> {
+export function trace({ caller, upstream, address }: Pick<Contact, 'caller' | 'address'> & Partial<Pick<Contact, 'upstream'>>): Pick<AuditEvent, 'subject' | 'owner' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'upstream' | 'address'> {
   const { user, clientId, grantId, resource, standing } = caller
   const { id: application, verified } = standing.application
-  return { subject: user.id, clientId, application, verified, grantId, resource, ...(upstream === undefined ? {} : { upstream: upstream.id }), address }
+  return { subject: user.id, ...(user.owner === undefined ? {} : { owner: user.owner }), clientId, application, verified, grantId, resource, ...(upstream === undefined ? {} : { upstream: upstream.id }), address }
 }

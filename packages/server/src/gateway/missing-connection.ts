@@ -29,11 +29,14 @@ export interface MissingConnectionDeps {
  * @throws McpError where the protocol tells it by an error
  */
 export function answerUnconnected(deps: MissingConnectionDeps, call: Call, lacking?: readonly string[]): Readonly<Record<string, unknown>> {
-  const { operation, revision, upstream } = call
+  const { operation, revision, upstream, caller } = call
   if (operation.kind === 'open') return opening(call)
-  if (operation.kind === 'tools') return resultOf(revision, { tools: [connectTool(upstream.name)] }, true)
+  const isMachine = caller.user.kind === 'machine'
+  if (operation.kind === 'tools') return resultOf(revision, { tools: isMachine ? [] : [connectTool(upstream.name)] }, true)
   if (operation.kind === 'items' || operation.kind === 'completion') return emptyItems(call)
   if (operation.kind === 'free') return resultOf(revision, {}, false)
+  if (isMachine && operation.kind === 'tool') return resultOf(revision, textResult(noAccount(upstream.name), true), false)
+  if (isMachine) throw new McpError('internal_error', noAccount(upstream.name))
   if (operation.kind === 'listen') throw new McpError('internal_error', inWords(call, deps, lacking))
   return ask(deps, call, lacking)
 }
@@ -59,12 +62,17 @@ function connectTool(name: string): Readonly<Record<string, unknown>> {
   }
 }
 
-function opening({ revision, upstream, message }: Call): Readonly<Record<string, unknown>> {
+function opening({ revision, upstream, message, caller }: Call): Readonly<Record<string, unknown>> {
   const capabilities = { tools: {} }
   const serverInfo = { name: upstream.name, version: '1' }
-  const instructions = howToConnect(upstream.name, CONNECT_TOOL)
+  const instructions = caller.user.kind === 'machine' ? noAccount(upstream.name) : howToConnect(upstream.name, CONNECT_TOOL)
   if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, instructions, _meta: { [SERVER_INFO_KEY]: serverInfo } }, true)
   return { protocolVersion: agreedVersion(message), capabilities, serverInfo, instructions }
+}
+
+/** What a machine is told, which cannot connect one. */
+export function noAccount(name: string): string {
+  return `${name} is used with an account of a person's own, which a machine does not have.`
 }
 
 /** What the instructions of a server say whose account is missing. */

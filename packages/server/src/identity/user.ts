@@ -2,9 +2,15 @@
 // granted to whom (authorize/) or what they connected (upstreams/).
 import type { Authentication } from '../policy/rule.ts'
 
-/** A person, known by (provider, issuer, subject) and by nothing else; the e-mail address is only an attribute. */
+/** A person, known by (provider, issuer, subject) and by nothing else, where the e-mail address is only an attribute; or a machine. */
 export interface User {
   readonly id: string
+  /** A client that stands for itself alone (RFC 6749 §4.4): it has no sign-in, no session and no accounts. Absent for a person. */
+  readonly kind?: 'machine'
+  /** Who answers for the machine. */
+  readonly owner?: string
+  /** What the machine may hold at most; absent where its groups alone decide. */
+  readonly scopes?: readonly string[]
   readonly provider: string
   readonly issuer: string
   readonly subject: string

@@ -4,6 +4,7 @@ import type { Recorder } from '../audit/event.ts'
 import type { StepUpStore } from '../authorize/step-up-store.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
 import type { Route } from '../http/route.ts'
+import type { Machines } from '../identity/machines.ts'
 import type { ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
@@ -32,7 +33,8 @@ export interface TokenOptions {
   readonly sealer: Sealer
   readonly authentication: ClientAuthentication
   readonly users: Users
-  readonly approvals: Pick<Approvals, 'standing'>
+  readonly machines: Machines
+  readonly approvals: Pick<Approvals, 'standing' | 'used'>
   readonly recheck: Recheck
   /** When absent, everybody may hold every scope. */
   readonly scopes?: ScopeMapping

@@ -15,8 +15,8 @@ import type { Applications } from './applications.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
-export function ruleRoom({ store, policy, upstreams, identityStore, now }: Ground, { clients: applications }: Applications): readonly Endpoint[] {
-  return policyRoom({ policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser: (id) => identityStore.findUser(id), now })
+export function ruleRoom({ store, policy, upstreams, findUser, now }: Ground, { clients: applications }: Applications): readonly Endpoint[] {
+  return policyRoom({ policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser, now })
 }
 
 export function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {

@@ -8,6 +8,7 @@ import { cookies } from '../http/cookies.ts'
 import type { Outbound } from '../http/outbound.ts'
 import { rateLimit, type RateLimit } from '../http/rate-limit.ts'
 import type { RouterSettings } from '../http/router.ts'
+import { machines } from '../identity/machines.ts'
 import type { Sealer, StateSealer } from '../keys/seal.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import { externalPolicy } from '../policy/external.ts'
@@ -58,6 +59,8 @@ export function groundFloor(deps: AppDeps) {
   const declared = profileSettings(config)
   const served = profiles(config.issuer, upstreams, declared, deps.storedProfiles, { baselineScope: config.baselineScope })
   const servers = protectedServers(config.issuer, served, config.forwardAuth)
+  const people = identityStore(store)
+  const known = machines(config.issuer, machineSettings(config))
   const perMinute = (limit: number): RateLimit => rateLimit({ limit, windowMs: MINUTE_MS, now })
   return {
     ...deps,
@@ -73,7 +76,10 @@ export function groundFloor(deps: AppDeps) {
     cookies: cookies(config.issuer),
     clientStore: clientStore(store),
     approvalStore: approvalStore(store),
-    identityStore: identityStore(store),
+    identityStore: people,
+    machines: known,
+    /** A person, or a machine. */
+    findUser: async (id: string) => known.find(id) ?? people.findUser(id),
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
     tokenStore: tokenStore(store),

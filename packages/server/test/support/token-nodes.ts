@@ -6,6 +6,7 @@ import type { AuditEvent } from '../../src/audit/event.ts'
 import type { Client } from '../../src/clients/client.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
+import { NO_MACHINES, type Machines } from '../../src/identity/machines.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import type { User } from '../../src/identity/user.ts'
 import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
@@ -60,6 +61,7 @@ export interface World {
   readonly clients: Map<string, Client>
   readonly users: Map<string, User>
   readonly ended: Set<string>
+  machines: Machines
   scopes: ScopeMapping
   reachable: boolean
   fresh: boolean
@@ -78,6 +80,8 @@ export interface Cluster extends World {
   /** All recorded events, as the database has them. */
   events(action?: string): Promise<AuditEvent[]>
   readonly changes: Change[]
+  /** Ends, on all nodes, what was issued before. */
+  cut(kind: Change['kind'], key: string): Promise<void>
   approve(options?: Partial<Approval>): Promise<Approved>
   /** Approves and redeems the code. */
   signIn(options?: Partial<Approval>): Promise<SignedIn>
@@ -140,6 +144,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
     clients: new Map(['app', 'other'].map((id) => [id, client(id)])),
     users: new Map(['usr_alice', 'usr_bob'].map((id) => [id, { id, provider: 'corp', issuer: 'https://idp.example', subject: id, groups: ['engineering'], disabled: false }])),
     ended: new Set(),
+    machines: NO_MACHINES,
     scopes: EVERY_SCOPE,
     reachable: true,
     fresh: true,
@@ -164,6 +169,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
       const rows = await handles[0].query<{ event: string; action: string }>('SELECT event, action FROM audit ORDER BY seq')
       return rows.filter((row) => action === undefined || row.action === action).map((row) => JSON.parse(row.event) as AuditEvent)
     },
+    cut: (kind: Change['kind'], key: string) => handles[0].transaction((tx) => recordChange(tx, { kind, key, at: world.now }, (made) => feeds.forEach((feed) => feed.deliver(made)))),
     approve: (options: Partial<Approval> = {}) => approve(handles[0], world, options),
     async signIn(options: Partial<Approval> = {}) {
       const approved = await approve(handles[0], world, options)
@@ -211,7 +217,8 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     stepUps: stepUpStore(parts),
     sealer: secrets,
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
-    users: { find: async (id) => world.users.get(id) },
+    users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) },
+    machines: { ofClient: (id) => world.machines.ofClient(id), find: (id) => world.machines.find(id) },
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
     scopes: { mayHold: (user, scope) => world.scopes.mayHold(user, scope), narrow: (user, scope) => world.scopes.narrow(user, scope) },
     approvals: testApprovals({ parts, feed, now }),

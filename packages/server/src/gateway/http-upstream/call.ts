@@ -13,6 +13,7 @@ import type { CallPolicy } from '../call-policy.ts'
 import { trace, type Contact } from '../call.ts'
 import { Challenge } from '../challenge.ts'
 import { McpError } from '../error.ts'
+import { noAccount } from '../missing-connection.ts'
 import { Stopped, type Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
 import { decide, NEEDS_APPROVAL, permissions, requireScope } from '../permit.ts'
@@ -137,6 +138,7 @@ async function unconnected(deps: ApiCallDeps, call: ApiCall, lacking?: readonly 
   const { upstream, caller } = call
   const reason = lacking === undefined ? 'the account is not connected' : 'the account is connected without a scope that this needs'
   await recordDenial(deps, call, reason)
+  if (caller.user.kind === 'machine') return new CallProblem(403, noAccount(upstream.name), { reason })
   const url = deps.connections.connectUrl(caller.user.id, upstream, lacking)
   const fact = lacking === undefined ? `Your ${upstream.name} account is not connected.` : `${upstream.name} needs more permissions of your account for this.`
   // Not 401: another token of this gateway's would not help, and clients would ask for one without end.

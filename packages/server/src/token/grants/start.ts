@@ -11,6 +11,8 @@ export interface NewAuthorization {
   readonly at: number
   /** RFC 8693 §2.2.1: what a token exchange issues. */
   readonly issuedTokenType?: string
+  /** Who answers for the machine that it is for. */
+  readonly owner?: string
   /** What the audit trail says besides. */
   readonly detail?: AuditEvent['detail']
 }
@@ -19,7 +21,7 @@ export interface NewAuthorization {
  * What a grant type proved that begins a grant at the token endpoint: it is written with its first access token, and has no
  * refresh token (RFC 6749 §4.4.3), so that whoever wants another token proves anew that they may have it.
  */
-export function startGrant(store: Pick<TokenStore, 'startGrant'>, request: GrantRequest, { authorization, at, issuedTokenType, detail }: NewAuthorization): Granted {
+export function startGrant(store: Pick<TokenStore, 'startGrant'>, request: GrantRequest, { authorization, at, issuedTokenType, owner, detail }: NewAuthorization): Granted {
   return {
     authorization,
     scope: authorization.scope,
@@ -32,6 +34,7 @@ export function startGrant(store: Pick<TokenStore, 'startGrant'>, request: Grant
         action: 'token.issued',
         outcome: 'success',
         ...trace(request, held),
+        ...(owner === undefined ? {} : { owner }),
         detail: { jti: access.jti, scope: formatScope(held.scope), grant_type: request.params.require('grant_type'), ...(held.actor && { actor: held.actor.sub }), ...detail },
       }
       if ((await store.startGrant({ authorization: held, at }, [event])) === 'ended') throw new OAuthError('invalid_grant', 'the authorization is no longer valid', { reason: 'ended meanwhile' })
