@@ -1,6 +1,6 @@
 // The vocabulary of OAuth: pure values and checks, no clock, no input or output.
 
-/** The error codes of RFC 6749, 6750, 7591, 8707, 9449 and OpenID Connect that Lanyard answers with, and their HTTP status. */
+/** The error codes of RFC 6749, 6750, 7591, 8707, 9449, 9470 and OpenID Connect that Lanyard answers with, and their HTTP status. */
 const STATUS = {
   invalid_request: 400,
   invalid_client: 401,
@@ -27,6 +27,7 @@ const STATUS = {
   unmet_authentication_requirements: 400,
   invalid_dpop_proof: 400,
   use_dpop_nonce: 400,
+  insufficient_user_authentication: 400,
 } as const
 
 export type OAuthErrorCode = keyof typeof STATUS
@@ -40,6 +41,8 @@ export interface OAuthErrorDetail {
   /** The scheme named in `WWW-Authenticate` of a 401 (RFC 6749 §5.2). */
   readonly challenge?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** Further members of the JSON answer, which specifications define for single codes. */
+  readonly members?: Readonly<Record<string, string | number>>
 }
 
 /** An error in OAuth's own form; `message` is the `error_description` that the client may read. */
@@ -50,6 +53,7 @@ export class OAuthError extends Error {
   readonly retryAfter: number | undefined
   readonly challenge: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  readonly members: Readonly<Record<string, string | number>>
 
   constructor(code: OAuthErrorCode, description: string, detail: OAuthErrorDetail = {}) {
     super(description, detail.cause === undefined ? undefined : { cause: detail.cause })
@@ -58,6 +62,7 @@ export class OAuthError extends Error {
     this.retryAfter = detail.retryAfter
     this.challenge = detail.challenge
     this.headers = detail.headers ?? {}
+    this.members = detail.members ?? {}
   }
 
   get status(): number {
@@ -75,6 +80,6 @@ export class OAuthError extends Error {
     if (this.retryAfter !== undefined) headers.set('retry-after', String(Math.ceil(this.retryAfter)))
     // RFC 6749 §5.2: a client that authenticated by the Authorization header gets the matching challenge.
     if (this.status === 401) headers.set('www-authenticate', `${this.challenge ?? 'Basic'} realm="lanyard"${this.challenge === 'Bearer' ? `, error="${this.code}"` : ''}`)
-    return Response.json({ error: this.code, error_description: this.description }, { status: this.status, headers })
+    return Response.json({ error: this.code, error_description: this.description, ...this.members }, { status: this.status, headers })
   }
 }
