@@ -9,6 +9,8 @@ import { isSameOrigin } from '../http/same-origin.ts'
 import type { Sessions } from '../identity/sign-in.ts'
 import type { User } from '../identity/user.ts'
 import { AccessTokenError } from '../token/access-token.ts'
+import { DpopError } from '../token/dpop.ts'
+import { presentedToken, requirePossession, type PresentedToken, type ProofRules } from '../token/possession.ts'
 import type { AccessTokenVerifier, Caller } from '../token/verify.ts'
 import { ADMIN_SCOPE, isAdministrator, type Administration } from './administration.ts'
 
@@ -28,6 +30,7 @@ export interface AccessDeps {
   readonly administration: Administration
   readonly sessions: Sessions
   readonly verifier: AccessTokenVerifier
+  readonly proof: ProofRules
   readonly cutoffs: Cutoffs
   readonly audit: Recorder
   /** A guard against floods of refused tokens from one network. */
@@ -49,22 +52,25 @@ export function accessCheck(deps: AccessDeps): CheckAccess {
 
 async function byToken(deps: AccessDeps, request: Request, context: RequestContext): Promise<Actor> {
   const { administration, cutoffs } = deps
-  const token = /^Bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(request.headers.get('authorization') ?? '')?.[1]
+  const token = presentedToken(request.headers.get('authorization') ?? '')
   if (token === undefined) throw invalidToken(deps)
   // A node that has not heard of revocations for a while answers nobody.
   if (!cutoffs.fresh) throw new ProblemError('unavailable', 'This node cannot tell what was revoked; try again in a moment.', { headers: { 'retry-after': '2' } })
-  const caller = await verified(deps, token, context)
+  const caller = await verified(deps, token, request, context)
   // RFC 6750 §3.1: the scope that it takes is named.
   if (!caller.scope.includes(ADMIN_SCOPE)) throw new ProblemError('insufficient-scope', `This needs the scope ${ADMIN_SCOPE}.`, { headers: challenge(deps, 'insufficient_scope') })
   return { user: caller.user, clientId: caller.clientId, administrator: isAdministrator(administration, caller.user) }
 }
 
-async function verified(deps: AccessDeps, token: string, { address, reference }: RequestContext): Promise<Caller> {
+async function verified(deps: AccessDeps, token: PresentedToken, request: Request, { address, reference }: RequestContext): Promise<Caller> {
   const { resource } = deps.administration
   try {
     // RFC 8707 §2: a token for an MCP server is worth nothing here, and one for here nothing there.
-    return await deps.verifier.verify(token, resource)
+    const caller = await deps.verifier.verify(token.value, resource)
+    await requirePossession(deps.proof, caller, { token, proof: request.headers.get('dpop') ?? undefined, method: request.method, url: `${deps.issuer}${new URL(request.url).pathname}` })
+    return caller
   } catch (error) {
+    if (error instanceof DpopError) throw proofRefused(deps, error)
     if (!(error instanceof AccessTokenError)) throw error
     if (deps.flood(addressBucket(address)).allowed) await deps.audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource, address, reference })
     throw invalidToken(deps)
@@ -87,6 +93,13 @@ function isOwnRequest(request: Request, issuer: string): boolean {
 function invalidToken(deps: Pick<AccessDeps, 'issuer'>): ProblemError {
   // RFC 6750 §3.1: one code, whatever is wrong with it.
   return new ProblemError('invalid-token', 'The access token is invalid, expired or revoked.', { headers: challenge(deps, 'invalid_token') })
+}
+
+/** RFC 9449 §7.1, §9. */
+function proofRefused(deps: Pick<AccessDeps, 'issuer'>, { code, nonce }: DpopError): ProblemError {
+  const { 'www-authenticate': bearer = '' } = challenge(deps)
+  const headers = { 'www-authenticate': `DPoP error="${code}", ${bearer.replace('Bearer ', '')}`, ...(nonce === undefined ? {} : { 'dpop-nonce': nonce }) }
+  return new ProblemError('invalid-token', 'The proof of possession is missing, wrong, or needs another nonce.', { headers })
 }
 
 /** RFC 9728 §5.1, RFC 6750 §3: where the metadata is, and the scope to ask for. */

@@ -20,6 +20,8 @@ export interface AuthorizationRequest {
   /** What the sign-in must prove besides. */
   readonly claims?: Claims
   readonly loginHint?: string
+  /** The key that the code is to be bound to (RFC 9449 §10). */
+  readonly dpopJkt?: string
 }
 
 /** How far a request came. Every step reads and writes this; no step knows another. */

@@ -156,7 +156,7 @@ async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
 }
 
 function codeRecord({ pending, client, profile, signedIn }: Step, code: string, now: number): CodeRecord {
-  const { resource, scope, redirectUri, codeChallenge } = pending.request
+  const { resource, scope, redirectUri, codeChallenge, dpopJkt } = pending.request
   return {
     hash: hash(code),
     authorization: {
@@ -167,6 +167,7 @@ function codeRecord({ pending, client, profile, signedIn }: Step, code: string, 
       scope,
       reach: reachOf(profile),
       ...authenticationOf(signedIn.session),
+      ...(dpopJkt === undefined ? {} : { jkt: dpopJkt }),
     },
     redirectUri,
     codeChallenge,

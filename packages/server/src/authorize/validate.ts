@@ -77,9 +77,11 @@ async function findClient(clientId: string, clients: Clients): Promise<Client> {
 export function checkRequest(params: Params, { client, redirectUri }: ProvenClient, profiles: Profiles): AuthorizationRequest {
   checkForm(params, client)
   const profile = checkResource(params, profiles)
-  const [state, maxAge, loginHint] = [params.get('state'), params.get('max_age'), params.get('login_hint')]
+  const [state, maxAge, loginHint, dpopJkt] = [params.get('state'), params.get('max_age'), params.get('login_hint'), params.get('dpop_jkt')]
   if (state !== undefined && state.length > MAX_STATE) throw new OAuthError('invalid_request', 'state is too long')
   if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) throw new OAuthError('invalid_request', 'max_age is not a number of seconds')
+  // RFC 9449 §10, RFC 7638 §3: the SHA-256 thumbprint of a key.
+  if (dpopJkt !== undefined && !/^[A-Za-z0-9_-]{43}$/.test(dpopJkt)) throw new OAuthError('invalid_request', 'dpop_jkt is malformed')
   return {
     clientId: client.id,
     redirectUri,
@@ -91,6 +93,7 @@ export function checkRequest(params: Params, { client, redirectUri }: ProvenClie
     ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
     ...checkProof(params),
     ...(loginHint === undefined ? {} : { loginHint: loginHint.slice(0, 320) }),
+    ...(dpopJkt === undefined ? {} : { dpopJkt }),
   }
 }
 

@@ -5,8 +5,8 @@ import type { Recorder } from '../audit/event.ts'
 import { addressBucket } from '../http/address.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import { AccessTokenError } from '../token/access-token.ts'
-import { DpopError, type CheckProof } from '../token/dpop.ts'
-import { presentedToken, requirePossession, type PresentedToken } from '../token/possession.ts'
+import { DpopError } from '../token/dpop.ts'
+import { presentedToken, requirePossession, type PresentedToken, type ProofRules } from '../token/possession.ts'
 import type { AccessTokenVerifier, Caller } from '../token/verify.ts'
 import type { Profile } from '../upstreams/upstream.ts'
 import { Challenge, ProofChallenge } from './challenge.ts'
@@ -15,7 +15,7 @@ import { McpError } from './error.ts'
 export interface AuthenticationDeps {
   readonly issuer: string
   readonly verifier: AccessTokenVerifier
-  readonly checkProof: CheckProof
+  readonly proof: ProofRules
   readonly cutoffs: Cutoffs
   readonly feed: Pick<ChangeFeed, 'subscribe'>
   readonly audit: Recorder
@@ -54,7 +54,7 @@ const OUTDATED: Readonly<Partial<Record<Change['kind'], (caller: Caller) => stri
  * What was revoked is asked every time, and a changed user is read again.
  */
 export function authentication(deps: AuthenticationDeps): Authenticate {
-  const { cutoffs, now } = deps
+  const { cutoffs, proof, now } = deps
   const known = knownCallers(deps.feed)
   return async (request, profile, address, target) => {
     const token = readToken(request)
@@ -63,11 +63,11 @@ export function authentication(deps: AuthenticationDeps): Authenticate {
     if (!cutoffs.fresh) throw new McpError('unavailable', 'this node cannot tell what was revoked; try again in a moment', { status: 503, headers: { 'retry-after': '2' } })
     const found = known.get(key)
     const good = found !== undefined && found.caller.resource === profile.resource && found.caller.expiresAt * 1000 > now() && !cutoffs.isCut(found.issued)
-    if (good && found.caller.jkt === undefined && token.scheme === 'Bearer') return found.caller
+    if (good && found.caller.jkt === undefined && token.scheme === 'Bearer' && !proof.required) return found.caller
     try {
       const caller = good ? found.caller : await known.read(key, () => deps.verifier.verify(token.value, profile.resource))
       const { method = '', url = '' } = target ?? { method: request.method, url: `${deps.issuer}${request.url}` }
-      await requirePossession(deps.checkProof, caller, { token, proof: header(request.headers['dpop']), method, url })
+      await requirePossession(proof, caller, { token, proof: header(request.headers['dpop']), method, url })
       return caller
     } catch (error) {
       throw await refused(deps, error, profile, address)

@@ -14,7 +14,7 @@ import type { StateSealer } from '../keys/seal.ts'
 import type { Notices } from '../notices/notice.ts'
 import type { ExternalPolicy } from '../policy/external.ts'
 import type { Policy } from '../policy/policy.ts'
-import type { CheckProof } from '../token/dpop.ts'
+import type { ProofRules } from '../token/possession.ts'
 import type { AccessTokenVerifier } from '../token/verify.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import type { Connectors } from '../upstreams/connectors/index.ts'
@@ -23,7 +23,7 @@ import type { ProtectedServers } from '../upstreams/protected-servers.ts'
 import { EVERYTHING, type Profile, type Profiles } from '../upstreams/upstream.ts'
 import { bridge } from './bridge/bridge.ts'
 import type { BridgeStore } from './bridge/bridge-store.ts'
-import type { Elevation } from './ask-for-more.ts'
+import type { Elevation } from './elevate.ts'
 import { authentication, issuedToken, type Authenticate } from './authenticate.ts'
 import type { Visit } from './call.ts'
 import { callPolicy } from './call-policy.ts'
@@ -65,7 +65,7 @@ export interface GatewayDeps {
   readonly connector: Connectors
   readonly connections: Pick<Connections, 'connectUrl'>
   readonly verifier: AccessTokenVerifier
-  readonly checkProof: CheckProof
+  readonly proof: ProofRules
   readonly policy: Pick<Policy, 'decide' | 'mayReach' | 'restriction'> & Partial<Pick<Policy, 'asksAnnotations' | 'decideAll'>>
   readonly approvals: Pick<Approvals, 'call'>
   /** A decision point of somebody else, asked after our own rules. */
@@ -145,7 +145,7 @@ export function gateway(deps: GatewayDeps): Gateway {
       if (isForwardAuth(request.url)) return answerForwardAuth({ ...deps, ...plane }, request, response)
       return (request.url ?? '').startsWith('/http/') ? answerHttp(plane, request, response) : handle(plane, request, response)
     },
-    routes: resourceMetadataRoutes(deps.issuer, deps.profiles, deps.protectedServers),
+    routes: resourceMetadataRoutes({ ...deps, boundTokensOnly: deps.proof.required }),
     close() {
       plane.open.close()
       between.close()

@@ -114,8 +114,8 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
         const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
         if (ended.length === 0) return false
         await tx.query(
-          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, session_id, created_at, last_used_at, reach)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)`,
+          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, session_id, created_at, last_used_at, reach, jkt)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)`,
           [
             granted.id,
             granted.userId,
@@ -126,6 +126,7 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
             sessionId,
             Math.floor(now / 1000),
             granted.reach === undefined ? null : JSON.stringify(granted.reach),
+            granted.jkt ?? null,
           ],
         )
         await tx.query('INSERT INTO codes (hash, grant_id, redirect_uri, code_challenge, expires_at) VALUES ($1, $2, $3, $4, $5)', [

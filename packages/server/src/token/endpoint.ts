@@ -10,7 +10,7 @@ import { OAuthError } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
 import type { GrantType, Issued } from './grants/grant.ts'
 import type { Issuer } from './issue.ts'
-import { bound, provenKey, type TokenRequestProof } from './possession.ts'
+import { bound, provenKey, type ProofRules } from './possession.ts'
 import type { SubjectCheck } from './subject.ts'
 
 export interface TokenEndpointOptions {
@@ -20,7 +20,7 @@ export interface TokenEndpointOptions {
   readonly issuer: Issuer
   readonly recorder: Recorder
   readonly limits: TokenLimits
-  readonly proof: TokenRequestProof
+  readonly proof: ProofRules
   readonly url: string
   readonly now: () => number
 }

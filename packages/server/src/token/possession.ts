@@ -5,6 +5,12 @@ import { DpopError, type CheckProof } from './dpop.ts'
 import type { Issuer } from './issue.ts'
 import type { Caller } from './verify.ts'
 
+export interface ProofRules {
+  readonly check: CheckProof
+  /** Whether no token is issued or accepted that is bound to no key. */
+  readonly required: boolean
+}
+
 /** An access token as a request presents it (RFC 6750 §2.1, RFC 9449 §7.1). */
 export interface PresentedToken {
   readonly scheme: 'Bearer' | 'DPoP'
@@ -31,18 +37,12 @@ export interface Presentation {
  *
  * @throws AccessTokenError, DpopError
  */
-export async function requirePossession(check: CheckProof, { jkt }: Pick<Caller, 'jkt'>, { token, proof, method, url }: Presentation): Promise<void> {
-  if (jkt === undefined && token.scheme === 'Bearer') return
+export async function requirePossession({ check, required }: ProofRules, { jkt }: Pick<Caller, 'jkt'>, { token, proof, method, url }: Presentation): Promise<void> {
+  if (jkt === undefined && token.scheme === 'Bearer' && !required) return
   if (jkt === undefined) throw new AccessTokenError('not_bound')
   if (token.scheme === 'Bearer') throw new AccessTokenError('bound')
   if (proof === undefined) throw new DpopError('invalid_dpop_proof', 'there is none')
   await check(proof, { method, url, token: { value: token.value, jkt } })
-}
-
-export interface TokenRequestProof {
-  readonly check: CheckProof
-  /** Whether nobody gets a token that is bound to no key. */
-  readonly required: boolean
 }
 
 /**
@@ -51,7 +51,7 @@ export interface TokenRequestProof {
  * @returns the thumbprint of the key that what is issued is bound to; undefined when the client proves none and need not
  * @throws OAuthError
  */
-export async function provenKey({ check, required }: TokenRequestProof, client: Client, proof: string | null, url: string): Promise<string | undefined> {
+export async function provenKey({ check, required }: ProofRules, client: Client, proof: string | null, url: string): Promise<string | undefined> {
   if (proof === null) {
     // RFC 9449 §5.2: "the authorization server MUST reject token requests from the client that do not contain the DPoP header."
     if (required || client.dpopBoundAccessTokens === true) throw new OAuthError('invalid_dpop_proof', 'a DPoP proof is needed', { reason: 'no DPoP proof' })

@@ -19,7 +19,7 @@ import { grantTypes } from './grants/index.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
 import { metadataRoutes, type MetadataSettings } from './metadata.ts'
-import type { TokenRequestProof } from './possession.ts'
+import type { ProofRules } from './possession.ts'
 import { revocationEndpoint } from './revoke.ts'
 import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
@@ -44,7 +44,7 @@ export interface TokenOptions {
   readonly recorder: Recorder
   readonly lifetimes: TokenLifetimes
   readonly limits: TokenLimits
-  readonly proof: TokenRequestProof
+  readonly proof: ProofRules
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'baselineScope' | 'registration'>

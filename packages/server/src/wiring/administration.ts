@@ -19,7 +19,7 @@ export function ruleRoom({ store, policy, upstreams, findUser, now }: Ground, { 
   return policyRoom({ policy, upstreams, applications, store: ruleStore(store), records: callRecords(store), findUser, now })
 }
 
-export function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
+export function adminRoom({ issuer, administrators, approvalStore: decided, store, audit, limits, proof, now }: Ground, { sessions }: People, { verifier }: Tokens, endpoints: readonly Endpoint[]): readonly Route[] {
   const approving = { store: decided, decisions: decisions(decided, now) }
-  return adminRoutes({ issuer, administration: administrators, sessions, verifier, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...pinEndpoints({ pins: pinStore(store), now }), ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
+  return adminRoutes({ issuer, administration: administrators, sessions, verifier, proof, cutoffs: store.cutoffs, audit, flood: limits.refusedTokens }, [...endpoints, ...pinEndpoints({ pins: pinStore(store), now }), ...approvalEndpoints(approving), ...applicationEndpoints(approving)])
 }

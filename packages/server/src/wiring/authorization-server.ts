@@ -59,7 +59,7 @@ export function tokenRoom(ground: Ground, { authentication, approvals: judging }
     recorder: audit,
     lifetimes: tokenLifetimes(config),
     limits,
-    proof: { check: ground.checkProof, required: config.dpop.required },
+    proof: ground.proof,
     mayIntrospect: introspectors(config),
     metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), baselineScope: config.baselineScope, registration: config.registration },
     now,

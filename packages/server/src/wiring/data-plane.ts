@@ -27,7 +27,7 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
     connector,
     connections,
     verifier,
-    checkProof: ground.checkProof,
+    proof: ground.proof,
     policy: ground.policy,
     ...ground.external,
     cutoffs: store.cutoffs,

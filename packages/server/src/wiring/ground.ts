@@ -83,7 +83,7 @@ export function groundFloor(deps: AppDeps) {
     connectionStore: connectionStore(store),
     authorizeStore: authorizeStore(store),
     tokenStore: tokenStore(store),
-    checkProof: proofCheck({ store: proofStore(store), state: deps.state, requireNonce: config.dpop.requireNonce, now }),
+    proof: { required: config.dpop.required, check: proofCheck({ store: proofStore(store), state: deps.state, requireNonce: config.dpop.requireNonce, now }) },
     declared,
     editing: profileEditing({ issuer: config.issuer, store: profileStore(store), live: deps.storedProfiles, upstreams, declared, policy: deps.policy, now }),
     limits: {

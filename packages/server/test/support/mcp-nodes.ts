@@ -316,7 +316,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
     verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
-    checkProof: proofCheck({ store: proofStore({ db }), state: shared.state, requireNonce: false, now }),
+    proof: { required: false, check: proofCheck({ store: proofStore({ db }), state: shared.state, requireNonce: false, now }) },
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), restriction: (input) => world.policy.restriction(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
     cutoffs: live,

@@ -72,7 +72,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     profiles: profiles(ISSUER, [upstream], []),
     connector,
     connections: connections(pages),
-    checkProof: () => Promise.reject(new Error('no token is bound here')),
+    proof: { required: false, check: () => Promise.reject(new Error('no token is bound here')) },
     verifier: { verify: (_token, resource) => Promise.resolve({ user: ALICE.user, clientId: 'client', grantId: 'grt_conformance', scope: ['mcp.write'], resource, issuedAt: seconds(now()), expiresAt: seconds(now() + DAY_MS), kid: 'k1', authentication: {}, standing: { application: { id: 'client', verified: false }, required: false, holdChanged: false, decisions: [] } }) },
     policy: policy([{ id: 'everything', effect: 'allow' }]),
     approvals: testApprovals({ parts: store, feed: store.feed, now }),
