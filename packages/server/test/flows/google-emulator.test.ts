@@ -109,7 +109,7 @@ test('JWT with a subject: domain-wide delegation, its refusals as Google words t
   const { data } = await client.request<{ emailAddress: string }>({ url: 'https://gmail.googleapis.com/gmail/v1/users/me/profile' })
   assert.equal(data.emailAddress, `alice@${DOMAIN}`)
 
-  const refused = async (subject: string, scopes: readonly string[], error: RegExp): Promise<void> => void (await assert.rejects((await delegate(account, subject, scopes)).authorize(), error))
+  const refused = async (subject: string, scopes: readonly string[], error: RegExp): Promise<void> => assert.rejects((await delegate(account, subject, scopes)).authorize(), error)
   await refused(`alice@${DOMAIN}`, [GMAIL_SCOPE, GROUPS_SCOPE], /unauthorized_client/)
   await refused(`nobody@${DOMAIN}`, [GMAIL_SCOPE], /invalid_grant/)
   // A personal account on the company's address is nobody of the domain.

@@ -110,7 +110,7 @@ function publicHalf({ kty, n, e, kid, alg, use }: JWK): Readonly<Record<string, 
 }
 
 function pem(jwk: JWK): string {
-  return createPublicKey({ key: { ...publicHalf(jwk) }, format: 'jwk' }).export({ type: 'spki', format: 'pem' }).toString()
+  return createPublicKey({ key: { ...publicHalf(jwk) }, format: 'jwk' }).export({ type: 'spki', format: 'pem' })
 }
 
 /** A key that can be written to a file, as those of service accounts are. */
