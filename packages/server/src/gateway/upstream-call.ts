@@ -1,4 +1,4 @@
-import { UpstreamUnavailable, type Connector, type Credential } from '../upstreams/connectors/connector.ts'
+import { CredentialRefused, UpstreamUnavailable, type Connector, type Credential } from '../upstreams/connectors/connector.ts'
 import type { Bridge } from './bridge/bridge.ts'
 import type { Call, Contact } from './call.ts'
 import { drain } from './drain.ts'
@@ -27,6 +27,7 @@ export async function credentialFor(connector: Connector, { caller, upstream }: 
   try {
     return await connector.credential(caller.user.id, upstream)
   } catch (error) {
+    if (error instanceof CredentialRefused) throw new McpError('unavailable', `${upstream.name} cannot be used in your name: ${error.message}`, { status: 502, cause: error, reason: error.reason })
     if (!(error instanceof UpstreamUnavailable)) throw error
     throw new McpError('unavailable', `${upstream.name} cannot renew your account's access at the moment; try again`, { status: 503, headers: { 'retry-after': '10' }, cause: error, reason: error.message })
   }

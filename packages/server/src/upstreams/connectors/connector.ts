@@ -12,6 +12,7 @@ export interface Connector {
   /**
    * Served from memory when it can be; refreshes at most once per grant in the whole cluster.
    * @throws UpstreamUnavailable when the credential needs a refresh and its server does not answer.
+   * @throws CredentialRefused when this person cannot have one.
    */
   credential(userId: string, upstream: Upstream): Promise<Credential>
   /** The upstream refused the credential of this version with 401: the next one is another, or must be connected. */
@@ -56,6 +57,19 @@ export interface ConnectionAttempt {
 /** An upstream or its authorization server cannot be reached; trying again later may help. */
 export class UpstreamUnavailable extends Error {
   override readonly name = 'UpstreamUnavailable'
+}
+
+/**
+ * There is no credential for this person until somebody changes something: trying again alone does not help. The message
+ * says who must change what, for the person to read; `reason` is for the audit trail.
+ */
+export class CredentialRefused extends Error {
+  override readonly name = 'CredentialRefused'
+  readonly reason: string
+  constructor(message: string, reason: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.reason = reason
+  }
 }
 
 /** The reason when the person, or the upstream for them, said no (RFC 6749 §4.1.2.1). */
