@@ -4,13 +4,18 @@ import { OAuthError } from '../oauth/error.ts'
 import { equalHashes, hash } from '../oauth/secret.ts'
 import { verifyClientAssertion, type AssertionDeps, type AssertionFailure } from './assertion.ts'
 import type { Client, ClientAuthentication, ClientRequest, Clients } from './client.ts'
+import { issuerKeys } from './issuer-keys.ts'
 import type { ClientAuthMethod } from './metadata.ts'
 import { remoteKeys } from './remote-keys.ts'
+import { workloads, type VerifyWorkload, type WorkloadFailure } from './workload.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
+/** draft-ietf-oauth-spiffe-client-auth: what a JWT-SVID is presented as. */
+const SPIFFE_ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe'
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 
 /** Why a client was not authenticated: for the audit trail; the client learns only that it was not. */
-type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${AssertionFailure}`
+type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${AssertionFailure}` | `workload: ${WorkloadFailure}`
 
 export interface AuthenticationDeps extends Omit<AssertionDeps, 'keys'> {
   readonly outbound: Outbound
@@ -18,9 +23,10 @@ export interface AuthenticationDeps extends Omit<AssertionDeps, 'keys'> {
   readonly audit: Recorder
 }
 
-/** Authenticates clients by `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`. */
+/** Authenticates clients by `none`, `client_secret_basic`, `client_secret_post`, `private_key_jwt` or what their platform says. */
 export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentication {
   const keys = remoteKeys(deps.outbound, deps.now)
+  const verifyWorkload = workloads(issuerKeys(deps.outbound, keys, deps.now), deps.now)
   return {
     async authenticate(request) {
       const credentials = readCredentials(request)
@@ -41,7 +47,11 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       if (credentials.clientId === undefined) return refuse('no client identifier')
       const client = await findClient(deps.clients, credentials.clientId)
       if (client === undefined) return refuse('unknown client')
-      if (!client.tokenEndpointAuthMethods.includes(credentials.method)) return refuse('method not registered')
+      if (client.workloadIdentities !== undefined) {
+        const proven = await provenWorkload(verifyWorkload, client, credentials, request)
+        return typeof proven === 'string' ? refuse(proven) : proven
+      }
+      if (!client.tokenEndpointAuthMethods.includes(credentials.method) || credentials.spiffe === true) return refuse('method not registered')
       if (credentials.method === 'private_key_jwt') {
         const failure = await verifyClientAssertion({ ...deps, keys }, client, credentials.assertion ?? '')
         return failure === undefined ? client : refuse(`assertion: ${failure}`)
@@ -50,6 +60,18 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       return secretFits(client, credentials.secret ?? '') ? client : refuse('wrong secret')
     },
   }
+}
+
+/**
+ * RFC 7521 §4.2: `client_id` says which client, what its platform signed says that it is. As that is the assertion of the
+ * grant too where the client asks for one with it (RFC 7523 §2.1), it need not be sent twice.
+ */
+async function provenWorkload(verify: VerifyWorkload, client: Client, { method, assertion }: Credentials, { params }: ClientRequest): Promise<Client | Reason> {
+  const granted = method === 'none' && params.get('grant_type') === JWT_BEARER ? params.get('assertion') : undefined
+  const jwt = method === 'private_key_jwt' ? assertion : granted
+  if (jwt === undefined) return 'method not registered'
+  const workload = await verify(client.workloadIdentities ?? [], jwt)
+  return typeof workload === 'string' ? `workload: ${workload}` : { ...client, workload }
 }
 
 async function findClient(clients: Clients, clientId: string): Promise<Client | undefined> {
@@ -66,6 +88,8 @@ interface Credentials {
   readonly method: ClientAuthMethod
   readonly secret?: string
   readonly assertion?: string
+  /** The assertion is a JWT-SVID: no client makes one itself. */
+  readonly spiffe?: boolean
   readonly malformed: boolean
   readonly doubled?: boolean
 }
@@ -85,7 +109,8 @@ function presentedCredentials({ authorization, params }: ClientRequest): Credent
   if (authorization !== undefined) return basicCredentials(authorization, clientId)
   if (assertion !== undefined || type !== undefined) {
     const subject = clientId ?? unverifiedSubject(assertion ?? '')
-    return { clientId: subject, method: 'private_key_jwt', assertion: assertion ?? '', malformed: type !== ASSERTION_TYPE || assertion === undefined }
+    const spiffe = type === SPIFFE_ASSERTION_TYPE
+    return { clientId: subject, method: 'private_key_jwt', assertion: assertion ?? '', spiffe, malformed: (type !== ASSERTION_TYPE && !spiffe) || assertion === undefined }
   }
   if (secret !== undefined) return { clientId, method: 'client_secret_post', secret, malformed: false }
   return { clientId, method: 'none', malformed: false }

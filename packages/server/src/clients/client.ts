@@ -2,6 +2,7 @@
 // authenticate. It does not know users, consent or tokens.
 import type { Hashed } from '../oauth/secret.ts'
 import type { ClientMetadata } from './metadata.ts'
+import type { Workload, WorkloadIdentity } from './workload.ts'
 
 /** A client, and of what it says of itself that which decides something. */
 export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software' | 'dpopBoundAccessTokens'> {
@@ -12,6 +13,10 @@ export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | '
   readonly verifiedHost?: string
   /** Changes when name, redirect URIs or keys change: a remembered consent holds for one digest only (CIMD §6.3). */
   readonly digest: string
+  /** The workloads that it may be, for one that authenticates as such. */
+  readonly workloadIdentities?: readonly WorkloadIdentity[]
+  /** Who its platform said that it is, in the request that it authenticated. */
+  readonly workload?: Workload
 }
 
 export interface Clients {

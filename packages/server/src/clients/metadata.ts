@@ -5,7 +5,7 @@ import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 
-export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
+export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'workload_identity'
 
 /** What a client says of itself, by registration (RFC 7591 §2) or in its metadata document, after our own rules. */
 export interface ClientMetadata {
@@ -36,7 +36,7 @@ export interface Software {
   readonly statement: string
 }
 
-/** How clients may authenticate. */
+/** How clients may authenticate, by the names that are registered for it; a workload's is an administrator's to give. */
 export const CLIENT_AUTH_METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']
 const MAX_REDIRECT_URIS = 32
 const MAX_TEXT = 2000

@@ -8,6 +8,7 @@ import type { Applications, Client, Clients } from './client.ts'
 import type { ClientStore, RegisteredClient } from './client-store.ts'
 import { metadataDigest, type ClientAuthMethod } from './metadata.ts'
 import type { MetadataDocuments } from './metadata-document.ts'
+import type { WorkloadIdentity } from './workload.ts'
 
 /** A client that an operator configured. */
 export interface PreRegisteredClient {
@@ -19,6 +20,7 @@ export interface PreRegisteredClient {
   readonly clientSecret?: string
   readonly jwks?: JSONWebKeySet
   readonly jwksUri?: string
+  readonly workloadIdentities?: readonly WorkloadIdentity[]
   readonly dpopBoundAccessTokens?: boolean
 }
 
@@ -100,6 +102,7 @@ function fromConfiguration(client: PreRegisteredClient): Client {
     secretHashes: client.clientSecret === undefined ? [] : [hash(client.clientSecret)],
     ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     ...(client.jwksUri === undefined ? {} : { jwksUri: client.jwksUri }),
+    ...(client.workloadIdentities === undefined ? {} : { workloadIdentities: client.workloadIdentities }),
     ...(client.dpopBoundAccessTokens === undefined ? {} : { dpopBoundAccessTokens: client.dpopBoundAccessTokens }),
     digest: metadataDigest(client),
   }

@@ -1,9 +1,11 @@
 import * as z from 'zod'
+import { SPIFFE } from '../clients/workload.ts'
 import { pathProblem } from '../http/api-path.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
 
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const text = z.string().catch('')
 const texts = z.array(text).catch([])
 const present = z.unknown().optional().transform((value) => value !== undefined)
@@ -18,7 +20,7 @@ const lenient = z.object({
   store: text,
   keyEncryption: present,
   identityProviders: list({ id: text }),
-  clients: list({ id: text, redirectUris: texts, resources: texts, grantTypes: texts, owner: present, groups: present, scopes: present, tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
+  clients: list({ id: text, redirectUris: texts, resources: texts, grantTypes: texts, owner: present, groups: present, scopes: present, workloadIdentities: z.array(z.object({ issuer: text, subject: text, audience: text, jwks: present, jwksUri: present }).optional().catch(undefined)).optional().catch(undefined), tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
   upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
@@ -117,6 +119,25 @@ function checkMachine(client: NonNullable<Names['clients'][number]>, isMachine: 
   // RFC 6749 §4.4: "The client credentials grant type MUST only be used by confidential clients."
   if (client.grantTypes.includes('client_credentials') && client.tokenEndpointAuthMethod === 'none') add(['grantTypes'], 'client_credentials is for clients that authenticate: tokenEndpointAuthMethod is none')
   for (const setting of ['owner', 'groups', 'scopes'] as const) if (client[setting] && !isMachine) add([setting], 'is of no use without client_credentials among the grantTypes: a client that acts for people has theirs')
+  checkWorkload(client, add)
+}
+
+function checkWorkload({ tokenEndpointAuthMethod: method, workloadIdentities: identities, grantTypes }: NonNullable<Names['clients'][number]>, add: Add): void {
+  if (method === 'workload_identity' && identities === undefined) add(['workloadIdentities'], 'is missing: tokenEndpointAuthMethod is workload_identity')
+  if (identities === undefined) return
+  if (method !== 'workload_identity') add(['workloadIdentities'], `is of no use with tokenEndpointAuthMethod ${method}`)
+  if (!grantTypes.some((type) => type === 'client_credentials' || type === JWT_BEARER)) add(['grantTypes'], `must name client_credentials or ${JWT_BEARER}, or both: a workload stands for itself`)
+  identities.forEach((identity, index) => {
+    if (identity === undefined) return
+    const { issuer, subject, audience } = identity
+    const at = (setting: string, message: string): void => add(['workloadIdentities', index, setting], message)
+    if (identity.jwks && identity.jwksUri) at('jwksUri', 'and jwks exclude each other')
+    // Every token of the platform that names no other audience has it.
+    if (audience !== '' && audience === issuer) at('audience', "is the platform's own: name this gateway, and ask the platform for tokens with that audience")
+    if (!issuer.startsWith(SPIFFE)) return
+    if (!subject.startsWith(`${issuer}/`)) at('subject', `must begin with ${issuer}/`)
+    if (!identity.jwks && !identity.jwksUri) at('jwksUri', 'is missing (or name jwks): where the bundle of the trust domain is')
+  })
 }
 
 function checkClient(client: NonNullable<Names['clients'][number]>, issuer: string, add: Add): void {
@@ -126,7 +147,7 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (!secretMethod && client.clientSecret) add(['clientSecret'], `is of no use with tokenEndpointAuthMethod ${method}`)
   if (method === 'private_key_jwt' && !client.jwks && !client.jwksUri) add(['jwks'], 'is missing (or name a jwksUri)')
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
-  const isMachine = client.grantTypes.includes('client_credentials')
+  const isMachine = client.grantTypes.includes('client_credentials') || client.workloadIdentities !== undefined
   if (client.redirectUris.length === 0 && client.grantTypes.includes('authorization_code')) add(['redirectUris'], 'is missing: authorization_code sends the browser there')
   else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
   checkMachine(client, isMachine, add)

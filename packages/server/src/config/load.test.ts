@@ -315,6 +315,24 @@ test('a machine authenticates, and only a machine has an owner, groups and scope
   assert.deepEqual(found({ ...machine, scopes: ['openid'] }), ['clients.0.scopes.0: must be admin, mcp.read, mcp.write, mcp.{upstream}.read or mcp.{upstream}.write'])
 })
 
+test('a workload is named by issuer, subject and an audience of its own, with keys that can be found (RFC 7523 §3)', () => {
+  const github = { issuer: 'https://token.actions.githubusercontent.com', subject: 'repo:acme/app:**' }
+  const svid = { issuer: 'spiffe://example.org', subject: 'spiffe://example.org/ns/ci/*', jwksUri: 'https://spire.example.com/bundle' }
+  const client = { id: 'job', name: 'Job', grantTypes: ['client_credentials'], tokenEndpointAuthMethod: 'workload_identity' }
+  const found = (workloadIdentities: unknown, more: object = {}): string[] => mistakes({ clients: [{ ...client, ...(workloadIdentities === undefined ? {} : { workloadIdentities }), ...more }] })
+  const one = (more: object, of: object = github): string[] => found([{ ...of, ...more }]).map((mistake) => mistake.replace('clients.0.workloadIdentities.0.', ''))
+  assert.equal(parse({ ...minimal, clients: [{ ...client, owner: 'alice', workloadIdentities: [{ ...github, claims: { repository_id: ['74'] } }, svid] }] }).clients[0]?.workloadIdentities?.length, 2)
+  assert.deepEqual(found(undefined), ['clients.0.workloadIdentities: is missing: tokenEndpointAuthMethod is workload_identity'])
+  assert.deepEqual(found([github], { tokenEndpointAuthMethod: 'private_key_jwt', jwksUri: 'https://a.example/jwks' }), ['clients.0.workloadIdentities: is of no use with tokenEndpointAuthMethod private_key_jwt'])
+  assert.deepEqual(found([github], { grantTypes: ['refresh_token'] }), ['clients.0.grantTypes: must name client_credentials or urn:ietf:params:oauth:grant-type:jwt-bearer, or both: a workload stands for itself'])
+  assert.deepEqual(one({ issuer: 'github' }), ['issuer: must be the issuer as it stands in iss, an http or https URL, or spiffe://{trust domain}'])
+  assert.deepEqual(one({ subject: 'repo:acme*' }), ['subject: has a * that is not a whole segment between : or /'])
+  assert.deepEqual(one({ audience: github.issuer }), ["audience: is the platform's own: name this gateway, and ask the platform for tokens with that audience"])
+  assert.deepEqual(one({ jwksUri: 'https://a.example/jwks', jwks: { keys: [{ kty: 'EC' }] } }), ['jwksUri: and jwks exclude each other'])
+  assert.deepEqual(one({ subject: 'spiffe://other.org/x/y' }, svid), ['subject: must begin with spiffe://example.org/'])
+  assert.deepEqual(one({ jwksUri: undefined }, svid), ['jwksUri: is missing (or name jwks): where the bundle of the trust domain is'])
+})
+
 test('each field takes what it should', () => {
   const config = parse({
     ...minimal,

@@ -67,6 +67,23 @@ clients:
   for (const client of preRegisteredClients(made)) for (const member of ['owner', 'groups', 'scopes']) assert.equal(member in client, false)
 })
 
+test('a workload is a machine, and is expected to name this gateway as its audience', () => {
+  const made = parseConfig(`issuer: https://lanyard.example
+identityProviders: [{ id: corp, type: oidc, issuer: https://idp.example, clientId: lanyard }]
+clients:
+  - id: deploy
+    name: Deploy
+    grantTypes: [urn:ietf:params:oauth:grant-type:jwt-bearer]
+    tokenEndpointAuthMethod: workload_identity
+    workloadIdentities: [{ issuer: https://ci.example, subject: job:deploy }, { issuer: https://ci.example, subject: job:other, audience: lanyard }]
+`, { file: 'test.yaml', directory: '/etc/lanyard', environment: {} })
+  assert.deepEqual(machineSettings(made).map(({ clientId }) => clientId), ['deploy'])
+  assert.deepEqual(preRegisteredClients(made)[0]?.workloadIdentities, [
+    { issuer: 'https://ci.example', subject: 'job:deploy', audience: 'https://lanyard.example' },
+    { issuer: 'https://ci.example', subject: 'job:other', audience: 'lanyard' },
+  ])
+})
+
 test('a client introspects for the resources that it stands for, in whatever spelling, and for no other', () => {
   const may = introspectors(config())
   assert.equal(may('notes-server', 'https://lanyard.example/mcp/notes'), true)

@@ -44,7 +44,11 @@ export function acrValues(config: Config): readonly string[] {
 }
 
 export function preRegisteredClients(config: Config): readonly PreRegisteredClient[] {
-  return config.clients.map(({ resources: _resources, owner: _owner, groups: _groups, scopes: _scopes, ...client }) => present(client))
+  return config.clients.map(({ resources: _resources, owner: _owner, groups: _groups, scopes: _scopes, workloadIdentities, ...client }) => ({
+    ...present(client),
+    // A platform's tokens are made for somebody: for this gateway, when nothing else is said.
+    ...(workloadIdentities === undefined ? {} : { workloadIdentities: workloadIdentities.map((identity) => ({ ...present(identity), audience: identity.audience ?? config.issuer })) }),
+  }))
 }
 
 /** The clients that may stand for themselves. */
@@ -52,8 +56,8 @@ export function machineSettings(config: Config): readonly MachineSettings[] {
   return config.clients.filter(isMachine).map(({ id, name, owner, groups, scopes }) => ({ clientId: id, ...present({ name, owner, groups, scopes }) }))
 }
 
-function isMachine({ grantTypes }: Config['clients'][number]): boolean {
-  return grantTypes.includes('client_credentials')
+function isMachine({ grantTypes, workloadIdentities }: Config['clients'][number]): boolean {
+  return grantTypes.includes('client_credentials') || workloadIdentities !== undefined
 }
 
 export function statementSettings({ registration: { softwareStatements } }: Config): SoftwareStatementSettings {

@@ -1,9 +1,12 @@
 import { authorizationCode, type CodeGrantOptions } from './authorization-code.ts'
-import { clientCredentials, type ClientCredentialsOptions } from './client-credentials.ts'
+import { workloadAssertion } from '../assertions/workload.ts'
+import { clientCredentials } from './client-credentials.ts'
 import type { GrantType } from './grant.ts'
+import { jwtBearer } from './jwt-bearer.ts'
+import type { MachineGrantOptions } from './machine.ts'
 import { refreshToken, type RefreshGrantOptions } from './refresh-token.ts'
 
 /** All grant types of the token endpoint: one file and one line each. */
-export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & ClientCredentialsOptions): readonly GrantType[] {
-  return [authorizationCode(options), refreshToken(options), clientCredentials(options)]
+export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & MachineGrantOptions): readonly GrantType[] {
+  return [authorizationCode(options), refreshToken(options), clientCredentials(options), jwtBearer([workloadAssertion(options)])]
 }
