@@ -21,7 +21,7 @@ const lenient = z.object({
   keyEncryption: present,
   identityProviders: list({ id: text }),
   clients: list({ id: text, redirectUris: texts, resources: texts, grantTypes: texts, owner: present, groups: present, scopes: present, workloadIdentities: z.array(z.object({ issuer: text, subject: text, audience: text, jwks: present, jwksUri: present }).optional().catch(undefined)).optional().catch(undefined), tokenEndpointAuthMethod: z.string().catch('client_secret_basic'), clientSecret: present, jwks: present, jwksUri: present }),
-  upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present }).catch({ type: '', clientId: false, clientSecret: false }) }),
+  upstreams: list({ id: text, type: text, url: text, maxBodyMegabytes: present, encodedSlashes: present, openapi: present, operations: present, connector: z.object({ type: text, clientId: present, clientSecret: present, dpop: z.boolean().catch(false) }).catch({ type: '', clientId: false, clientSecret: false, dpop: false }) }),
   profiles: list({ id: text, upstreams: texts, tools: z.record(z.string(), z.unknown()).catch({}) }),
   rules: list({ id: text, upstreams: texts }),
   trustedProxies: texts,
@@ -93,6 +93,9 @@ function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, forwa
     if (server === undefined) return
     const resource = canonicalResource(server.resource) ?? ''
     if (!single.has(server.profile)) add(['forwardAuth', index, 'profile'], 'must be an upstream that speaks MCP, or a profile of one')
+    const names = [server.profile, ...(profiles.find((profile) => profile?.id === server.profile)?.upstreams ?? [])]
+    const isBound = upstreams.some((upstream) => upstream !== undefined && names.includes(upstream.id) && upstream.connector.dpop)
+    if (isBound) add(['forwardAuth', index, 'profile'], 'has a credential that is bound to a key (dpop), which a proxy cannot prove')
     if (resources.has(resource)) add(['forwardAuth', index, 'resource'], 'is taken: another one has it')
     if (`${resource}/`.startsWith(`${issuer}/`)) add(['forwardAuth', index, 'resource'], 'is an address of this gateway: name the one at the proxy')
     resources.add(resource)

@@ -1,4 +1,4 @@
-import { CredentialRefused, UpstreamUnavailable, type Connector, type Credential } from '../upstreams/connectors/connector.ts'
+import { CredentialRefused, UpstreamUnavailable, type Connector, type Credential, type Possession } from '../upstreams/connectors/connector.ts'
 import type { Bridge } from './bridge/bridge.ts'
 import type { Call, Contact } from './call.ts'
 import { drain } from './drain.ts'
@@ -71,8 +71,21 @@ function sendPlain({ forward }: UpstreamCallDeps, contact: Contact, credential: 
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
   // A server may keep back the first line of a session's stream until there is something to tell.
   const timeoutMs = outgoing.method === 'GET' ? 0 : upstream.timeoutMs
-  const request = { ...outgoing, headers: { ...headers, ...credential.headers }, timeoutMs }
-  return forward.send(upstream, request, open, contact)
+  const send = (): Promise<Answer> => forward.send(upstream, { ...outgoing, headers: { ...headers, ...credentialHeaders(credential, outgoing.method, upstream.url) }, timeoutMs }, open, contact)
+  return credential.possession === undefined ? send() : withNonce(credential.possession, send)
+}
+
+/** RFC 9449 §9: what was refused for want of a nonce that the answer brought is asked once more. */
+export async function withNonce(possession: Possession, send: () => Promise<Answer>): Promise<Answer> {
+  const answer = await send()
+  if (!possession.learn(answer.status, answer.headers)) return answer
+  await drain(answer)
+  return send()
+}
+
+/** What a request carries of a credential; of one that is bound to a key, also the proof for this request. */
+export function credentialHeaders({ headers, possession }: UsableCredential, method: string, url: string): Readonly<Record<string, string>> {
+  return possession === undefined ? headers : { ...headers, dpop: possession.prove(method, url, Date.now()) }
 }
 
 /** The request that carries the client's message. */

@@ -51,6 +51,8 @@ export type ConnectorSettings =
       /** The authorization server that `clientId` and `clientSecret` are for; when absent, the first that is found. */
       readonly issuer?: string
       readonly scopes?: readonly string[]
+      /** Whether what is issued to Lanyard is bound to a key (RFC 9449). */
+      readonly dpop?: boolean
     }
 
 /** A named set of upstreams that is one protected resource; an upstream alone is a profile of one, and so is an HTTP API under its own address. */

@@ -1,4 +1,5 @@
 // Owns sealed upstream credentials: what they hold, and where they open. It does not fetch or refresh them.
+import type { JWK } from 'jose'
 import type { Sealer } from '../keys/seal.ts'
 import type { Sealed } from '../oauth/secret.ts'
 
@@ -19,6 +20,8 @@ export interface OAuthCredential {
   readonly clientId: string
   /** Whose account it is, when the server said so in an ID token. */
   readonly account?: string
+  /** The private key that it is bound to, when it is (RFC 9449 §5). */
+  readonly proofKey?: JWK
 }
 
 export interface Vault {

@@ -20,6 +20,8 @@ const BRIDGED: ReadonlySet<string> = new Set(z.strictObject({ server: z.array(z.
 const OWN_DOCUMENT = 'https://lanyard.example/connections/suite/client.json'
 const SERVER_REVISIONS = ['2025-11-25', '2026-07-28']
 const CLIENT_REVISIONS = ['2025-03-26', '2025-06-18', '2025-11-25', '2026-07-28']
+/** Extensions are of no revision. */
+const CLIENT_EXTENSIONS = ['auth/dpop', 'auth/dpop-nonce']
 const AT_ONCE = 2
 /** Fewer checks than this mean that the suite did not run, not that all is well. */
 const LEAST_CHECKS = 50
@@ -96,17 +98,20 @@ async function authorizationMode({ gateway, resource }: House): Promise<void> {
 }
 
 async function clientMode(): Promise<void> {
-  const runs = (await Promise.all(CLIENT_REVISIONS.map(async (revision) => (await clientScenarios(revision)).map((scenario) => ({ revision, scenario }))))).flat()
-  console.log(`the upstream client, ${runs.length} scenarios of ${CLIENT_REVISIONS.join(', ')}`)
+  const ofRevisions = (await Promise.all(CLIENT_REVISIONS.map(async (revision) => (await clientScenarios(revision)).map((scenario) => ({ revision, scenario }))))).flat()
+  const runs: readonly { readonly revision?: string; readonly scenario: string }[] = [...ofRevisions, ...CLIENT_EXTENSIONS.map((scenario) => ({ scenario }))]
+  console.log(`the upstream client, ${runs.length} scenarios of ${CLIENT_REVISIONS.join(', ')}, and of extensions`)
   tell(runs.length >= 40, 'the scenarios of the client', `only ${runs.length}`)
   for (const scenario of ARGUED) tell(runs.some((run) => run.scenario === scenario), 'expected-failures.yml', `there is no ${scenario}`)
   const queue = runs.values()
   const work = async (): Promise<void> => {
     for (const { revision, scenario } of queue) {
       const argued = ARGUED.has(scenario)
-      const run = await runSuite(['client', '--command', `node ${here('upstream-client.ts')}`, '--scenario', scenario, '--spec-version', revision, ...(argued ? ['--expected-failures', EXPECTED] : [])])
-      count(`${scenario} of ${revision}`, run, { argued })
-      if (scenario === 'auth/basic-cimd') tell(usedDocument(run), `${scenario} of ${revision}`, 'Lanyard did not use its metadata document')
+      const run = await runSuite(['client', '--command', `node ${here('upstream-client.ts')}`, '--scenario', scenario, ...(revision === undefined ? [] : ['--spec-version', revision]), ...(argued ? ['--expected-failures', EXPECTED] : [])])
+      const name = `${scenario} of ${revision ?? 'the extensions'}`
+      count(name, run, { argued })
+      tell(run.scenarios.size > 0, name, 'nothing was checked')
+      if (scenario === 'auth/basic-cimd') tell(usedDocument(run), name, 'Lanyard did not use its metadata document')
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work))

@@ -35,6 +35,7 @@ function upstreamAt(url: string): Upstream {
       ...(context.client_id === undefined ? {} : { clientId: context.client_id }),
       ...(context.client_secret === undefined ? {} : { clientSecret: context.client_secret }),
       ...(context.issuer === undefined ? {} : { issuer: context.issuer }),
+      ...(process.env['MCP_CONFORMANCE_SCENARIO']?.startsWith('auth/dpop') === true ? { dpop: true } : {}),
     },
     readOnlyTools: [],
     timeoutMs: 10_000,

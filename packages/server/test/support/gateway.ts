@@ -33,6 +33,8 @@ export interface GatewayOptions {
   /** Nodes behind a round-robin proxy; more than one needs PostgreSQL. */
   readonly nodes?: number
   readonly store?: 'sqlite' | 'postgres'
+  /** A loopback address; browsers keep the cookies of two gateways at one address together. */
+  readonly host?: string
   /** Merged over the default configuration. */
   readonly config?: Readonly<Record<string, unknown>> | ((issuer: string) => Readonly<Record<string, unknown>>)
   readonly environment?: Readonly<Record<string, string>>
@@ -56,7 +58,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
   const ports = await freePorts(count + 1)
   const [publicPort = 0] = ports
   const nodePorts = count === 1 ? ports.slice(0, 1) : ports.slice(1)
-  const issuer = `http://127.0.0.1:${publicPort}`
+  const host = options.host ?? '127.0.0.1'
+  const issuer = `http://${host}:${publicPort}`
   const clientSecret = randomBytes(32).toString('base64url')
   const company = await startCompany({ callback: `${issuer}/login/corp/callback`, clientSecret })
   const database = options.store === 'postgres' && options.database === undefined ? await postgresUrl() : undefined
@@ -76,10 +79,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
   for (const [index, port] of nodePorts.entries()) {
     const own = options.perNode?.(index) ?? {}
     const file = join(directory, `lanyard-${port}.yaml`)
-    await writeFile(file, stringify({ ...config, ...own.config, listen: `127.0.0.1:${port}` }), { mode: 0o600 })
-    processes.push(nodeProcess({ url: `http://127.0.0.1:${port}`, config: file, environment: { ...options.environment, ...own.environment }, wrapper: own.wrapper ?? [], events, output }))
+    await writeFile(file, stringify({ ...config, ...own.config, listen: `${host}:${port}` }), { mode: 0o600 })
+    processes.push(nodeProcess({ url: `http://${host}:${port}`, config: file, environment: { ...options.environment, ...own.environment }, wrapper: own.wrapper ?? [], events, output }))
   }
-  const proxy = count === 1 ? undefined : await roundRobin(publicPort, nodePorts)
+  const proxy = count === 1 ? undefined : await roundRobin(host, publicPort, nodePorts)
   const close = async (): Promise<void> => {
     await Promise.all(processes.map((node) => node.stop()))
     company.close()
@@ -130,11 +133,11 @@ async function freePorts(count: number): Promise<number[]> {
 }
 
 /** A load balancer without affinity: each request goes to the next node. */
-async function roundRobin(port: number, nodes: readonly number[]): Promise<Server> {
+async function roundRobin(host: string, port: number, nodes: readonly number[]): Promise<Server> {
   let turn = 0
   const server = createServer((incoming, outgoing) => {
     const node = nodes[turn++ % nodes.length]
-    const forwarded = httpRequest({ host: '127.0.0.1', port: node, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
+    const forwarded = httpRequest({ host, port: node, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
       answer.pipe(outgoing)
     })
@@ -142,7 +145,7 @@ async function roundRobin(port: number, nodes: readonly number[]): Promise<Serve
     outgoing.on('close', () => forwarded.destroy())
     incoming.pipe(forwarded)
   })
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(port, host, resolve))
   return server
 }
 

@@ -4,7 +4,7 @@ import type { Connector } from '../../upstreams/connectors/connector.ts'
 import type { Contact } from '../call.ts'
 import type { Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { credentialFor, drain, type UsableCredential } from '../upstream-call.ts'
+import { credentialFor, credentialHeaders, drain, withNonce, type UsableCredential } from '../upstream-call.ts'
 import { CallProblem } from './problem.ts'
 
 /** One request to an API, without a credential. */
@@ -41,9 +41,14 @@ export async function sendRequest(forward: Forward, connector: Connector, contac
 }
 
 function send(forward: Forward, { upstream, open }: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
-  // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
-  const all = { ...headers, ...credential.headers }
-  return forward.send(upstream, { method, path, headers: all, ...(body === undefined ? {} : { body }), timeoutMs: upstream.timeoutMs, idleMs: IDLE_MS }, open)
+  const url = `${new URL(upstream.url).origin}${path}`
+  const ask = (): Promise<Answer> => {
+    // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
+    const all = { ...headers, ...credentialHeaders(credential, method, url) }
+    return forward.send(upstream, { method, path, headers: all, ...(body === undefined ? {} : { body }), timeoutMs: upstream.timeoutMs, idleMs: IDLE_MS }, open)
+  }
+  // A body that is gone cannot be sent again.
+  return credential.possession === undefined || body instanceof Readable ? ask() : withNonce(credential.possession, ask)
 }
 
 function refused({ upstream }: Contact): CallProblem {

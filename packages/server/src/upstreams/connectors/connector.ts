@@ -2,8 +2,16 @@ import type { Upstream } from '../upstream.ts'
 
 /** What a call upstream carries: headers to set, or the fact that the user must connect an account first. */
 export type Credential =
-  | { readonly headers: Readonly<Record<string, string>>; readonly version: string }
+  | { readonly headers: Readonly<Record<string, string>>; readonly version: string; readonly possession?: Possession }
   | 'connection_required'
+
+/** The key that a credential is bound to: each request proves it (RFC 9449 §7). */
+export interface Possession {
+  /** The value of the header `DPoP`. @param now milliseconds since the epoch */
+  prove(method: string, url: string, now: number): string
+  /** Told of each answer. @returns whether the request was refused for want of the nonce that the answer brought */
+  learn(status: number, headers: Readonly<Record<string, string | string[] | undefined>> & { readonly 'www-authenticate'?: string | undefined }): boolean
+}
 
 /** How the gateway gets a credential for an upstream. */
 export interface Connector {

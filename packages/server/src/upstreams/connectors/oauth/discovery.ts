@@ -26,6 +26,7 @@ const authorizationServer = z.object({
   authorization_response_iss_parameter_supported: z.boolean().optional(),
   client_id_metadata_document_supported: z.boolean().optional(),
   id_token_signing_alg_values_supported: z.array(z.string()).optional(),
+  dpop_signing_alg_values_supported: z.array(z.string()).optional(),
 })
 
 export type ServerMetadata = z.output<typeof authorizationServer>

@@ -5,6 +5,7 @@ import type { OAuthCredential } from '../../../vault/credential.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, errorCode, UpstreamUnavailable } from '../connector.ts'
 import type { Discovered, Discovery } from './discovery.ts'
+import { dpopHandle, newProofKey, withNonce } from './possession.ts'
 import type { UpstreamClient } from './registration.ts'
 
 /** Credentials are refreshed this long before they end, so that a call does not end with them. */
@@ -46,21 +47,30 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
         const { server, client, authentication } = roles(party)
         // C-6, RFC 9207 §2.4: the issuer is compared before anything else of the answer is read.
         const parameters = oauth.validateAuthResponse(server, client, callback, secrets.state)
-        const response = await oauth.authorizationCodeGrantRequest(server, client, authentication, parameters, secrets.redirectUri, secrets.codeVerifier, {
-          ...optionsFor(party),
-          additionalParameters: resourceOf(party),
+        const proofKey = wantsKey(party) ? await newProofKey() : undefined
+        const bound = await keyOptions(proofKey, client)
+        return withNonce(bound.DPoP, async () => {
+          const response = await oauth.authorizationCodeGrantRequest(server, client, authentication, parameters, secrets.redirectUri, secrets.codeVerifier, {
+            ...optionsFor(party),
+            ...bound,
+            additionalParameters: resourceOf(party),
+          })
+          return toCredential(await oauth.processAuthorizationCodeResponse(server, client, response), party, proofKey === undefined ? {} : { proofKey }, now())
         })
-        return toCredential(await oauth.processAuthorizationCodeResponse(server, client, response), party, undefined, now())
       }),
     refresh: (party, credential) =>
       translated(async () => {
         const { server, client, authentication } = roles(party)
-        const response = await oauth.refreshTokenGrantRequest(server, client, authentication, credential.refreshToken ?? '', {
-          ...optionsFor(party),
-          additionalParameters: resourceOf(party),
-        })
+        const bound = await keyOptions(credential.proofKey, client)
         try {
-          const refreshed = toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
+          const refreshed = await withNonce(bound.DPoP, async () => {
+            const response = await oauth.refreshTokenGrantRequest(server, client, authentication, credential.refreshToken ?? '', {
+              ...optionsFor(party),
+              ...bound,
+              additionalParameters: resourceOf(party),
+            })
+            return toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
+          })
           const same = credential.account === undefined || refreshed.account === credential.account
           return same ? refreshed : { ended: 'the upstream answered with the token of another account' }
         } catch (error) {
@@ -105,14 +115,24 @@ function roles({ discovered, client }: Party): { server: oauth.AuthorizationServ
   return { server: { ...defined, issuer: server.issuer }, client: { client_id: client.clientId }, authentication: authentication[client.method] }
 }
 
-function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: OAuthCredential | undefined, now: number): OAuthCredential {
-  if (result.token_type !== 'bearer') throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
+/** RFC 9449 §5.1: where the operator wants it and the server can. */
+function wantsKey({ upstream: { connector }, discovered: { server } }: Party): boolean {
+  return connector.type === 'oauth' && connector.dpop === true && server.dpop_signing_alg_values_supported?.includes('ES256') === true
+}
+
+async function keyOptions(key: OAuthCredential['proofKey'], client: oauth.Client): Promise<oauth.DPoPRequestOptions> {
+  return key === undefined ? {} : { DPoP: await dpopHandle(key, client) }
+}
+
+function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
+  const isBound = result.token_type === 'dpop' && before.proofKey !== undefined
+  if (result.token_type !== 'bearer' && !isBound) throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
   // RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, and must not be tried.
   if (!/^[\x21-\x7e]+$/.test(result.access_token)) throw new ConnectionRefused('the authorization server issued a token that fits no header')
   // RFC 6749 §6: a server that sends no new refresh token means that the old one goes on.
-  const refreshToken = result.refresh_token ?? before?.refreshToken
-  const scope = result.scope ?? before?.scope
-  const account = oauth.getValidatedIdTokenClaims(result)?.sub ?? before?.account
+  const refreshToken = result.refresh_token ?? before.refreshToken
+  const scope = result.scope ?? before.scope
+  const account = oauth.getValidatedIdTokenClaims(result)?.sub ?? before.account
   const lifetime = result.expires_in === undefined ? undefined : Math.min(result.expires_in, MAX_LIFETIME_S) * 1000
   return {
     accessToken: result.access_token,
@@ -123,7 +143,9 @@ function toCredential(result: oauth.TokenEndpointResponse, party: Party, before:
     // A token that lives for less than two minutes is used for half of its life, not refreshed on every call.
     ...(lifetime === undefined ? {} : { expiresAt: now + lifetime, refreshAt: now + Math.max(lifetime - EARLY_MS, lifetime / 2) }),
     ...(scope === undefined ? {} : { scope }),
-    ...(before?.requested === undefined ? {} : { requested: before.requested }),
+    ...(before.requested === undefined ? {} : { requested: before.requested }),
+    // RFC 9449 §5: a server may bind nothing, whatever was proven.
+    ...(isBound ? { proofKey: before.proofKey } : {}),
   }
 }
 
