@@ -6,6 +6,8 @@ CREATE TABLE users (
   subject TEXT NOT NULL,
   name TEXT,
   email TEXT,
+  -- Whether their own sign-in said that the address is theirs.
+  email_verified INTEGER NOT NULL DEFAULT 0,
   groups TEXT NOT NULL,
   roles TEXT,
   disabled INTEGER NOT NULL,

@@ -16,6 +16,8 @@ export interface User {
   readonly subject: string
   readonly name?: string
   readonly email?: string
+  /** Whether their own sign-in said that the address is theirs; what is not said is not so. */
+  readonly emailVerified?: true
   readonly groups: readonly string[]
   /** The application roles that the provider gave them, such as Entra's app roles: scopes may depend on them. */
   readonly roles?: readonly string[]

@@ -13,6 +13,7 @@ interface UserRow {
   readonly subject: string
   readonly name: string | null
   readonly email: string | null
+  readonly email_verified: number
   readonly groups: string
   readonly roles: string | null
   readonly disabled: number
@@ -63,7 +64,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
     },
     updateUser: (userId, claimed, identity, tokens, now) =>
       db.transaction(async (tx) => {
-        const [updated] = await tx.query<{ sign_in: string | null }>('UPDATE users SET name = $1, email = $2, groups = $3, roles = $4, tokens = $5, checked_at = $6 WHERE id = $7 AND tokens = $8 RETURNING sign_in', [
+        const [updated] = await tx.query<{ sign_in: string | null }>('UPDATE users SET name = $1, email = $2, groups = $3, roles = $4, tokens = $5, checked_at = $6, email_verified = $9 WHERE id = $7 AND tokens = $8 RETURNING sign_in', [
           identity.name ?? null,
           identity.email ?? null,
           JSON.stringify(identity.groups),
@@ -72,6 +73,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
           now,
           userId,
           claimed,
+          verifiedColumn(identity),
         ])
         if (updated === undefined) return
         if (updated.sign_in !== null) await renewAuthentication(tx, updated.sign_in, identity)
@@ -83,12 +85,12 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
 /** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */
 async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<{ user: User; tokens: Sealed | null }> {
   const [row] = await tx.query<UserRow & { tokens: Sealed | null }>(
-    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at, email_verified)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $10)
      ON CONFLICT (provider, issuer, subject)
-     DO UPDATE SET name = excluded.name, email = excluded.email, groups = excluded.groups, roles = excluded.roles, checked_at = excluded.checked_at
+     DO UPDATE SET name = excluded.name, email = excluded.email, email_verified = excluded.email_verified, groups = excluded.groups, roles = excluded.roles, checked_at = excluded.checked_at
      RETURNING *`,
-    [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), roleColumn(identity), now],
+    [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), roleColumn(identity), now, verifiedColumn(identity)],
   )
   if (row === undefined) throw new Error('an upsert returned no user')
   return { user: toUser(row), tokens: row.tokens }
@@ -133,6 +135,10 @@ function roleColumn({ roles = [] }: Pick<User, 'roles'>): string | null {
   return roles.length === 0 ? null : JSON.stringify(roles)
 }
 
+function verifiedColumn({ email, emailVerified }: Pick<User, 'email' | 'emailVerified'>): number {
+  return email !== undefined && emailVerified === true ? 1 : 0
+}
+
 function toUser(row: UserRow): User {
   return {
     id: row.id,
@@ -144,5 +150,6 @@ function toUser(row: UserRow): User {
     ...(row.roles === null ? {} : { roles: JSON.parse(row.roles) as string[] }),
     ...(row.name === null ? {} : { name: row.name }),
     ...(row.email === null ? {} : { email: row.email }),
+    ...(row.email === null || row.email_verified === 0 ? {} : { emailVerified: true as const }),
   }
 }

@@ -76,6 +76,8 @@ export function identityOf(names: ClaimNames, claims: Claims, profile: Claims, t
     tokens,
     ...(name === undefined ? {} : { name }),
     ...(email === undefined ? {} : { email }),
+    // OpenID Connect Core §5.1: absent is not true.
+    ...(email !== undefined && profile['email_verified'] === true ? { emailVerified: true as const } : {}),
     ...(authTime === undefined ? {} : { authTime }),
     ...(acr === undefined ? {} : { acr }),
     ...(amr === undefined ? {} : { amr }),
