@@ -47,7 +47,7 @@ eachIdentity('a person signs in at a real OpenID provider, and out again', async
     const { user, session } = await whoami(visitor)
     assert.deepEqual(
       { ...user, id: '' },
-      { id: '', provider: 'corp', issuer: demo.issuer, subject: 'bob', name: 'Bob Baker', email: 'bob@demo.example', groups: ['sales'], disabled: false },
+      { id: '', provider: 'corp', issuer: demo.issuer, subject: 'bob', name: 'Bob Baker', email: 'bob@demo.example', emailVerified: true, groups: ['sales'], disabled: false },
     )
     // Another node knows the session; the next sign-in of the same person finds the same user.
     const first = { user: user.id, session: session.id }
