@@ -16,7 +16,7 @@ const STALE_MS = 24 * 3600_000
 const RETRY_MS = 60_000
 const MAX_CACHED = 2000
 const MAX_FETCHES = 16
-const GRANT_TYPES = ['authorization_code', 'refresh_token']
+const GRANT_TYPES = ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer']
 
 export interface MetadataDocuments {
   /** @throws OAuthError `invalid_client` */

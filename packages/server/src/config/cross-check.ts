@@ -4,6 +4,7 @@ import { pathProblem } from '../http/api-path.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
+import { checkIdJagSettings } from './id-jag-check.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const text = z.string().catch('')
@@ -39,6 +40,7 @@ export function crossCheck(document: ReadDocument, add: Add): void {
   for (const key of ['identityProviders', 'clients', 'upstreams', 'profiles', 'rules', 'forwardAuth'] as const) unique(key, data[key], add)
   checkUpstreamNames(data, add)
   checkProtectedServers(data, add)
+  checkIdJagSettings(document.value, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))
   data.upstreams.forEach((upstream, index) => {
     if (upstream !== undefined) checkUpstream(upstream, (setting, message) => add(['upstreams', index, setting], message))
@@ -152,7 +154,7 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
   const isMachine = client.grantTypes.includes('client_credentials') || client.workloadIdentities !== undefined
   if (client.redirectUris.length === 0 && client.grantTypes.includes('authorization_code')) add(['redirectUris'], 'is missing: authorization_code sends the browser there')
-  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine && !client.grantTypes.includes('urn:ietf:params:oauth:grant-type:jwt-bearer')) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
   checkMachine(client, isMachine, add)
   client.resources.forEach((resource, index) => {
     const path = canonicalResource(resource)

@@ -35,6 +35,11 @@ export interface IdentityStore {
    * @returns undefined when the user is disabled.
    */
   signIn(entry: SignInEntry): Promise<User | undefined>
+  /**
+   * Finds or creates the user whom somebody trusted vouches for. Of a known one what is said of groups counts, and name and
+   * address where none is known: their own sign-in says these better.
+   */
+  recognize(entry: { readonly person: VouchedFor; readonly newUserId: string; readonly now: number }): Promise<User>
   /** Finds a live session and counts this as use of it. */
   useSession(hash: Hashed, now: number, idleMs: number): Promise<SessionRecord | undefined>
   endSession(hash: Hashed, ...events: readonly AuditEvent[]): Promise<void>
@@ -52,6 +57,11 @@ export interface IdentityStore {
   /** Ends every session, grant and token of a user on all nodes; their identity stays known. */
   revokeSubject(userId: string, at: number, ...events: readonly AuditEvent[]): Promise<void>
   reap(now: number): Promise<void>
+}
+
+/** A person as somebody else than their own sign-in tells of them: what is not said is absent. */
+export interface VouchedFor extends Pick<User, 'provider' | 'issuer' | 'subject' | 'name' | 'email'> {
+  readonly groups?: readonly string[]
 }
 
 export interface SignInEntry {

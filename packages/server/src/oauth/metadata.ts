@@ -4,6 +4,8 @@ export interface MetadataFacts {
   readonly issuer: string
   /** The grant types of the token endpoint's registry. */
   readonly grantTypes: readonly string[]
+  /** The profiles of assertions that are processed; of whose, is nobody's business (ID-JAG §7.4). */
+  readonly grantProfiles?: readonly string[]
   /** How clients may authenticate. */
   readonly authMethods: readonly string[]
   /** The algorithms of client assertions, when `private_key_jwt` is among the methods. */
@@ -36,6 +38,8 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     response_types_supported: ['code'],
     response_modes_supported: ['query'],
     grant_types_supported: facts.grantTypes,
+    // ID-JAG §6.2: absent when nobody's assertions are trusted.
+    authorization_grant_profiles_supported: facts.grantProfiles === undefined || facts.grantProfiles.length === 0 ? undefined : facts.grantProfiles,
     // AS-4: clients of MCP refuse a server that does not name it.
     code_challenge_methods_supported: ['S256'],
     token_endpoint_auth_methods_supported: authMethods,

@@ -5,6 +5,7 @@ import type { Resource } from '../oauth/resource.ts'
 import { formatScope } from '../oauth/scope.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
 import type { GrantRecord, NewGrant, NewRefreshToken, RefreshTokenRecord, StoredCode, TokenStore } from '../token/token-store.ts'
+import { assertionVerbs, useAssertion } from './assertions.ts'
 import { AUDIT_COLUMNS } from './audit-log.ts'
 import { authenticationColumns, toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { Database, Transaction, Value } from './database.ts'
@@ -99,17 +100,18 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       }),
     startGrant: (started, events) =>
       db.transaction(async (tx) => {
-        if (!(await beginGrant(tx, started))) return 'ended'
-        if (started.refreshToken !== undefined) await tx.query(INSERT, columns(started.refreshToken))
-        await audit.append(tx, events)
-        return 'started'
+        const begun = await beginGrant(tx, started)
+        if (begun === 'started') await audit.append(tx, events)
+        return begun
       }),
+    ...assertionVerbs(db),
     prune: (at) => prune(db, at),
   }
 }
 
 async function prune(db: Database, { usedBefore, expiredBefore }: { readonly usedBefore: number; readonly expiredBefore: number }): Promise<void> {
   await db.query('DELETE FROM refresh_tokens WHERE used_at < $1 OR expires_at < $2', [usedBefore, expiredBefore])
+  await db.query('DELETE FROM used_assertions WHERE expires_at < $1', [expiredBefore])
   // A code that comes again late is still known, and ends its grant (RFC 6749 §4.1.2).
   await db.query('DELETE FROM codes WHERE expires_at < $1', [expiredBefore - KEEP_S])
   await db.query(
@@ -119,7 +121,14 @@ async function prune(db: Database, { usedBefore, expiredBefore }: { readonly use
   )
 }
 
-async function beginGrant(tx: Transaction, { authorization: granted, at }: NewGrant): Promise<boolean> {
+async function beginGrant(tx: Transaction, { assertion, refreshToken: first, ...started }: NewGrant): Promise<'started' | 'ended' | 'used'> {
+  if (assertion !== undefined && !(await useAssertion(tx, assertion))) return 'used'
+  if (!(await addGrant(tx, started))) return 'ended'
+  if (first !== undefined) await tx.query(INSERT, columns(first))
+  return 'started'
+}
+
+async function addGrant(tx: Transaction, { authorization: granted, at }: NewGrant): Promise<boolean> {
   // Rows are locked that whoever ends their access changes first: they wait for this grant and find it, or are found.
   for (const parent of granted.parents?.toReversed() ?? []) if (!(await touchGrant(tx, parent, at))) return false
   const people = await tx.query<{ disabled: number }>('UPDATE users SET checked_at = checked_at WHERE id = $1 RETURNING disabled', [granted.userId])

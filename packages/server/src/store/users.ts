@@ -1,8 +1,8 @@
-import type { IdentityStore, LoginRecord, SignInEntry } from '../identity/identity-store.ts'
+import type { IdentityStore, LoginRecord, SignInEntry, VouchedFor } from '../identity/identity-store.ts'
 import type { User } from '../identity/user.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
 import { renewAuthentication } from './authentications.ts'
-import type { Transaction } from './database.ts'
+import type { Database, Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 import { addSession, sessionVerbs } from './sessions.ts'
 
@@ -35,7 +35,7 @@ export function identityStore(parts: StoreParts): IdentityStore {
   return { ...userVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
 }
 
-function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'claimCheck' | 'replaceTokens' | 'updateUser'> {
+function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'recognize' | 'claimCheck' | 'replaceTokens' | 'updateUser'> {
   return {
     async findUser(id) {
       const [row] = await db.query<UserRow>('SELECT * FROM users WHERE id = $1', [id])
@@ -52,6 +52,15 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
         await changed(tx, { kind: 'user', key: user.id, at: entry.now })
         return user
       }),
+    async recognize({ person, newUserId, now }) {
+      const known = await findByKey(db, person)
+      if (known !== undefined && !saysMore(person, known)) return known
+      return db.transaction(async (tx) => {
+        const user = await addOrTell(tx, person, newUserId, now)
+        await changed(tx, { kind: 'user', key: user.id, at: now })
+        return user
+      })
+    },
     async claimCheck(userId, before, now) {
       const [claimed] = await db.query<{ tokens: Sealed | null }>(
         'UPDATE users SET checked_at = $1 WHERE id = $2 AND checked_at < $3 AND tokens IS NOT NULL RETURNING tokens',
@@ -80,6 +89,29 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
         await changed(tx, { kind: 'user', key: userId, at: now })
       }),
   }
+}
+
+async function findByKey(db: Pick<Database, 'query'>, { provider, issuer, subject }: VouchedFor): Promise<User | undefined> {
+  const [row] = await db.query<UserRow>('SELECT * FROM users WHERE provider = $1 AND issuer = $2 AND subject = $3', [provider, issuer, subject])
+  return row && toUser(row)
+}
+
+function saysMore({ groups, name, email }: VouchedFor, known: User): boolean {
+  const otherGroups = groups !== undefined && JSON.stringify(groups) !== JSON.stringify(known.groups)
+  return otherGroups || (name !== undefined && known.name === undefined) || (email !== undefined && known.email === undefined)
+}
+
+async function addOrTell(tx: Transaction, { provider, issuer, subject, name, email, groups }: VouchedFor, newUserId: string, now: number): Promise<User> {
+  const [row] = await tx.query<UserRow>(
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, 0, $8, $8)
+     ON CONFLICT (provider, issuer, subject)
+     DO UPDATE SET name = COALESCE(users.name, excluded.name), email = COALESCE(users.email, excluded.email), groups = ${groups === undefined ? 'users.groups' : 'excluded.groups'}
+     RETURNING *`,
+    [newUserId, provider, issuer, subject, name ?? null, email ?? null, JSON.stringify(groups ?? []), now],
+  )
+  if (row === undefined) throw new Error('an upsert returned no user')
+  return toUser(row)
 }
 
 /** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */

@@ -16,6 +16,7 @@ import { DPOP_ALGORITHMS } from './dpop.ts'
 import { tokenEndpoint, type TokenLimits } from './endpoint.ts'
 import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
+import type { AssertionOptions } from './grants/jwt-bearer.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
 import { metadataRoutes, type MetadataSettings } from './metadata.ts'
@@ -25,7 +26,7 @@ import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
 import { accessTokenVerifier, type AccessTokenVerifier } from './verify.ts'
 
-export interface TokenOptions {
+export interface TokenOptions extends AssertionOptions {
   readonly issuer: string
   readonly store: TokenStore
   readonly stepUps: Pick<StepUpStore, 'refuseRefresh'>
@@ -69,7 +70,7 @@ export function tokens(options: TokenOptions): Tokens {
   const grants = grantTypes(options)
   const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options), url: `${issuer}/token` })
   const names = grants.map(({ type }) => type)
-  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, dpopAlgorithms: DPOP_ALGORITHMS }, options.keys)
+  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, grantProfiles: options.assertions?.flatMap(({ identifier = [] }) => identifier) ?? [], dpopAlgorithms: DPOP_ALGORITHMS }, options.keys)
   return {
     routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
     verifier: accessTokenVerifier(options),

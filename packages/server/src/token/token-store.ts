@@ -49,11 +49,21 @@ export interface NewGrant {
   readonly authorization: Authorization
   readonly at: number
   readonly refreshToken?: NewRefreshToken
+  /** The assertion that it is granted for, which is good once. */
+  readonly assertion?: UsedAssertion
+}
+
+/** An assertion, by the hash of who made it and its `jti`, and when nobody would accept it any more. */
+export interface UsedAssertion {
+  readonly hash: Hashed
+  readonly expiresAt: number
 }
 
 export interface TokenStore {
-  /** Begins a grant; `ended` when a grant that it comes of has ended, or the person may not sign in: then there is none. */
-  startGrant(grant: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended'>
+  /** Begins a grant; `ended` when a grant that it comes of has ended, or the person may not sign in, `used` when its assertion was: then there is none. */
+  startGrant(grant: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended' | 'used'>
+  /** Whether a grant was started for the assertion, on any node. */
+  isUsedAssertion(hash: Hashed): Promise<boolean>
   findCode(hash: Hashed): Promise<StoredCode | undefined>
   /** Consumes a code and adds the first refresh token of its grant, for one caller alone; binds the grant to a key. */
   consumeCode(change: { readonly hash: Hashed; readonly grantId: string; readonly at: number; readonly refreshToken?: NewRefreshToken; readonly jkt?: string }, events: readonly AuditEvent[]): Promise<Consumption>

@@ -12,6 +12,7 @@ import { stepUpStore } from '../store/step-ups.ts'
 import { tokens, type Tokens } from '../token/routes.ts'
 import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
+import { assertionProfiles } from './assertions.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
@@ -39,7 +40,8 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
   return [...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
-export function tokenRoom(ground: Ground, { authentication, approvals: judging }: Applications, { recheck }: People): Tokens {
+export function tokenRoom(ground: Ground, applications: Applications, { recheck }: People): Tokens {
+  const { authentication, approvals: judging } = applications
   const { config, issuer, tokenStore: store, keys, sealer, policy: rules, limits, audit, now } = ground
   return tokens({
     issuer,
@@ -49,6 +51,7 @@ export function tokenRoom(ground: Ground, { authentication, approvals: judging }
     authentication,
     users: knownUsers(ground.findUser, ground.store.feed),
     machines: ground.machines,
+    assertions: assertionProfiles(ground, applications),
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),
     recheck,

@@ -21,11 +21,13 @@ import { keyStore } from '../../src/store/keys.ts'
 import { proofStore } from '../../src/store/proofs.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
+import { identityStore } from '../../src/store/users.ts'
 import { proofCheck } from '../../src/token/dpop.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
 import { testApprovals } from './approvals.ts'
 import { eachDatabase, type Handles } from './databases.ts'
+import { assertionWorld, testAssertions, type AssertionWorld } from './id-jag.ts'
 
 export const ISSUER = 'https://lanyard.example'
 export const RESOURCE = resource('engineering')
@@ -62,6 +64,7 @@ export interface World {
   readonly users: Map<string, User>
   readonly ended: Set<string>
   machines: Machines
+  readonly assertions: AssertionWorld
   scopes: ScopeMapping
   reachable: boolean
   fresh: boolean
@@ -145,6 +148,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
     users: new Map(['usr_alice', 'usr_bob'].map((id) => [id, { id, provider: 'corp', issuer: 'https://idp.example', subject: id, groups: ['engineering'], disabled: false }])),
     ended: new Set(),
     machines: NO_MACHINES,
+    assertions: assertionWorld(),
     scopes: EVERY_SCOPE,
     reachable: true,
     fresh: true,
@@ -217,7 +221,8 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     stepUps: stepUpStore(parts),
     sealer: secrets,
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
-    users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) },
+    users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? identityStore(parts).findUser(id) },
+    assertions: testAssertions(world.assertions, { issuer: ISSUER, parts, store, cutoffs: live, profiles: { byResource: (value) => profile(value) }, lifetimes: LIFETIMES, approvals: testApprovals({ parts, feed, now }), mayReach: ({ upstream }) => world.reachable && upstream === 'notes', now }),
     machines: { ofClient: (id) => world.machines.ofClient(id), find: (id) => world.machines.find(id) },
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
     scopes: { mayHold: (user, scope) => world.scopes.mayHold(user, scope), narrow: (user, scope) => world.scopes.narrow(user, scope) },

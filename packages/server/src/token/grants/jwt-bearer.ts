@@ -16,6 +16,11 @@ export interface AssertionProfile {
   authorize(request: GrantRequest, assertion: string): Promise<Granted>
 }
 
+export interface AssertionOptions {
+  /** The kinds of assertions that are trusted besides those of workloads. */
+  readonly assertions?: readonly AssertionProfile[]
+}
+
 const MAX_LENGTH = 16 * 1024
 
 /** The JWT bearer grant: of its profiles, which exclude each other, the one that the assertion is of decides. */

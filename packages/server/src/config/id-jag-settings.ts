@@ -1,0 +1,26 @@
+import type { TrustedIssuer } from '../token/assertions/id-jag.ts'
+import type { Config } from './load.ts'
+import { providerSettings } from './settings.ts'
+
+/**
+ * The issuers whose ID-JAGs are trusted. Whoever signs in at the identity provider of the same issuer is the same person;
+ * of an issuer with several tenants that is said by name alone, as subjects may be equal in two of them.
+ */
+export function trustedIssuers(config: Config): readonly TrustedIssuer[] {
+  const providers = providerSettings(config)
+  const { trustedIssuers: all } = config.idJag
+  return all.map(({ id, issuer, algorithms, identityProvider, jwksUri, tenant, audienceTenant, clients, groupsClaim }) => {
+    const isOnly = all.filter((each) => each.issuer === issuer).length === 1
+    const same = isOnly ? providers.find((provider) => provider.issuer === issuer)?.id : undefined
+    return {
+      issuer,
+      algorithms,
+      provider: identityProvider ?? same ?? id,
+      ...(jwksUri === undefined ? {} : { jwksUri }),
+      ...(tenant === undefined ? {} : { tenant }),
+      ...(audienceTenant === undefined ? {} : { audienceTenant }),
+      ...(clients === undefined ? {} : { clients }),
+      ...(groupsClaim === undefined ? {} : { groupsClaim }),
+    }
+  })
+}

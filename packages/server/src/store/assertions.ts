@@ -1,0 +1,16 @@
+import type { TokenStore, UsedAssertion } from '../token/token-store.ts'
+import type { Database, Transaction } from './database.ts'
+
+/** Which assertions of others were used. */
+export function assertionVerbs(db: Pick<Database, 'query'>): Pick<TokenStore, 'isUsedAssertion'> {
+  return {
+    async isUsedAssertion(hash) {
+      return (await db.query('SELECT hash FROM used_assertions WHERE hash = $1', [hash])).length > 0
+    },
+  }
+}
+
+/** Of several at once, on all nodes, one is the first: the others wait for it, and find its row. */
+export async function useAssertion(tx: Transaction, { hash, expiresAt }: UsedAssertion): Promise<boolean> {
+  return (await tx.query('INSERT INTO used_assertions (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING RETURNING hash', [hash, expiresAt])).length > 0
+}
