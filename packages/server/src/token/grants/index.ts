@@ -2,11 +2,11 @@ import { authorizationCode, type CodeGrantOptions } from './authorization-code.t
 import { workloadAssertion } from '../assertions/workload.ts'
 import { clientCredentials } from './client-credentials.ts'
 import type { GrantType } from './grant.ts'
-import { jwtBearer } from './jwt-bearer.ts'
+import { jwtBearer, type AssertionOptions } from './jwt-bearer.ts'
 import type { MachineGrantOptions } from './machine.ts'
 import { refreshToken, type RefreshGrantOptions } from './refresh-token.ts'
 
 /** All grant types of the token endpoint: one file and one line each. */
-export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & MachineGrantOptions): readonly GrantType[] {
-  return [authorizationCode(options), refreshToken(options), clientCredentials(options), jwtBearer([workloadAssertion(options)])]
+export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & MachineGrantOptions & AssertionOptions): readonly GrantType[] {
+  return [authorizationCode(options), refreshToken(options), clientCredentials(options), jwtBearer([...(options.assertions ?? []), workloadAssertion(options)])]
 }
