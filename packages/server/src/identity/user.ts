@@ -25,7 +25,7 @@ export interface User {
 }
 
 /** What an identity provider proved at a sign-in. */
-export interface Identity extends Omit<User, 'id' | 'disabled'>, Authentication {
+export interface Identity extends Omit<User, 'id' | 'disabled' | 'kind' | 'owner' | 'scopes'>, Authentication {
   /** The identity provider's session, for single sign-out. */
   readonly sid?: string
   readonly tokens: IdentityTokens
