@@ -122,7 +122,7 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
     const last = deps.policy.asksAnnotations?.(call.upstream.id) === true ? await afterApproval(deps, call, decide(operation, permitted, call.revision)) : verdict
     return settled(deps, call, last)
   }
-  if (operation.name === CONNECT_TOOL && connector.perUser) {
+  if (operation.name === CONNECT_TOOL && connector.connect !== undefined) {
     respond(call, alreadyConnected(call))
     return 'answered'
   }

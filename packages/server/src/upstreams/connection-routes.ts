@@ -52,10 +52,10 @@ export function connections(deps: ConnectionDeps): Connections {
     new Set((await deps.store.list(userId)).filter((record) => record.state === 'active').map((record) => record.upstream))
   return {
     async missing(userId, upstreams) {
-      const perUser = upstreams.filter((upstream) => deps.connector(upstream).perUser)
-      if (perUser.length === 0) return []
+      const connectable = upstreams.filter((upstream) => deps.connector(upstream).connect !== undefined)
+      if (connectable.length === 0) return []
       const connected = await active(userId)
-      return perUser.filter((upstream) => !connected.has(upstream.id))
+      return connectable.filter((upstream) => !connected.has(upstream.id))
     },
     async asks(upstream) {
       const timeout = new Promise<undefined>((resolve) => {
@@ -67,7 +67,7 @@ export function connections(deps: ConnectionDeps): Connections {
       const records = await deps.store.list(userId)
       return records.map(({ upstream: id, connectedAt, state }) => {
         const upstream = deps.upstreams.find((candidate) => candidate.id === id)
-        const used = upstream !== undefined && deps.connector(upstream).perUser
+        const used = upstream !== undefined && deps.connector(upstream).connect !== undefined
         return { upstream: { id, name: upstream?.name ?? id }, connectedAt, state: used ? state : 'unused' }
       })
     },

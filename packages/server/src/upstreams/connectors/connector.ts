@@ -15,7 +15,7 @@ export interface Possession {
 
 /** How the gateway gets a credential for an upstream. */
 export interface Connector {
-  /** Whether a user must connect an account of their own. */
+  /** Whether the credential is the user's own: nothing that it brought is shown to anybody else. Where there is `connect`, they connect an account first. */
   readonly perUser: boolean
   /**
    * Served from memory when it can be; refreshes at most once per grant in the whole cluster.
