@@ -140,7 +140,7 @@ export async function passOutward(answer: Answer, id: string | number | null, ou
   const { response, upstream, begin } = target
   if (kindOf(answer) === 'json') {
     const text = await inTime(answer, upstream, () => readText(answer, upstream))
-    const body = JSON.stringify(outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id }))
+    const body = JSON.stringify(outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id }) ?? {})
     begin()
     response.end(body)
     return
@@ -207,7 +207,7 @@ function parse(text: string, upstream: Upstream): unknown {
 }
 
 /** Whether it must stand up to being one: an array, or anything else that is no message, does not. */
-function isResponse(message: unknown): boolean {
+export function isResponse(message: unknown): boolean {
   return !isObject(message) || 'result' in message || 'error' in message
 }
 

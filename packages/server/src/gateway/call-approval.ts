@@ -22,6 +22,8 @@ export async function callApproval({ approvals }: CallApprovalDeps, { caller, pr
 /** A call that a rule leaves to an administrator asks for it, and goes on once they approved. */
 export async function afterApproval(deps: CallApprovalDeps, call: Contact & Pick<Call, 'operation'>, verdict: Verdict): Promise<Verdict> {
   if (verdict.kind !== 'denied' || verdict.reason !== NEEDS_APPROVAL) return verdict
+  // A task is what became of a call that was approved.
+  if (call.operation.kind === 'tool' && call.operation.task !== undefined) return { kind: 'allowed', rule: verdict.rule }
   const approval = await callApproval(deps, call, call.operation.kind === 'tool' ? call.operation.name : NO_TOOL)
   return approval === 'approved' ? { kind: 'allowed', rule: verdict.rule } : { ...verdict, error: new McpError('unavailable', approval.told) }
 }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { kindOf, ownOr, passEvents, passOutward, passRewritten, readResponse, responses, rewriteMessage, unreadable, type Change, type Rewrite } from './answers.ts'
+import { isResponse, kindOf, messages, ownOr, passEvents, passOutward, passRewritten, readResponse, rewriteMessage, unreadable, type Change, type Rewrite } from './answers.ts'
 import type { Call, Contact } from './call.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
@@ -45,10 +45,10 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
  * Passes on the stream of a session of the 2025 revisions. `Last-Event-ID` makes an upstream repeat what it answered to
  * any request of the session, so every response in it is changed as if it were the answer to that (H07).
  */
-export async function deliverStream({ response, upstream }: Contact, answer: Answer, rewrite: Rewrite): Promise<void> {
+export async function deliverStream({ response, upstream }: Contact, answer: Answer, rewrite: Rewrite, told: Tell): Promise<void> {
   if (answer.status === 200 && kindOf(answer) === 'events') {
     writeHead(response, answer, {})
-    await passEvents(answer, { response, upstream, begin: () => undefined }, anyResponse(upstream, rewrite))
+    await passEvents(answer, { response, upstream, begin: () => undefined }, anyMessage(upstream, rewrite, told))
     response.end()
     return
   }
@@ -57,9 +57,16 @@ export async function deliverStream({ response, upstream }: Contact, answer: Ans
   response.writeHead(statusFor(answer.status), answer.status === 405 ? { allow: 'POST' } : {}).end()
 }
 
+/** Says a message as its client knows it; undefined for what is not for it. */
+type Tell = (message: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>> | undefined
+
 /** Changes each response as if it answered what the change is about. */
-export function anyResponse(upstream: Upstream, rewrite: Rewrite): Change {
-  return responses(upstream, (message) => rewriteMessage(message, rewrite))
+function anyMessage(upstream: Upstream, rewrite: Rewrite, told: Tell): Change {
+  return messages(upstream, (message) => {
+    if (!isResponse(message)) return told(message)
+    const seen = rewriteMessage(message, rewrite)
+    return seen instanceof Promise ? seen.then((later) => told(later) ?? {}) : told(seen)
+  })
 }
 
 /** A status of 4xx says something of the message, and goes on with its JSON-RPC error; anything else is the upstream's own trouble. */

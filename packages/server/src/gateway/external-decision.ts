@@ -36,6 +36,6 @@ export async function externalRefusal({ policy, external }: ExternalDecisionDeps
 
 /** What becomes of a call that our own rules allow, once what its upstream says of it is known. */
 export async function afterExternal(deps: ExternalDecisionDeps, call: Call, allowed: Verdict): Promise<Verdict> {
-  const refused = await externalRefusal(deps, call, call.operation)
+  const refused = await externalRefusal(deps, call, call.operation.kind === 'task' ? undefined : call.operation)
   return refused === undefined ? allowed : { kind: 'denied', rule: EXTERNAL_RULE, reason: refused.reason, error: new McpError('unavailable', refused.told) }
 }

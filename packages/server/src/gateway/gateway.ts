@@ -45,6 +45,7 @@ import { pinning } from './pinning.ts'
 import { keptLists } from './profile/kept-lists.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
 import { sessions } from './session.ts'
+import { taskNames } from './tasks/names.ts'
 import { endSession, streamSession } from './session-requests.ts'
 import { toolAccess } from './tools.ts'
 
@@ -135,6 +136,7 @@ export function gateway(deps: GatewayDeps): Gateway {
     origins: new Set([new URL(deps.issuer).origin, ...deps.allowedOrigins.map((origin) => new URL(origin).origin)]),
     authenticate: authentication(deps),
     sessions: sessions(deps.state, deps.now),
+    tasks: taskNames(deps.state, deps.now),
     toolAccess: toolAccess(sending),
     lateSessions: lateSessions(sending),
     kept,

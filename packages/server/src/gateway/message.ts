@@ -31,8 +31,8 @@ const UNUSUAL_NUMBER = /\d[\d.]{15}|\d[eE][+-]?\d/
 /** Names on which a decision depends, where they stand. */
 const DECISIVE = {
   message: spellings('jsonrpc', 'id', 'method', 'params', 'result', 'error'),
-  params: spellings('name', 'uri', '_meta', 'notifications'),
-  notifications: spellings('resourcesListChanged', 'resourceSubscriptions'),
+  params: spellings('name', 'uri', 'taskId', 'task', '_meta', 'notifications'),
+  notifications: spellings('resourcesListChanged', 'resourceSubscriptions', 'taskIds'),
 }
 
 /** @throws McpError for another content type, and for a body of more than 4 MiB: nothing past that is kept. */
@@ -85,6 +85,12 @@ export function parseMessage(body: Buffer): Message {
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
+}
+
+/** The same message with some of its parameters changed. */
+export function withParams(message: Message, changed: Readonly<Record<string, unknown>>): Message {
+  const params = { ...message.params, ...changed }
+  return { ...message, params, json: { ...message.json, params } }
 }
 
 /** H05: some upstreams' parsers ignore case (Go's encoding/json): they would read another message than policy saw. */

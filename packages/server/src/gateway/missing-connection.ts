@@ -35,9 +35,10 @@ export function answerUnconnected(deps: MissingConnectionDeps, call: Call, lacki
   if (operation.kind === 'tools') return resultOf(revision, { tools: isMachine ? [] : [connectTool(upstream.name)] }, true)
   if (operation.kind === 'items' || operation.kind === 'completion') return emptyItems(call)
   if (operation.kind === 'free') return resultOf(revision, {}, false)
-  if (isMachine && operation.kind === 'tool') return resultOf(revision, textResult(noAccount(upstream.name), true), false)
+  const answersCall = operation.kind === 'tool' && operation.task === undefined
+  if (isMachine && answersCall) return resultOf(revision, textResult(noAccount(upstream.name), true), false)
   if (isMachine) throw new McpError('internal_error', noAccount(upstream.name))
-  if (operation.kind === 'listen') throw new McpError('internal_error', inWords(call, deps, lacking))
+  if (operation.kind === 'listen' || operation.kind === 'task' || (operation.kind === 'tool' && !answersCall)) throw new McpError('internal_error', inWords(call, deps, lacking))
   return ask(deps, call, lacking)
 }
 
@@ -94,7 +95,8 @@ function ask(deps: MissingConnectionDeps, call: Call, lacking: readonly string[]
 /** Sends the user to a page, where the client can. @returns a result, or the error that says it; undefined where it cannot */
 export function sendToUrl({ state: sealer, now }: Pick<MissingConnectionDeps, 'state' | 'now'>, call: Call, text: string, page: () => string): Readonly<Record<string, unknown>> | McpError | undefined {
   const { revision, upstream, caller, message, session } = call
-  if (revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
+  const isAsking = call.operation.kind !== 'tool' || call.operation.task === undefined
+  if (isAsking && revision.era === 'modern' && declaresUrlElicitation(requestCapabilities(message)) && !isDeclined(message)) {
     const state = sealer.seal(PURPOSE, [caller.user.id, upstream.id], {}, now() + STATE_MS)
     // MRTR: the client retries the same call when the user has been there.
     return { resultType: 'input_required', inputRequests: { [INPUT]: { method: 'elicitation/create', params: { mode: 'url', message: text, url: page() } } }, requestState: `${STATE_PREFIX}${state}` }

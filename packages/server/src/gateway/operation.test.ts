@@ -32,7 +32,7 @@ test('a decision needs its name as text', () => {
 })
 
 test('an unknown method goes nowhere, and says so as its revision does (RS-20)', () => {
-  for (const method of ['tools/run', 'Tools/Call', 'tools/call ', '', '__proto__', 'constructor', 'notifications/cancelled', 'tasks/get']) {
+  for (const method of ['tools/run', 'Tools/Call', 'tools/call ', '', '__proto__', 'constructor', 'notifications/cancelled', 'tasks/run']) {
     for (const [revision, status] of [[LEGACY, 200], [MODERN, 404]] as const) {
       assert.throws(() => operation(method, {}, revision), (error) => error instanceof McpError && error.code === 'method_not_found' && error.status === status, method)
     }

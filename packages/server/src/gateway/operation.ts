@@ -4,7 +4,10 @@ import { hasMethod, unknownMethodStatus, type Revision } from './revisions.ts'
 
 /** What a message asks for, as far as a decision depends on it. */
 export type Operation =
-  | { readonly kind: 'tool'; readonly name: string }
+  /** `task` is the upstream's own name of a task that a call of the tool began, where a message is about that. */
+  | { readonly kind: 'tool'; readonly name: string; readonly task?: string }
+  /** A task of which it is not known which tool began it. */
+  | { readonly kind: 'task'; readonly name: string }
   /** A list of which a caller sees what they may use. */
   | { readonly kind: 'tools' }
   /** The start of a conversation: what the upstream can do. */
@@ -20,6 +23,7 @@ export type Operation =
 
 type Read = (params: Readonly<Record<string, unknown>>) => Operation
 
+const task: Read = (params) => ({ kind: 'task', name: text(params, 'taskId') })
 const item = (what: 'prompt' | 'resource', field: 'name' | 'uri'): Read => (params) => ({ kind: 'item', what, name: text(params, field) })
 
 /** Every method that the gateway knows. One that it does not know cannot be decided about, and goes nowhere. */
@@ -37,6 +41,10 @@ const METHODS: ReadonlyMap<string, Read> = new Map<string, Read>([
   ['resources/read', item('resource', 'uri')],
   ['resources/subscribe', item('resource', 'uri')],
   ['resources/unsubscribe', item('resource', 'uri')],
+  ['tasks/get', task],
+  ['tasks/result', task],
+  ['tasks/update', task],
+  ['tasks/cancel', task],
   ['completion/complete', () => ({ kind: 'completion' })],
   ['subscriptions/listen', (params) => ({ kind: 'listen', resources: namesResources(params['notifications']) })],
 ])

@@ -6,7 +6,8 @@ type Json = Readonly<Record<string, unknown>>
 export interface Outward {
   /** What the client asked for. */
   readonly operation: Operation
-  message(message: Json): Json
+  /** @returns undefined for what is not for this client */
+  message(message: Json): Json | undefined
   /** The lines of an event besides its data. */
   lines(lines: readonly string[]): readonly string[]
 }

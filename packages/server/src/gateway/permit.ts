@@ -87,7 +87,7 @@ function lacking({ effect, rule, challenge }: Decision): Verdict {
   return { kind: 'denied', rule, reason: NEEDS_APPROVAL, error: new McpError('unavailable', 'An administrator must approve this first. Ask your administrator, and try again when they did') }
 }
 
-const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'completion'])
+const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'task', 'completion'])
 
 function decisionOn(operation: Operation, permitted: Permissions): Decision | undefined {
   if (operation.kind === 'tool') return permitted.tool(operation.name)
@@ -102,6 +102,7 @@ function unapproved(): McpError {
 function hidden(operation: Operation, revision: Revision): McpError {
   if (operation.kind === 'tool') return notFound(revision, 'tool', operation.name)
   if (operation.kind === 'item') return notFound(revision, operation.what, operation.name)
+  if (operation.kind === 'task') return notFound(revision, 'task', operation.name)
   return new McpError('invalid_params', 'these notifications are not available')
 }
 

@@ -115,6 +115,7 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
 async function requireAccess(deps: PostDeps, call: Call, { connector, credential, permitted, verdict }: Passage, session: string | undefined): Promise<'answered' | Verdict> {
   const { operation } = call
   if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'completion') await checkScope(deps, call, 'read')
+  if (operation.kind === 'task') await checkScope(deps, call, 'write')
   if (operation.kind !== 'tool') return settled(deps, call, verdict)
   const access = await accessTo(deps, call, operation.name, { connector, credential, session })
   if (access !== undefined) {

@@ -28,8 +28,8 @@ export async function checkScope(deps: RecordDeps, call: Call, access: Access): 
 }
 
 export function named({ operation, message }: Asked): { tool?: string; detail?: { method: string } } {
-  if (operation.kind === 'tool') return { tool: operation.name.slice(0, 256) }
-  return operation.kind === 'item' ? { detail: { method: message.method } } : {}
+  if (operation.kind === 'tool') return { tool: operation.name.slice(0, 256), ...(operation.task === undefined ? {} : { detail: { method: message.method } }) }
+  return operation.kind === 'item' || operation.kind === 'task' ? { detail: { method: message.method } } : {}
 }
 
 export function recordDenial(deps: RecordDeps, call: Recorded, rule: string, reason = 'no rule allows it'): Promise<void> {
@@ -44,7 +44,7 @@ export function beginRecord(deps: RecordDeps, call: Recorded, { rule }: Pick<Ver
   return deps.audit.begin({ action, outcome: 'success', ...trace(call), ...named(call), ...(rule === undefined ? {} : { rule }), ...detail })
 }
 
-const RECORDED: Readonly<Partial<Record<Operation['kind'], AuditAction>>> = { tool: 'call.allowed', item: 'call.allowed', tools: 'list.filtered', open: 'session.opened' }
+const RECORDED: Readonly<Partial<Record<Operation['kind'], AuditAction>>> = { tool: 'call.allowed', item: 'call.allowed', task: 'call.allowed', tools: 'list.filtered', open: 'session.opened' }
 
 /** RS-24: what a client says of itself is written down and believed by nobody. */
 function clientOf({ message, revision }: Asked): { version: string; client: string } {

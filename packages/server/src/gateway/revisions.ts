@@ -24,10 +24,12 @@ export const SERVER_INFO_KEY = `${META}serverInfo`
 export const SUBSCRIPTION_KEY = `${META}subscriptionId`
 
 /** What 2026-07-28 removed. */
-const REMOVED: ReadonlySet<string> = new Set(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])
+const REMOVED: ReadonlySet<string> = new Set(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe', 'tasks/result', 'tasks/list'])
+/** What 2025 does not have, and an upstream of both generations might take all the same. */
+const ADDED: ReadonlySet<string> = new Set(['tasks/update'])
 
 /** What `Mcp-Name` repeats, by method (SEP-2243). */
-export const NAMED: Readonly<Record<string, 'name' | 'uri'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri' }
+export const NAMED: Readonly<Record<string, 'name' | 'uri' | 'taskId'>> = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri', 'tasks/get': 'taskId', 'tasks/update': 'taskId', 'tasks/cancel': 'taskId' }
 
 /**
  * Finds the revision of a message: its `_meta` says it; headers only have to agree (P-8).
@@ -123,11 +125,13 @@ export function unknownMethodStatus({ era }: Revision): number {
 
 /** RS-20: a method that the revision has no more is as unknown as any other, whatever its parameters are. */
 export function hasMethod({ era }: Revision, method: string): boolean {
-  return era === 'legacy' || !REMOVED.has(method)
+  return !(era === 'legacy' ? ADDED : REMOVED).has(method)
 }
 
 /** What a hidden thing and one that does not exist both answer. */
-export function notFound({ era }: Revision, what: 'tool' | 'prompt' | 'resource', name: string): McpError {
+export function notFound({ era }: Revision, what: 'tool' | 'prompt' | 'resource' | 'task', name: string): McpError {
+  // Names of tasks are long, and say nothing.
+  if (what === 'task') return new McpError('invalid_params', 'Task not found')
   if (what === 'tool') return new McpError('invalid_params', `Unknown tool: ${name}`)
   if (what === 'prompt') return new McpError('invalid_params', `Unknown prompt: ${name}`)
   return new McpError(era === 'modern' ? 'invalid_params' : 'resource_not_found', `Resource not found: ${name}`, { data: { uri: name } })

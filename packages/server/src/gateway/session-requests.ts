@@ -1,3 +1,4 @@
+import type { Rewrite } from './answers.ts'
 import { trace, type Contact, type Visit } from './call.ts'
 import { deliverStream } from './deliver.ts'
 import type { OpenCalls } from './open-calls.ts'
@@ -5,6 +6,7 @@ import { permissions } from './permit.ts'
 import type { ProfileDeps } from './profile/deps.ts'
 import { endProfile, noStream, streamProfile } from './profile/session-stream.ts'
 import type { Session } from './session.ts'
+import { toldInSession } from './tasks/outward.ts'
 import { pinnedList, visibleResult } from './tools.ts'
 import { credentialFor, outgoingSession, sendWithCredential } from './upstream-call.ts'
 
@@ -35,10 +37,11 @@ async function streamOne(deps: SessionRequestDeps, contact: Contact, session: st
   if (credential === 'connection_required') throw noStream()
   const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session))
   if (answer === 'connection_required') throw noStream()
-  await deliverStream(contact, answer, (result) => {
+  const rewrite: Rewrite = (result) => {
     const pinned = pinnedList(deps.pinning, contact.upstream, result)
     return pinned instanceof Promise ? pinned.then((admitted) => visibleResult(admitted, permitted)) : visibleResult(pinned, permitted)
-  })
+  }
+  await deliverStream(contact, answer, rewrite, (message) => toldInSession(deps.tasks, contact, permitted, message))
 }
 
 /** `DELETE`: the client ends its session, and with it those of the upstreams. */

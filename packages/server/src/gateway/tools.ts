@@ -9,6 +9,7 @@ import { Stopped } from './exchange.ts'
 import { isObject } from './message.ts'
 import type { Pinning, PinnedUpstream } from './pinning.ts'
 import type { Permissions } from './permit.ts'
+import { TASKS_EXTENSION } from './tasks/words.ts'
 import { accountLost, ownMessage, sendWithCredential, type UpstreamCallDeps, type UsableCredential } from './upstream-call.ts'
 
 const MAX_PAGES = 50
@@ -120,14 +121,17 @@ export function visibleResult(result: Readonly<Record<string, unknown>>, permitt
 export function visibleCapabilities(result: Readonly<Record<string, unknown>>, permitted: Permissions, revision: Revision): Readonly<Record<string, unknown>> {
   const cache = revision.era === 'modern' ? { cacheScope: 'private' } : {}
   if (!isObject(result['capabilities'])) return { ...result, ...cache }
-  const hidden = new Set(permitted.everything().effect !== 'deny' ? UNBOUND : [...UNBOUND, ...NOT_TOOLS])
-  const capabilities = without(result['capabilities'], hidden)
-  const { extensions } = capabilities
-  return { ...result, capabilities: { ...capabilities, ...(isObject(extensions) ? { extensions: without(extensions, hidden) } : {}) }, ...cache }
+  const all = permitted.everything().effect !== 'deny'
+  const capabilities = without(result['capabilities'], new Set(all ? [] : NOT_TOOLS))
+  const { extensions, tasks } = capabilities
+  const bound = revision.era === 'legacy' && isObject(tasks) ? without(tasks, UNBOUND) : {}
+  const known = isObject(extensions) ? { extensions: without(extensions, new Set([...(all ? [] : NOT_TOOLS), ...(revision.era === 'modern' ? [] : [TASKS_EXTENSION])])) } : {}
+  return { ...result, capabilities: { ...without(capabilities, TASKS), ...(Object.keys(bound).length === 0 ? {} : { tasks: bound }), ...known }, ...cache }
 }
 
-/** Tasks are not bound to a user yet: none are passed on. */
-const UNBOUND = ['tasks', 'io.modelcontextprotocol/tasks']
+/** 2025-11-25, tasks, security: whose tasks an upstream lists is not known where people share an account. */
+const TASKS: ReadonlySet<string> = new Set(['tasks'])
+const UNBOUND: ReadonlySet<string> = new Set(['list'])
 const NOT_TOOLS = ['prompts', 'resources', 'completions']
 
 function without(value: Readonly<Record<string, unknown>>, names: ReadonlySet<string>): Record<string, unknown> {

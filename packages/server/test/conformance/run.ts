@@ -55,7 +55,7 @@ async function serverMode(name: string, url: string): Promise<void> {
   for (const revision of SERVER_REVISIONS) {
     console.log(`${name}, ${revision}`)
     const before = passed
-    // The tasks extension is optional, and not offered.
+    // The tasks extension is optional, and the fixture has none.
     count(`${name}, ${revision}`, await runSuite(['server', '--url', url, '--requirements', revision]), { scored: (scenario) => !scenario.startsWith('tasks-') })
     tell(passed - before >= LEAST_CHECKS, `${name}, ${revision}`, `only ${passed - before} checks`)
   }

@@ -231,10 +231,12 @@ eachMcpCluster('a profile is discovered as one server: capabilities united, inst
   const capabilities = { tools: { listChanged: true }, prompts: { listChanged: true }, resources: { subscribe: true }, extensions: { x: {} } }
   const instructions = '# The weather (weather__*)\n\nUse weather well.\n\n# The notes (notes__*)\n\nUse notes well.'
   const serverInfo = { name: 'lanyard', title: 'Team', version: '1' }
-  assert.deepEqual(resultOf((await send(modern(token, 'server/discover'))).body), { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities, instructions, _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo }, ttlMs: 5, cacheScope: 'private' })
+  const tasks = { 'io.modelcontextprotocol/tasks': {} }
+  const extended = { ...capabilities, extensions: { ...capabilities.extensions, ...tasks } }
+  assert.deepEqual(resultOf((await send(modern(token, 'server/discover'))).body), { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities: extended, instructions, _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo }, ttlMs: 5, cacheScope: 'private' })
   assert.deepEqual(resultOf((await send(initialize(token))).body), { protocolVersion: '2025-11-25', capabilities, instructions, serverInfo })
   const bob = cluster.token({ profile: 'team', userId: 'usr_bob' })
-  assert.deepEqual(resultOf((await send(modern(bob, 'server/discover'))).body)['capabilities'], { tools: { listChanged: true }, extensions: { x: {} } })
+  assert.deepEqual(resultOf((await send(modern(bob, 'server/discover'))).body)['capabilities'], { tools: { listChanged: true }, extensions: extended.extensions })
   const dana = await send(modern(cluster.token({ profile: 'team', userId: 'usr_dana' }), 'server/discover'))
   assert.equal(dana.status, 404)
   assert.match(String(errorOf(dana.body).message), /^No rule/)

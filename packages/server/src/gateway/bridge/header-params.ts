@@ -69,7 +69,7 @@ export function encodeHeader(value: string): string {
 }
 
 /** The headers that a message of 2026-07-28 needs beside its version. */
-export function nameHeader(field: 'name' | 'uri' | undefined, params: Json): Readonly<Record<string, string>> {
+export function nameHeader(field: 'name' | 'uri' | 'taskId' | undefined, params: Json): Readonly<Record<string, string>> {
   const value = field === undefined ? undefined : params[field]
   return typeof value === 'string' ? { 'mcp-name': encodeHeader(value) } : {}
 }

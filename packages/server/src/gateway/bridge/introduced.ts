@@ -16,7 +16,8 @@ export function introduced(given: Json): Introduced {
   const meta = isObject(given['_meta']) ? given['_meta'] : {}
   const info = meta[CLIENT_INFO_KEY]
   const level = meta[LOG_LEVEL_KEY]
-  const { inputResponses: _responses, requestState: _state, ...params } = withoutMeta(given, VERSION_KEY, CAPABILITIES_KEY, CLIENT_INFO_KEY, LOG_LEVEL_KEY)
+  // Tasks are not carried over: 2025 has them otherwise.
+  const { inputResponses: _responses, requestState: _state, task: _task, ...params } = withoutMeta(given, VERSION_KEY, CAPABILITIES_KEY, CLIENT_INFO_KEY, LOG_LEVEL_KEY)
   return {
     capabilities: askable(meta[CAPABILITIES_KEY]),
     clientInfo: isObject(info) && typeof info['name'] === 'string' && typeof info['version'] === 'string' && JSON.stringify(info).length < 2048 ? info : { name: 'unknown', version: '0' },

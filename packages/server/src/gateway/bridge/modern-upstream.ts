@@ -5,6 +5,7 @@ import { isObject } from '../message.ts'
 import { newId } from '../../oauth/secret.ts'
 import type { Outgoing } from '../outgoing.ts'
 import { CLIENT_INFO_KEY } from '../revisions.ts'
+import { TASKS_EXTENSION } from '../tasks/words.ts'
 import { addressOf } from './asking.ts'
 import type { BridgeStore, ClientSession, Opening } from './bridge-store.ts'
 import type { ClientSessions } from './client-sessions.ts'
@@ -63,7 +64,9 @@ async function initialize(deps: ModernUpstreamDeps, line: Line, message: Json): 
 
 /** No more than is sent with every request without harm. */
 function openingOf({ capabilities, clientInfo }: Json): Pick<Opening, 'capabilities' | 'clientInfo'> {
-  const { tasks: _tasks, ...known } = isObject(capabilities) ? capabilities : {}
+  // Tasks are not carried over: 2026-07-28 has them otherwise.
+  const { tasks: _tasks, extensions, ...others } = isObject(capabilities) ? capabilities : {}
+  const known = isObject(extensions) ? { ...others, extensions: Object.fromEntries(Object.entries(extensions).filter(([name]) => name !== TASKS_EXTENSION)) } : others
   const named = isObject(clientInfo) && typeof clientInfo['name'] === 'string' && typeof clientInfo['version'] === 'string' ? clientInfo : { name: 'unknown', version: '0' }
   const whole = { capabilities: known, clientInfo: named }
   if (Buffer.byteLength(JSON.stringify(whole)) <= MAX_OPENING) return whole

@@ -6,6 +6,7 @@ import type { MissingConnectionDeps } from '../missing-connection.ts'
 import type { RecordDeps } from '../record.ts'
 import type { Sessions } from '../session.ts'
 import type { UpstreamCallDeps } from '../upstream-call.ts'
+import type { TaskNames } from '../tasks/names.ts'
 import type { KeptLists } from './kept-lists.ts'
 
 /** What it takes to speak with several upstreams at once. */
@@ -15,4 +16,5 @@ export interface ProfileDeps extends UpstreamCallDeps, ListingDeps, MissingConne
   readonly sessions: Sessions
   readonly lateSessions: LateSessions
   readonly kept: KeptLists
+  readonly tasks: TaskNames
 }

@@ -1,7 +1,7 @@
 import type { Upstream } from '../../upstreams/upstream.ts'
 import type { Asked, Call } from '../call.ts'
 import { respond } from '../deliver.ts'
-import { isObject } from '../message.ts'
+import { isObject, withParams } from '../message.ts'
 import { CONNECT_TOOL, howToConnect, noAccount } from '../missing-connection.ts'
 import { decide, permissions } from '../permit.ts'
 import { agreedVersion, MODERN_VERSIONS, resultOf } from '../revisions.ts'
@@ -28,7 +28,8 @@ interface Introduction {
 const MAX_SESSIONS = 3500
 
 /** Answers `initialize` and `server/discover`: what all upstreams can do for this caller, in Lanyard's name (P-18: for nobody else). */
-export async function introduce(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<void> {
+export async function introduce(deps: ProfileDeps, given: Asked, upstreams: readonly Upstream[]): Promise<void> {
+  const asked = withoutClientTasks(given)
   const outcomes = await each(deps, asked, parts(asked, upstreams), (call) => introduction(deps, call))
   const known = contributions(outcomes)
   const result = {
@@ -60,6 +61,14 @@ async function introduction(deps: ProfileDeps, call: Call): Promise<Introduction
     ttlMs: typeof ttlMs === 'number' && ttlMs > 0 ? ttlMs : 0,
     begun: { ...(session === undefined ? {} : { session }), ...(version === undefined ? {} : { version }) },
   }
+}
+
+/** What a client works on for one upstream, another one must not ask for: none is told that this client can be given tasks. */
+function withoutClientTasks(asked: Asked): Asked {
+  const { capabilities } = asked.message.params
+  if (!isObject(capabilities) || !('tasks' in capabilities)) return asked
+  const { tasks: _tasks, ...others } = capabilities
+  return { ...asked, message: withParams(asked.message, { capabilities: others }) }
 }
 
 /** All members of both; of what both have, what either can do. */

@@ -3,10 +3,13 @@ import { kindOf, messages, readResponse, type Change } from '../answers.ts'
 import type { Asked, Call } from '../call.ts'
 import { failureOf, METHOD_NOT_FOUND } from '../deliver.ts'
 import { McpError } from '../error.ts'
-import { isObject } from '../message.ts'
+import { isObject, withParams } from '../message.ts'
 import { permissions } from '../permit.ts'
 import { resultOf, unknownMethodStatus } from '../revisions.ts'
 import { formatEvent } from '../sse.ts'
+import { nameHeard } from '../tasks/outward.ts'
+import { heardOf } from '../tasks/resolve.ts'
+import { withNames, type NameOf } from '../tasks/words.ts'
 import { drain, outgoingMessage, sendWithCredential } from '../upstream-call.ts'
 import { acknowledgement, SUBSCRIPTION_ID, type Filter } from './acknowledgement.ts'
 import { lineTo } from './ask.ts'
@@ -15,7 +18,6 @@ import { contributions, each, parts } from './each.ts'
 import { followAll, type Opened } from './follow.ts'
 import { innerUri, outerUri } from './names.ts'
 import { outwardMessage } from './outward.ts'
-import { withParams } from './resolve.ts'
 
 /** Answers `subscriptions/listen` with what all upstreams have to say, as one stream (RS-32). */
 export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<void> {
@@ -30,7 +32,7 @@ export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonl
   const acknowledged = acknowledgement(response, message.id, live.map(({ upstream }) => upstream))
   await followAll(calls, opened.map((outcome) => ('value' in outcome ? outcome.value : 'later')), {
     open: (call) => (acknowledged.isEmpty(call.upstream) ? Promise.resolve('never' as const) : openListening(deps, call)),
-    changeOf: (upstream) => changeOf(deps, upstream, (honored) => acknowledged.by(upstream, honored)),
+    changeOf: (upstream) => changeOf(deps, calls.find((call) => call.upstream === upstream) ?? { ...asked, upstream }, (honored) => acknowledged.by(upstream, honored)),
     missed: (upstream) => acknowledged.changed(upstream),
     silent: (upstream) => acknowledged.silent(upstream),
     write: (text) => acknowledged.write(text),
@@ -41,7 +43,9 @@ export async function listen(deps: ProfileDeps, asked: Asked, upstreams: readonl
 
 /** Of what the client wants to hear, what this upstream can say and the caller may know. */
 function filterFor(deps: ProfileDeps, call: Call, wanted: Filter): Filter {
-  const { resourcesListChanged, resourceSubscriptions, ...rest } = wanted
+  const { resourcesListChanged, resourceSubscriptions, taskIds, ...others } = wanted
+  const tasks = heardOf(deps, call, taskIds)
+  const rest = { ...others, ...(tasks.length === 0 ? {} : { taskIds: tasks }) }
   if (!permissions(deps.policy, call).everything().allow) return rest
   const uris = (Array.isArray(resourceSubscriptions) ? resourceSubscriptions : []).flatMap((uri) => {
     const found = typeof uri === 'string' ? innerUri(call.profile, uri) : undefined
@@ -66,15 +70,17 @@ async function openListening(deps: ProfileDeps, call: Call): Promise<Opened> {
 }
 
 /** Each upstream acknowledges and ends by itself: to the client there is one subscription. */
-function changeOf({ kept }: Pick<ProfileDeps, 'kept'>, upstream: Upstream, acknowledge: (honored: Filter) => void): Change {
+function changeOf({ kept, tasks }: Pick<ProfileDeps, 'kept' | 'tasks'>, call: Call, acknowledge: (honored: Filter) => void): Change {
+  const { upstream } = call
+  const nameOf: NameOf = (own) => nameHeard(tasks, call, own)
   const change = messages(upstream, (message) => {
     kept.heard(upstream.id, message)
-    return outwardMessage(upstream, message)
+    return withNames(outwardMessage(upstream, message), nameOf)
   })
   return {
     data(text) {
       if (text.includes('notifications/subscriptions/acknowledged')) {
-        acknowledge(honoredIn(upstream, text))
+        acknowledge(honoredIn(upstream, text, nameOf))
         return undefined
       }
       const passed = change.data(text)
@@ -83,10 +89,10 @@ function changeOf({ kept }: Pick<ProfileDeps, 'kept'>, upstream: Upstream, ackno
   }
 }
 
-function honoredIn(upstream: Upstream, text: string): Filter {
+function honoredIn(upstream: Upstream, text: string, nameOf: NameOf): Filter {
   const message: unknown = JSON.parse(text)
   const params = isObject(message) && isObject(message['params']) ? message['params'] : {}
   const honored = isObject(params['notifications']) ? params['notifications'] : {}
-  const uris = honored['resourceSubscriptions']
-  return { ...honored, ...(Array.isArray(uris) ? { resourceSubscriptions: uris.map((uri) => (typeof uri === 'string' ? outerUri(upstream, uri) : uri)) } : {}) }
+  const { resourceSubscriptions: uris, taskIds: tasks } = honored
+  return { ...honored, ...(Array.isArray(tasks) ? { taskIds: tasks.flatMap((own) => nameOf(own) ?? []) } : {}), ...(Array.isArray(uris) ? { resourceSubscriptions: uris.map((uri) => (typeof uri === 'string' ? outerUri(upstream, uri) : uri)) } : {}) }
 }

@@ -4,7 +4,7 @@ import type { Asked, Call } from '../call.ts'
 import { annotationsOf } from '../catalogue.ts'
 import { respondPrinted } from '../deliver.ts'
 import { admittedTools } from '../listing.ts'
-import { isObject } from '../message.ts'
+import { isObject, withParams } from '../message.ts'
 import { answerUnconnected } from '../missing-connection.ts'
 import { scopeAllows } from '../../oauth/scope.ts'
 import { decide, permissions, type Verdict } from '../permit.ts'
@@ -18,7 +18,6 @@ import { contributions, each, parts, type Outcome } from './each.ts'
 import { MAX_KEPT_MS, type Entry, type Page } from './kept-lists.ts'
 import { ownMeta } from './own-meta.ts'
 import { outwardItem, type ItemList } from './outward.ts'
-import { withParams } from './resolve.ts'
 
 type Json = Readonly<Record<string, unknown>>
 

@@ -6,15 +6,21 @@ import type { Outward } from '../outward.ts'
 import { outerId, outerName, outerUri } from './names.ts'
 import { formatPositions, withPosition } from './positions.ts'
 import { sealRequestState, type RequestStateDeps } from './request-state.ts'
+import type { TaskNames } from '../tasks/names.ts'
+import { toldOfTasks } from '../tasks/outward.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
+export interface OutwardDeps extends RequestStateDeps {
+  readonly tasks: TaskNames
+}
+
 /** @param operation what the client asked for, in its words */
-export function outwardOf(deps: RequestStateDeps, call: Omit<Call, 'outward'>, operation: Operation): Outward {
+export function outwardOf(deps: OutwardDeps, call: Omit<Call, 'outward'>, operation: Operation): Outward {
   const { upstream, message: asked } = call
   return {
     operation,
-    message: (message) => outwardMessage(upstream, message, (own) => sealRequestState(deps, call, own)),
+    message: (message) => toldOfTasks(deps.tasks, call, operation, outwardMessage(upstream, message, (own) => sealRequestState(deps, call, own))),
     lines: (lines) => withPosition(lines, (id) => formatPositions({ [upstream.id]: { event: id, ...(asked.id === null ? {} : { call: asked.id }) } })),
   }
 }
@@ -50,7 +56,9 @@ function outwardRequest(upstream: Upstream, message: Json, method: string): Json
 }
 
 function outwardResult(upstream: Upstream, result: Json, seal: ((own: string) => string) | undefined): Json {
-  const { requestState, content, messages, contents, tools, prompts, resources, resourceTemplates, ...rest } = result
+  const { requestState, content, messages, contents, tools, prompts, resources, resourceTemplates, ...others } = result
+  // What came of a task that is over stands within what is told of it.
+  const rest = typeof others['taskId'] === 'string' && isObject(others['result']) ? { ...others, result: outwardResult(upstream, others['result'], undefined) } : others
   const items = (list: ItemList, value: unknown): Readonly<Record<string, unknown>> => (value === undefined ? {} : { [list]: Array.isArray(value) ? value.map((each) => outwardItem(upstream, list, each)) : value })
   return {
     ...rest,

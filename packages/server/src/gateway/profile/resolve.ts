@@ -1,26 +1,27 @@
 import type { Profile, Upstream } from '../../upstreams/upstream.ts'
 import type { Asked, Call } from '../call.ts'
 import { McpError } from '../error.ts'
-import { isObject, type Message } from '../message.ts'
+import { isObject, withParams, type Message } from '../message.ts'
 import { isOwnState } from '../missing-connection.ts'
 import type { Operation } from '../operation.ts'
 import { nameHeader } from '../name-header.ts'
 import { notFound } from '../revisions.ts'
 import { begunAt } from '../session.ts'
+import { inUpstreamsWords, operationOn, taskOf, withTasks, type TaskDeps } from '../tasks/resolve.ts'
 import { innerId, innerName, innerUri, type Inner } from './names.ts'
-import { outwardOf } from './outward.ts'
-import { openRequestState, type RequestStateDeps } from './request-state.ts'
+import { outwardOf, type OutwardDeps } from './outward.ts'
+import { openRequestState } from './request-state.ts'
 
 /**
  * Finds the upstream that a message is for, and says it in the upstream's words: name or address, `Mcp-Name`,
- * `requestState` and the identifiers of the upstream's own requests together.
+ * `requestState`, tasks and the identifiers of the upstream's own requests together.
  *
  * @returns `all` for what concerns every upstream of a profile of several, `nobody` for a name that none of them can have
  * @throws McpError for what answers or goes on with nothing that was asked here
  */
-export function resolve(deps: RequestStateDeps, asked: Asked): Call | 'all' | 'nobody' {
+export function resolve(deps: ResolveDeps, asked: Asked): Call | 'all' | 'nobody' {
   const [only, ...others] = asked.profile.upstreams
-  if (only !== undefined && others.length === 0) return { ...asked, upstream: only }
+  if (only !== undefined && others.length === 0) return withTasks(deps, { ...asked, upstream: only })
   const { message } = asked
   if (message.kind === 'response') return callTo(deps, asked, answered(asked), { message: (id) => ({ ...message, json: { ...message.json, id } }) })
   if (message.method === 'notifications/progress') {
@@ -29,6 +30,8 @@ export function resolve(deps: RequestStateDeps, asked: Asked): Call | 'all' | 'n
   }
   return named(deps, asked)
 }
+
+export interface ResolveDeps extends OutwardDeps, TaskDeps {}
 
 interface Words<Name> {
   readonly message: (name: Name) => Message
@@ -41,7 +44,7 @@ function answered({ message, profile }: Asked): Inner<unknown> {
   return found
 }
 
-function named(deps: RequestStateDeps, asked: Asked): Call | 'all' | 'nobody' {
+function named(deps: ResolveDeps, asked: Asked): Call | 'all' | 'nobody' {
   const { operation, message, profile } = asked
   if (operation.kind === 'tool') {
     const found = innerName(profile, operation.name)
@@ -54,6 +57,11 @@ function named(deps: RequestStateDeps, asked: Asked): Call | 'all' | 'nobody' {
     const found = find(profile, operation.name)
     if (found === undefined) return 'nobody'
     return callTo(deps, asked, found, { message: (name) => withParams(message, { [field]: name }), operation: (name) => ({ kind: 'item', what, name }) })
+  }
+  if (operation.kind === 'task') {
+    const task = taskOf(deps, asked)
+    if (task === undefined) return 'nobody'
+    return callTo(deps, asked, { upstream: task.upstream, name: task.own }, { message: (taskId) => withParams(message, { taskId }), operation: () => operationOn(task) })
   }
   if (operation.kind !== 'completion') return 'all'
   const { ref } = message.params
@@ -68,12 +76,13 @@ function referred(profile: Profile, ref: unknown): [Inner<string> | undefined, '
   return [type === 'ref/resource' && typeof uri === 'string' ? innerUri(profile, uri) : undefined, 'uri']
 }
 
-function callTo<Name>(deps: RequestStateDeps, asked: Asked, { upstream, name }: Inner<Name>, words: Words<Name>): Call {
+function callTo<Name>(deps: ResolveDeps, asked: Asked, { upstream, name }: Inner<Name>, words: Words<Name>): Call {
   const operation = words.operation?.(name) ?? asked.operation
-  const call = { ...toUpstream(asked, upstream), message: words.message(name), operation }
+  const said = { ...toUpstream(asked, upstream), message: words.message(name), operation }
+  const call = { ...said, message: inUpstreamsWords(deps, said) }
   const { requestState } = call.message.params
   const message = typeof requestState === 'string' && !isOwnState(requestState) ? withParams(call.message, { requestState: openRequestState(deps, call, requestState) }) : call.message
-  const own = 'name' in operation && call.headers['mcp-name'] !== undefined ? { headers: { ...call.headers, 'mcp-name': nameHeader(operation.name) } } : {}
+  const own = 'name' in operation && call.headers['mcp-name'] !== undefined ? { headers: { ...call.headers, 'mcp-name': nameHeader(operation.kind === 'tool' ? (operation.task ?? operation.name) : operation.name) } } : {}
   const resolved = { ...call, message, ...own }
   return { ...resolved, outward: outwardOf(deps, resolved, asked.operation) }
 }
@@ -84,16 +93,12 @@ export function toUpstream(asked: Asked, upstream: Upstream): Call {
   return { ...asked, upstream, ...(version === undefined ? {} : { headers: { ...asked.headers, 'mcp-protocol-version': version } }) }
 }
 
-export function withParams(message: Message, changed: Readonly<Record<string, unknown>>): Message {
-  const params = { ...message.params, ...changed }
-  return { ...message, params, json: { ...message.json, params } }
-}
-
 /** H06: what is hidden and what does not exist answer alike, by the name that the client used. */
 export function hiddenFrom({ outward, operation, revision }: Asked & Partial<Pick<Call, 'outward'>>): McpError {
   const named = outward?.operation ?? operation
   if (named.kind === 'tool') return notFound(revision, 'tool', named.name)
   if (named.kind === 'item') return notFound(revision, named.what, named.name)
+  if (named.kind === 'task') return notFound(revision, 'task', named.name)
   return new McpError('invalid_params', 'nothing of this name is here')
 }
 

@@ -15,6 +15,7 @@ import type { ProfileDeps } from './deps.ts'
 import { each, parts } from './each.ts'
 import { followAll, openStream, type Opened } from './follow.ts'
 import { outwardMessage } from './outward.ts'
+import { toldInSession } from '../tasks/outward.ts'
 import { formatPositions, parsePositions, withPosition, type Position } from './positions.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -89,12 +90,13 @@ function changeOf(deps: ProfileDeps, call: Call, positions: Map<string, Position
   }
   const change = messages(upstream, (message) => {
     deps.kept.heard(upstream.id, message)
-    if (typeof message['method'] === 'string') return outwardMessage(upstream, message)
+    const told = (seen: Json): Json | undefined => toldInSession(deps.tasks, call, permitted, outwardMessage(upstream, seen))
+    if (typeof message['method'] === 'string') return told(message)
     const { event, call: awaited } = positions.get(upstream.id) ?? { event: '' }
     if (awaited === undefined || message['id'] !== awaited) return undefined
     positions.set(upstream.id, { event })
     const seen = rewriteMessage(message, rewrite)
-    return seen instanceof Promise ? seen.then((later) => outwardMessage(upstream, later)) : outwardMessage(upstream, seen)
+    return seen instanceof Promise ? seen.then((later) => told(later) ?? {}) : told(seen)
   })
   const move = (event: string): string => {
     positions.set(upstream.id, { ...positions.get(upstream.id), event })

@@ -1,0 +1,83 @@
+// How the tasks of upstreams are called towards clients. What an upstream calls a task opens it to whoever knows the name,
+// where people share an account: so no client ever sees it, also where the upstream is the only one (RS-43).
+import type { StateSealer } from '../../keys/seal.ts'
+import type { Upstream } from '../../upstreams/upstream.ts'
+import { unreadable } from '../answers.ts'
+import type { Visit } from '../call.ts'
+import type { Permissions } from '../permit.ts'
+import type { Revision } from '../revisions.ts'
+
+/** Who may name a task: the person and application that began it, where they began it, in the words that they began it in. */
+export type Owner = Pick<Visit, 'caller' | 'profile'> & { readonly revision: Pick<Revision, 'era'> }
+
+export interface Task {
+  readonly upstream: Upstream
+  /** The upstream's own name for it. */
+  readonly own: string
+  /** The tool that began it, where that is known. */
+  readonly tool?: string
+}
+
+export interface TaskNames {
+  /** @param ttl milliseconds that the upstream keeps it for, as it says @throws McpError 502 for what is no name */
+  name(owner: Owner, task: Omit<Task, 'own'> & { readonly own: unknown }, ttl: unknown): string
+  /** @returns undefined for one that was changed, is somebody else's, has expired, or is of no upstream of the profile */
+  open(owner: Owner, name: unknown): Task | undefined
+  /** What the client calls a task, as far as this node knows. */
+  known(owner: Owner, upstream: Pick<Upstream, 'id'>, own: unknown): string | undefined
+}
+
+const PURPOSE = 'mcp task'
+/** An upstream may keep a task for longer than it says. */
+const SHORTEST_MS = 3600_000
+const LONGEST_MS = 30 * 24 * 3600_000
+const MAX_OWN = 1024
+const MAX_NAME = 4096
+const MAX_KNOWN = 20_000
+
+export function taskNames(state: StateSealer, now: () => number): TaskNames {
+  const known = new Map<string, string>()
+  const learn = (key: string, name: string): void => {
+    known.delete(key)
+    known.set(key, name)
+    const [oldest] = known.keys()
+    if (known.size > MAX_KNOWN && oldest !== undefined) known.delete(oldest)
+  }
+  return {
+    name(owner, { upstream, own, tool }, ttl) {
+      if (typeof own !== 'string' || own === '' || own.length > MAX_OWN) throw unreadable(upstream, 'task identifier')
+      const key = keyOf(owner, upstream, own)
+      const before = known.get(key)
+      if (before !== undefined) return before
+      const lifetime = typeof ttl === 'number' ? Math.min(Math.max(ttl, SHORTEST_MS), LONGEST_MS) : LONGEST_MS
+      const name = state.seal(PURPOSE, contextOf(owner), [upstream.id, own, tool ?? null], now() + lifetime)
+      learn(key, name)
+      return name
+    },
+    open(owner, name) {
+      const opened = typeof name === 'string' && name.length <= MAX_NAME ? state.open(PURPOSE, contextOf(owner), name, now()) : undefined
+      if (opened === undefined) return undefined
+      // What was sealed here has this form.
+      const [id, own, tool] = opened as [string, string, string | null]
+      const upstream = owner.profile.upstreams.find((each) => each.id === id)
+      if (upstream === undefined) return undefined
+      learn(keyOf(owner, upstream, own), String(name))
+      return { upstream, own, ...(tool === null ? {} : { tool }) }
+    },
+    known: (owner, upstream, own) => (typeof own === 'string' ? known.get(keyOf(owner, upstream, own)) : undefined),
+  }
+}
+
+/** Whoever may use the tool that began a task may hear of it; the call itself was approved, where that was needed. */
+export function mayHear(permitted: Permissions, { tool }: Pick<Task, 'tool'>): boolean {
+  const decision = tool === undefined ? permitted.everything() : permitted.tool(tool)
+  return decision.allow || decision.effect === 'approval'
+}
+
+function contextOf({ caller, profile, revision }: Owner): readonly string[] {
+  return [caller.user.id, caller.clientId, profile.id, revision.era]
+}
+
+function keyOf(owner: Owner, { id }: Pick<Upstream, 'id'>, own: string): string {
+  return JSON.stringify([...contextOf(owner), id, own])
+}
