@@ -4,6 +4,7 @@ import { pathProblem } from '../http/api-path.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
+import { checkDelegations } from './google-check.ts'
 import { checkIdJagSettings } from './id-jag-check.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
@@ -39,6 +40,7 @@ export function crossCheck(document: ReadDocument, add: Add): void {
   if (data === undefined) return
   for (const key of ['identityProviders', 'clients', 'upstreams', 'profiles', 'rules', 'forwardAuth'] as const) unique(key, data[key], add)
   checkUpstreamNames(data, add)
+  checkDelegations(document.value, add)
   checkProtectedServers(data, add)
   checkIdJagSettings(document.value, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))

@@ -12,6 +12,7 @@ import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
 import type { ProfileSettings } from '../upstreams/profiles.ts'
 import type { ConnectorSettings, Upstream } from '../upstreams/upstream.ts'
+import { delegationSettings } from './google-settings.ts'
 import type { Config } from './load.ts'
 
 const DAY_S = 86_400
@@ -79,7 +80,7 @@ export function upstreamSettings(config: Config): readonly Upstream[] {
     ...present(upstream),
     ...(type === 'http' ? { http: { maxBodyBytes: Math.floor(maxBodyMegabytes * 1024 * 1024), encodedSlashes, ...(openapi === undefined ? {} : { openApi: { document: openapi, ...present(operations ?? {}) } }) } } : {}),
     name: upstream.name ?? upstream.id,
-    connector: present(connector) as ConnectorSettings,
+    connector: connector.type === 'google-delegation' ? delegationSettings(connector, config.identityProviders) : (present(connector) as ConnectorSettings),
     timeoutMs: timeoutSeconds * 1000,
   }))
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { googleDelegation } from './google-schema.ts'
 import { httpUrl, id, patterns, secret } from './words.ts'
 
 /** Those that HTTP, MCP or the gateway itself uses: a key in one of them would break or change every call. */
@@ -12,7 +13,8 @@ const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
   z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
   z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional(), dpop: z.boolean().optional() }),
-], { error: 'this version knows the connectors none, api-key and oauth' })
+  googleDelegation,
+], { error: 'this version knows the connectors none, api-key, oauth and google-delegation' })
 
 export const upstream = z.strictObject({
   id,

@@ -1,4 +1,5 @@
 // Owns upstream servers, the profiles made of them, and users' connections to them. It does not forward calls.
+import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
 
 export interface Upstream {
@@ -44,6 +45,7 @@ export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
 export type ConnectorSettings =
   | { readonly type: 'none' }
   | { readonly type: 'api-key'; readonly header: string; readonly value: string }
+  | GoogleDelegationSettings
   | {
       readonly type: 'oauth'
       readonly clientId?: string
@@ -54,6 +56,19 @@ export type ConnectorSettings =
       /** Whether what is issued to Lanyard is bound to a key (RFC 9449). */
       readonly dpop?: boolean
     }
+
+/** A service account that acts in the name of a Google domain's users. */
+export interface GoogleDelegationSettings {
+  readonly type: 'google-delegation'
+  readonly serviceAccount: ServiceAccountSettings
+  readonly scopes: readonly string[]
+  /** The identity provider of the domain, and its issuer: who signed in there is who they are at Google. */
+  readonly provider?: { readonly id: string; readonly issuer: string }
+  /** The domains whose users it acts for, and no others. */
+  readonly domains: readonly string[]
+  /** Users of other identity providers, and who they are at Google. */
+  readonly users: readonly { readonly provider: string; readonly subject: string; readonly address: string }[]
+}
 
 /** A named set of upstreams that is one protected resource; an upstream alone is a profile of one, and so is an HTTP API under its own address. */
 export interface Profile {

@@ -1,5 +1,6 @@
 // Wires the accounts that people have at upstreams.
 import { inBackground } from '../http/background.ts'
+import { knownUsers } from '../identity/known-users.ts'
 import { connectionRoutes, connections } from '../upstreams/connection-routes.ts'
 import { connectors } from '../upstreams/connectors/index.ts'
 import { oauthConnector } from '../upstreams/connectors/oauth/connector.ts'
@@ -14,7 +15,7 @@ export function upstreamRoom(ground: Ground, { sessions, login }: People) {
   const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
-  const connector = connectors(oauth)
+  const connector = connectors(oauth, { outbound, audit, users: knownUsers(ground.findUser, ground.store.feed), now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

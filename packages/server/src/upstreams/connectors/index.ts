@@ -1,6 +1,7 @@
 import type { ConnectorSettings, Upstream } from '../upstream.ts'
 import { apiKeyConnector } from './api-key.ts'
 import type { Connector } from './connector.ts'
+import { googleDelegation, type GoogleDelegationDeps } from './google-delegation.ts'
 import { noneConnector } from './none.ts'
 import type { OAuthConnector } from './oauth/connector.ts'
 
@@ -8,13 +9,17 @@ export type Connectors = (upstream: Upstream) => Connector
 
 type Make<Type> = (settings: Extract<ConnectorSettings, { readonly type: Type }>) => Connector
 
+/** What connectors are made of, besides the one that is made for all upstreams. */
+export type ConnectorDeps = GoogleDelegationDeps
+
 /** Finds the connector of an upstream: a new kind is one file and one line. */
-export function connectors(oauth: OAuthConnector): Connectors {
+export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connectors {
   const none = noneConnector()
   const kinds: { readonly [Type in ConnectorSettings['type']]: Make<Type> } = {
     none: () => none,
     'api-key': apiKeyConnector,
     oauth: () => oauth,
+    'google-delegation': (settings) => googleDelegation(settings, deps),
   }
   const made = new Map<string, Connector>()
   return (upstream) => {
