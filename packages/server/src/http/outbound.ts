@@ -3,8 +3,9 @@ import { lookup as systemLookup, type LookupAddress } from 'node:dns'
 import { isIP } from 'node:net'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import { Agent, buildConnector, request as undiciRequest, type Dispatcher } from 'undici'
+import type { Agent as UndiciAgent, buildConnector as Connectors, Dispatcher } from 'undici'
 import { addressCheck, type AddressCheck, type AddressRules, type Provenance } from './outbound-address.ts'
+import { Agent, buildConnector, request } from './undici.ts'
 
 export type { Provenance } from './outbound-address.ts'
 
@@ -77,7 +78,7 @@ const STREAM_CONNECTIONS = 8192
 export function outbound(settings: OutboundSettings): Outbound {
   const check = addressCheck(settings)
   const lookup = settings.lookup ?? ((hostname, callback) => systemLookup(hostname, { all: true }, callback))
-  const agent = (provenance: Provenance, options: Agent.Options): Agent =>
+  const agent = (provenance: Provenance, options: UndiciAgent.Options): UndiciAgent =>
     new Agent({ connect: guardedConnector(provenance, check, lookup), maxHeaderSize: MAX_HEADER_BYTES, ...options })
   const agents = {
     configured: agent('configured', { connections: CONNECTIONS }),
@@ -111,8 +112,8 @@ export function outbound(settings: OutboundSettings): Outbound {
 }
 
 /** Connects to a checked address alone: a name resolves once, and every one of its addresses must be allowed. */
-function guardedConnector(provenance: Provenance, check: AddressCheck, lookup: Lookup): buildConnector.connector {
-  const connector = (secure: boolean): buildConnector.connector =>
+function guardedConnector(provenance: Provenance, check: AddressCheck, lookup: Lookup): Connectors.connector {
+  const connector = (secure: boolean): Connectors.connector =>
     buildConnector({
       timeout: CONNECT_TIMEOUT_MS,
       lookup: (hostname, options, callback) =>
@@ -142,8 +143,9 @@ async function exchange(dispatcher: Dispatcher, url: URL, options: OutboundReque
   const deadline = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
   try {
-    const answer = await undiciRequest(url, {
-      dispatcher,
+    const answer = await request(dispatcher, {
+      origin: url.origin,
+      path: `${url.pathname}${url.search}`,
       method: options.method ?? 'GET',
       headers: { 'user-agent': 'lanyard', accept: 'application/json', 'accept-encoding': 'identity', ...options.headers },
       body: options.body ?? null,
