@@ -13,6 +13,8 @@ CREATE TABLE users (
   disabled INTEGER NOT NULL,
   -- The identity provider's tokens, sealed, of the newest sign-in.
   tokens TEXT,
+  -- Until when one node alone may redeem the refresh token among them: a rotated one is good once.
+  tokens_leased_until BIGINT NOT NULL DEFAULT 0,
   -- The session that this sign-in began.
   sign_in TEXT,
   checked_at BIGINT NOT NULL,

@@ -27,9 +27,14 @@ function present<T extends object>(value: T): Present<T> {
 }
 
 export function providerSettings(config: Config): readonly ProviderSettings[] {
+/** Connectors that exchange what the identity provider gave at the sign-in. */
+const EXCHANGING: ReadonlySet<string> = new Set(['token-exchange', 'id-jag'])
+
   return config.identityProviders.map((provider) => ({
+  const keepsAccessToken = config.upstreams.some(({ connector }) => EXCHANGING.has(connector.type))
     ...present({ ...provider, acceptTokens: undefined }),
     name: provider.name ?? provider.id,
+    ...(keepsAccessToken ? { keepsAccessToken } : {}),
     scopes: provider.scopes ?? DEFAULT_SCOPES,
     offlineAccess: provider.offlineAccess ?? 'scope',
   }))

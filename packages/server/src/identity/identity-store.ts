@@ -45,9 +45,15 @@ export interface IdentityStore {
   endSession(hash: Hashed, ...events: readonly AuditEvent[]): Promise<void>
   /**
    * Claims the check of a user with the identity provider when the last one is older than `before`: of parallel
-   * callers on all nodes, one gets the sealed tokens and makes the check.
+   * callers on all nodes, one gets the sealed tokens and makes the check. It has the lease of them.
    */
-  claimCheck(userId: string, before: number, now: number): Promise<Sealed | undefined>
+  claimCheck(userId: string, before: number, lease: Lease): Promise<Sealed | undefined>
+  /** The sealed tokens of the newest sign-in, as they are now. */
+  findTokens(userId: string): Promise<Sealed | undefined>
+  /** The same for one caller on all nodes, who alone may redeem the refresh token until then. */
+  leaseTokens(userId: string, lease: Lease): Promise<Sealed | undefined>
+  /** Ends that before its time. */
+  releaseTokens(userId: string, lease: Lease): Promise<void>
   /** Stores tokens that replaced the claimed ones. @returns false when the user signed in anew meanwhile. */
   replaceTokens(userId: string, claimed: Sealed, tokens: Sealed): Promise<boolean>
   /** Stores what a check brought: groups, names and tokens; nothing when the user signed in anew meanwhile. */
@@ -59,9 +65,16 @@ export interface IdentityStore {
   reap(now: number): Promise<void>
 }
 
+/** The time for which one caller has what a lease is of; milliseconds since the epoch. */
+export interface Lease {
+  readonly now: number
+  readonly until: number
+}
+
 /** A person as somebody else than their own sign-in tells of them: what is not said is absent. */
 export interface VouchedFor extends Pick<User, 'provider' | 'issuer' | 'subject' | 'name' | 'email'> {
   readonly groups?: readonly string[]
+  readonly roles?: readonly string[]
 }
 
 export interface SignInEntry {

@@ -3,7 +3,7 @@ import type { Recorder } from '../audit/event.ts'
 import { remembered } from '../audit/remembered.ts'
 import { SealError, type Sealer } from '../keys/seal.ts'
 import type { Sealed } from '../oauth/secret.ts'
-import type { IdentityStore } from './identity-store.ts'
+import type { IdentityStore, Lease } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, type IdentityProvider } from './providers/provider.ts'
 import type { Recheck } from './sign-in.ts'
 import type { IdentityTokens, User } from './user.ts'
@@ -43,13 +43,14 @@ async function check(deps: RecheckDeps, userId: string): Promise<'active' | 'end
   const provider = providers.get(user?.provider ?? '')
   // A provider that was removed from the configuration vouches for nobody any more.
   if (user === undefined || user.disabled || provider === undefined) return 'ended'
-  const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, now())
+  const lease = leaseFrom(now())
+  const claimed = provider.refresh === undefined ? undefined : await store.claimCheck(userId, now() - everyMs, lease)
   if (claimed === undefined) return 'active'
   const tokens = openTokens(sealer, claimed, userId)
-  // Nobody can be asked any more: the person signs in again.
-  if (tokens === undefined) return end(deps, user, claimed, 'the key of the sign-in was removed')
-  if (tokens.refreshToken === undefined) return 'active'
   try {
+    // Nobody can be asked any more: the person signs in again.
+    if (tokens === undefined) return await end(deps, user, claimed, 'the key of the sign-in was removed')
+    if (tokens.refreshToken === undefined) return 'active'
     return await ask(deps, provider, user, { claimed, tokens })
   } catch (error) {
     // Whatever else the provider answers says something of it or of our registration there, not of the user.
@@ -57,10 +58,22 @@ async function check(deps: RecheckDeps, userId: string): Promise<'active' | 'end
     const reason = error instanceof LoginRefused ? error.reason : error.message
     await audit.record({ action: 'provider.degraded', outcome: 'failure', subject: userId, reason, detail: { provider: provider.id } })
     return 'active'
+  } finally {
+    await store.releaseTokens(userId, lease)
   }
 }
 
-async function ask(deps: RecheckDeps, provider: IdentityProvider, user: User, { claimed, tokens }: { claimed: Sealed; tokens: IdentityTokens }): Promise<'active' | 'ended'> {
+/** Longer than the requests that are made under it: only a holder that is gone, or was paused, loses it. */
+const LEASE_MS = 30_000
+
+export function leaseFrom(now: number): Lease {
+  return { now, until: now + LEASE_MS }
+}
+
+export type AskDeps = Pick<RecheckDeps, 'store' | 'sealer' | 'now'>
+
+/** Redeems the refresh token that was claimed, and keeps what comes of it. @throws ProviderUnavailable or LoginRefused: neither says anything of the user */
+export async function ask(deps: AskDeps, provider: IdentityProvider, user: User, { claimed, tokens }: { claimed: Sealed; tokens: IdentityTokens }): Promise<'active' | 'ended'> {
   const { store, sealer, now } = deps
   let current = claimed
   const seal = (newer: IdentityTokens): Sealed => sealer.seal(JSON.stringify(newer), tokensRow(user.id))
@@ -75,7 +88,7 @@ async function ask(deps: RecheckDeps, provider: IdentityProvider, user: User, { 
   return end(deps, user, current, 'the identity provider ended the sign-in')
 }
 
-async function end({ store, now }: RecheckDeps, user: User, tokens: Sealed, reason: string): Promise<'active' | 'ended'> {
+export async function end({ store, now }: Pick<AskDeps, 'store' | 'now'>, user: User, tokens: Sealed, reason: string): Promise<'active' | 'ended'> {
   // A newer sign-in has tokens of its own: what became of the old ones says nothing of it.
   const ended = await store.endCheck(user.id, tokens, now(), { action: 'subject.revoked', outcome: 'success', subject: user.id, reason })
   return ended ? 'ended' : 'active'

@@ -31,10 +31,14 @@ export interface Identity extends Omit<User, 'id' | 'disabled' | 'kind' | 'owner
   readonly tokens: IdentityTokens
 }
 
-/** What is kept, sealed, to ask the provider again, and to know what it said before. Its access token is not. */
+/** What is kept, sealed, to ask the provider again, to know what it said before, and to exchange for what upstreams take. */
 export interface IdentityTokens {
   readonly idToken: string
   readonly refreshToken?: string
+  /** Kept only where a connector exchanges it. */
+  readonly accessToken?: string
+  /** Milliseconds since the epoch. */
+  readonly accessTokenExpiresAt?: number
 }
 
 /** The user's browser session, and how they signed in for it: what the identity provider did not say is absent. */

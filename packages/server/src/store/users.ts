@@ -4,6 +4,7 @@ import type { Hashed, Sealed } from '../oauth/secret.ts'
 import { renewAuthentication } from './authentications.ts'
 import type { Database, Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
+import { tokenVerbs } from './sign-in-tokens.ts'
 import { addSession, sessionVerbs } from './sessions.ts'
 
 interface UserRow {
@@ -32,10 +33,10 @@ interface LoginRow {
 }
 
 export function identityStore(parts: StoreParts): IdentityStore {
-  return { ...userVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
+  return { ...userVerbs(parts), ...tokenVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
 }
 
-function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'recognize' | 'claimCheck' | 'replaceTokens' | 'updateUser'> {
+function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'recognize' | 'updateUser'> {
   return {
     async findUser(id) {
       const [row] = await db.query<UserRow>('SELECT * FROM users WHERE id = $1', [id])
@@ -45,7 +46,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
       db.transaction(async (tx) => {
         const { user, tokens } = await upsertUser(tx, entry)
         if (user.disabled) return undefined
-        await tx.query('UPDATE users SET tokens = $1, sign_in = $2 WHERE id = $3', [entry.sealTokens(user.id, tokens ?? undefined), entry.session.id, user.id])
+        await tx.query('UPDATE users SET tokens = $1, sign_in = $2, tokens_leased_until = 0 WHERE id = $3', [entry.sealTokens(user.id, tokens ?? undefined), entry.session.id, user.id])
         if (entry.replaces !== undefined) await tx.query('DELETE FROM sessions WHERE hash = $1', [entry.replaces])
         await addSession(tx, { ...entry.session, userId: user.id }, entry.now)
         await audit.append(tx, entry.events(user.id))
@@ -60,16 +61,6 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
         await changed(tx, { kind: 'user', key: user.id, at: now })
         return user
       })
-    },
-    async claimCheck(userId, before, now) {
-      const [claimed] = await db.query<{ tokens: Sealed | null }>(
-        'UPDATE users SET checked_at = $1 WHERE id = $2 AND checked_at < $3 AND tokens IS NOT NULL RETURNING tokens',
-        [now, userId, before],
-      )
-      return claimed?.tokens ?? undefined
-    },
-    async replaceTokens(userId, claimed, tokens) {
-      return (await db.query('UPDATE users SET tokens = $1 WHERE id = $2 AND tokens = $3 RETURNING id', [tokens, userId, claimed])).length > 0
     },
     updateUser: (userId, claimed, identity, tokens, now) =>
       db.transaction(async (tx) => {
@@ -96,19 +87,20 @@ async function findByKey(db: Pick<Database, 'query'>, { provider, issuer, subjec
   return row && toUser(row)
 }
 
-function saysMore({ groups, name, email }: VouchedFor, known: User): boolean {
+function saysMore({ groups, roles, name, email }: VouchedFor, known: User): boolean {
   const otherGroups = groups !== undefined && JSON.stringify(groups) !== JSON.stringify(known.groups)
-  return otherGroups || (name !== undefined && known.name === undefined) || (email !== undefined && known.email === undefined)
+  const otherRoles = roles !== undefined && JSON.stringify(roles) !== JSON.stringify(known.roles ?? [])
+  return otherGroups || otherRoles || (name !== undefined && known.name === undefined) || (email !== undefined && known.email === undefined)
 }
 
-async function addOrTell(tx: Transaction, { provider, issuer, subject, name, email, groups }: VouchedFor, newUserId: string, now: number): Promise<User> {
+async function addOrTell(tx: Transaction, { provider, issuer, subject, name, email, groups, roles }: VouchedFor, newUserId: string, now: number): Promise<User> {
   const [row] = await tx.query<UserRow>(
     `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, 0, $8, $8)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $9, 0, $8, $8)
      ON CONFLICT (provider, issuer, subject)
-     DO UPDATE SET name = COALESCE(users.name, excluded.name), email = COALESCE(users.email, excluded.email), groups = ${groups === undefined ? 'users.groups' : 'excluded.groups'}
+     DO UPDATE SET name = COALESCE(users.name, excluded.name), email = COALESCE(users.email, excluded.email), groups = ${groups === undefined ? 'users.groups' : 'excluded.groups'}, roles = ${roles === undefined ? 'users.roles' : 'excluded.roles'}
      RETURNING *`,
-    [newUserId, provider, issuer, subject, name ?? null, email ?? null, JSON.stringify(groups ?? []), now],
+    [newUserId, provider, issuer, subject, name ?? null, email ?? null, JSON.stringify(groups ?? []), now, roleColumn(roles === undefined ? {} : { roles })],
   )
   if (row === undefined) throw new Error('an upsert returned no user')
   return toUser(row)

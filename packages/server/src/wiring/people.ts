@@ -3,6 +3,7 @@ import { providerSettings } from '../config/settings.ts'
 import { flows } from '../identity/flow.ts'
 import { login } from '../identity/login.ts'
 import { identityProviders } from '../identity/providers/index.ts'
+import { providerTokens } from '../identity/provider-tokens.ts'
 import { recheck } from '../identity/recheck.ts'
 import { sessions } from '../identity/sessions.ts'
 import type { Ground } from './ground.ts'
@@ -22,5 +23,6 @@ export function identityRoom({ config, issuer, identityStore: store, store: { fe
     sessions: browserSessions,
     login: login({ issuer, providers, store, sealer, state, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
     recheck: recheck({ providers, store, sealer, audit, feed, everyMs: recheckMinutes * MINUTE_MS, now }),
+    providerTokens: providerTokens({ providers, store, sealer, feed, now }),
   }
 }

@@ -122,13 +122,31 @@ eachPair('of 20 that end a session at once one records it; the others of the per
 
 eachPair('of 20 that would check a person at once one gets the tokens, and nobody until it is time again', async (pair) => {
   const userId = await signedIn(pair)
-  const claim = (now: number) => identityStore(pair.two).claimCheck(userId, now - HOUR, now)
+  const claim = (now: number) => identityStore(pair.two).claimCheck(userId, now - HOUR, { now, until: now })
   assert.equal(await claim(NOW + HOUR), undefined, 'the sign-in was the last check')
-  const claimed = await race(pair, (parts) => identityStore(parts).claimCheck(userId, NOW + 1, NOW + HOUR + 1))
+  const claimed = await race(pair, (parts) => identityStore(parts).claimCheck(userId, NOW + 1, { now: NOW + HOUR + 1, until: NOW + HOUR + 1 }))
   assert.deepEqual(claimed.filter((each) => each !== undefined), [sealed(`tokens of ${userId} 1`)])
   assert.equal(await claim(NOW + 2 * HOUR), undefined)
   assert.notEqual(await claim(NOW + 2 * HOUR + 2), undefined)
-  assert.equal(await identityStore(pair.one).claimCheck('nobody', NOW, NOW), undefined)
+  assert.equal(await identityStore(pair.one).claimCheck('nobody', NOW, { now: NOW, until: NOW }), undefined)
+})
+
+eachPair('of 20 that would redeem the refresh token at once one has it until it is done, and no check begins meanwhile', async (pair) => {
+  const userId = await signedIn(pair)
+  const lease = { now: NOW + HOUR, until: NOW + HOUR + 30_000 }
+  const leased = await race(pair, (parts) => identityStore(parts).leaseTokens(userId, lease))
+  assert.deepEqual(leased.filter((each) => each !== undefined), [sealed(`tokens of ${userId} 1`)])
+  const other = identityStore(pair.two)
+  const check = (now: number) => other.claimCheck(userId, NOW + 1, { now, until: now + 30_000 })
+  assert.equal(await check(NOW + HOUR + 1), undefined)
+  // Whoever lost the lease releases nothing of the next holder's.
+  await other.releaseTokens(userId, { now: NOW, until: NOW + 1 })
+  assert.equal(await other.leaseTokens(userId, { now: NOW + HOUR + 1, until: NOW + 2 * HOUR }), undefined)
+  await identityStore(pair.one).releaseTokens(userId, lease)
+  assert.notEqual(await check(NOW + HOUR + 1), undefined)
+  assert.equal(await other.leaseTokens(userId, { now: NOW + HOUR + 2, until: NOW + 2 * HOUR }), undefined, 'a check has the lease too')
+  assert.notEqual(await other.leaseTokens(userId, { now: NOW + HOUR + 30_001, until: NOW + 2 * HOUR }), undefined, 'a holder that is gone loses it')
+  assert.equal(await other.findTokens(userId), sealed(`tokens of ${userId} 1`))
 })
 
 eachPair('what a check brought counts unless the person signed in anew meanwhile', async (pair) => {
@@ -158,7 +176,7 @@ eachPair('ASVS 7.4.2: ending a person ends every session, grant and token, on al
   await identityStore(pair.one).revokeSubject(alice, at, EVENT)
   assert.deepEqual((await pair.db.query<{ user_id: string }>('SELECT user_id FROM sessions')).map((row) => row.user_id), [bob])
   assert.deepEqual((await pair.db.query<{ id: string }>('SELECT id FROM grants WHERE revoked_at IS NULL')).map((row) => row.id), ['b1'])
-  assert.equal(await identityStore(pair.two).claimCheck(alice, at + HOUR, at), undefined, 'the tokens of the identity provider are gone')
+  assert.equal(await identityStore(pair.two).claimCheck(alice, at + HOUR, { now: at, until: at }), undefined, 'the tokens of the identity provider are gone')
   assert.equal((await identityStore(pair.two).findUser(alice))?.subject, 'alice')
   const feed = await changeFeed(pair.two.db, Date.now)
   const ended = await cutoffs(pair.two.db, feed, { maxTokenLifetimeMs: 900_000, now: Date.now })

@@ -13,6 +13,7 @@ import { flows } from '../../src/identity/flow.ts'
 import type { IdentityStore } from '../../src/identity/identity-store.ts'
 import { login } from '../../src/identity/login.ts'
 import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
+import { providerTokens, type ProviderTokens } from '../../src/identity/provider-tokens.ts'
 import { recheck } from '../../src/identity/recheck.ts'
 import { sessions } from '../../src/identity/sessions.ts'
 import type { Recheck, SignInOptions } from '../../src/identity/sign-in.ts'
@@ -34,6 +35,7 @@ export const CHECK_MS = 300_000
 export interface IdentityNode {
   readonly store: IdentityStore
   readonly recheck: Recheck
+  readonly providerTokens: ProviderTokens
   readonly cutoffs: Cutoffs
   request(path: string, init?: Omit<RequestInit, 'headers'> & { readonly headers?: Readonly<Record<string, string>> }): Promise<Response>
   /** A browser that reaches this node under the issuer's name, and everything else by the network. */
@@ -155,6 +157,7 @@ async function makeNode(ground: Ground, db: Database, settings: readonly Provide
   const request: IdentityNode['request'] = async (path, { headers, ...init } = {}) => app.request(new URL(path, ISSUER).href, { ...init, headers: { host: new URL(ISSUER).host, ...headers } })
   return {
     store,
+    providerTokens: providerTokens({ providers, store, sealer: ground.sealer, feed, now }),
     recheck: recheck({ providers, store, sealer: ground.sealer, audit, feed, everyMs: CHECK_MS, now }),
     cutoffs: await cutoffs(db, feed, { maxTokenLifetimeMs: 900_000, now }),
     request,

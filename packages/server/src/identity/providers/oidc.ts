@@ -25,6 +25,8 @@ export interface OidcSettings {
   /** The authentication contexts that the provider knows, for clients to ask for. */
   readonly acrValues?: readonly string[]
   /** How this provider is asked for refresh tokens: some give none for the scope alone. */
+  /** Whether the access token of a sign-in is kept, for a connector that exchanges it. */
+  readonly keepsAccessToken?: boolean
   readonly offlineAccess: 'scope' | 'scope-and-consent' | 'access_type' | 'off'
 }
 
@@ -117,7 +119,7 @@ async function finish(party: RelyingParty, callback: URL, secrets: LoginSecrets,
   if (claims === undefined) throw new LoginRefused('no ID token')
   checkFreshness(claims, options, party.now())
   const profile = await profileOf(party, server, claims, result.access_token)
-  return identityOf(party.settings, claims, profile, tokensOf(result))
+  return identityOf(party.settings, claims, profile, tokensOf(party, result))
 }
 
 async function refresh(party: RelyingParty, tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined> {
@@ -138,7 +140,7 @@ async function refresh(party: RelyingParty, tokens: IdentityTokens, known: Known
   // OpenID Connect Core §12.2: issuer and subject are those of the original ID token.
   if (claims !== undefined && (claims.iss !== known.issuer || claims.sub !== known.subject)) return undefined
   const { settings } = party
-  const again = tokensOf(result, tokens)
+  const again = tokensOf(party, result, tokens)
   if (claims !== undefined) {
     const profile = await profileOf(party, server, claims, result.access_token)
     return identityOf(settings, claims, profile, again)
@@ -181,9 +183,14 @@ function claimsOf(idToken: string): Readonly<Record<string, unknown>> {
   return idToken === '' ? {} : (JSON.parse(Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>)
 }
 
-function tokensOf(result: oauth.TokenEndpointResponse, before?: IdentityTokens): IdentityTokens {
+function tokensOf({ settings, now }: RelyingParty, result: oauth.TokenEndpointResponse, before?: IdentityTokens): IdentityTokens {
   const refreshToken = result.refresh_token ?? before?.refreshToken
-  return { idToken: result.id_token ?? before?.idToken ?? '', ...(refreshToken === undefined ? {} : { refreshToken }) }
+  return {
+    idToken: result.id_token ?? before?.idToken ?? '',
+    ...(refreshToken === undefined ? {} : { refreshToken }),
+    // What nobody uses again is not kept.
+    ...(settings.keepsAccessToken !== true || result.expires_in === undefined ? {} : { accessToken: result.access_token, accessTokenExpiresAt: now() + result.expires_in * 1000 }),
+  }
 }
 
 function basic(secret: string): oauth.ClientAuth {

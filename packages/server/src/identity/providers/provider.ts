@@ -36,6 +36,54 @@ export interface IdentityProvider {
    * @throws ProviderUnavailable or LoginRefused: neither says anything of the user
    */
   refresh?(tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined>
+  /**
+   * Redeems the refresh token for an access token of other scopes, of a provider whose refresh tokens are good for that.
+   * @param keep as of `refresh`
+   * @throws SignInNeeded, ProviderUnavailable, LoginRefused
+   */
+  redeem?(tokens: IdentityTokens, known: KnownIdentity, request: TokenRequest, keep: (tokens: IdentityTokens) => Promise<void>): Promise<RedeemedToken | 'ended'>
+  /**
+   * Verifies a token of the provider that somebody presents: signature, issuer, kind and times, not for whom it is.
+   * @throws LoginRefused with a reason, ProviderUnavailable
+   */
+  present?(token: string, kind: PresentedKind): Promise<PresentedClaims>
+  /** Whether tokens with this issuer are the provider's. */
+  issues?(issuer: string): boolean
+}
+
+/** What of a provider's tokens can be presented: each is good for what it was made for alone. */
+export type PresentedKind = 'id_token' | 'access_token'
+
+/** What a presented token proves; times in seconds since the epoch. */
+export interface PresentedClaims extends Omit<Identity, 'tokens' | 'sid' | 'groups' | 'roles'> {
+  readonly kind: PresentedKind
+  /** Absent when the token does not say; so are roles. */
+  readonly groups?: readonly string[]
+  readonly roles?: readonly string[]
+  readonly audiences: readonly string[]
+  /** The client of the provider that it was issued to. */
+  readonly clientId?: string
+  readonly scope: readonly string[]
+  readonly issuedAt: number
+  readonly expiresAt: number
+  /** RFC 8693 §4.1, §4.4 and RFC 7800, as they stand in the token. */
+  readonly act?: unknown
+  readonly mayAct?: unknown
+  readonly cnf?: unknown
+}
+
+/** What is asked of the refresh token. */
+export interface TokenRequest {
+  readonly scopes: readonly string[]
+  /** The value of the parameter `claims`, as a resource demanded it (OpenID Connect Core §5.5). */
+  readonly claims?: string
+}
+
+export interface RedeemedToken {
+  readonly accessToken: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+  readonly scope?: string
 }
 
 export interface KnownIdentity {
@@ -60,3 +108,15 @@ export class LoginRefused extends Error {
 
 /** The sign-in is that of somebody, and not what it was asked to be: older, or weaker (RFC 9470 §5). */
 export class RequirementsUnmet extends LoginRefused {}
+
+/** The identity provider gives the token only after a sign-in of the person, with these claims asked for where it says so. */
+export class SignInNeeded extends Error {
+  override readonly name = 'SignInNeeded'
+  readonly reason: string
+  readonly claims: string | undefined
+  constructor(reason: string, claims?: string) {
+    super('the person must sign in again')
+    this.reason = reason
+    this.claims = claims
+  }
+}
