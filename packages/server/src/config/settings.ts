@@ -26,15 +26,15 @@ function present<T extends object>(value: T): Present<T> {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Present<T>
 }
 
-export function providerSettings(config: Config): readonly ProviderSettings[] {
 /** Connectors that exchange what the identity provider gave at the sign-in. */
 const EXCHANGING: ReadonlySet<string> = new Set(['token-exchange', 'id-jag'])
 
-  return config.identityProviders.map((provider) => ({
+export function providerSettings(config: Config): readonly ProviderSettings[] {
   const keepsAccessToken = config.upstreams.some(({ connector }) => EXCHANGING.has(connector.type))
+  return config.identityProviders.map((provider) => ({
     ...present({ ...provider, acceptTokens: undefined }),
-    name: provider.name ?? provider.id,
     ...(keepsAccessToken ? { keepsAccessToken } : {}),
+    name: provider.name ?? provider.id,
     scopes: provider.scopes ?? DEFAULT_SCOPES,
     offlineAccess: provider.offlineAccess ?? 'scope',
   }))

@@ -24,9 +24,9 @@ export interface OidcSettings {
   readonly claims?: readonly string[]
   /** The authentication contexts that the provider knows, for clients to ask for. */
   readonly acrValues?: readonly string[]
-  /** How this provider is asked for refresh tokens: some give none for the scope alone. */
   /** Whether the access token of a sign-in is kept, for a connector that exchanges it. */
   readonly keepsAccessToken?: boolean
+  /** How this provider is asked for refresh tokens: some give none for the scope alone. */
   readonly offlineAccess: 'scope' | 'scope-and-consent' | 'access_type' | 'off'
 }
 
