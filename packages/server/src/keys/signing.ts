@@ -4,7 +4,7 @@ import type { AuditEvent } from '../audit/event.ts'
 import type { KeyRecord, KeyStore, RevocationEffect } from './key-store.ts'
 import type { Sealer } from './seal.ts'
 
-/** The keys that sign access tokens, on this node: loaded from the store, followed when another node rotates them. */
+/** The keys that sign one kind of tokens, on this node: loaded from the store, followed when another node rotates them. */
 export interface KeyRing {
   /** Signs a JWT with the active key; adds `alg`, `kid` and the given `typ`. */
   sign(payload: JWTPayload, typ: string): string
@@ -67,7 +67,7 @@ function loadedKeys({ store, sealer }: KeyRingOptions): LoadedKeys {
     // A node that cannot open the new key yet goes on with the one before it, never with a revoked one.
     const before = keys.get(signer?.record.kid ?? '')?.record.state
     if (before === undefined || before === 'revoked') signer = undefined
-    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, sealer) }
+    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, sealer, store.table) }
   }
   let last: Promise<unknown> = Promise.resolve()
   return {
@@ -159,8 +159,8 @@ function openPublic(record: KeyRecord): LoadedKey {
   return { record, publicJwk, publicKey: createPublicKey({ key: publicJwk, format: 'jwk' }) }
 }
 
-function openPrivate(record: KeyRecord, sealer: Sealer): KeyObject {
-  return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(record.kid))) as JWK, format: 'jwk' })
+function openPrivate(record: KeyRecord, sealer: Sealer, table: string): KeyObject {
+  return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(table, record.kid))) as JWK, format: 'jwk' })
 }
 
 async function makeKey(options: KeyRingOptions, state: 'active' | 'next'): Promise<KeyRecord> {
@@ -172,13 +172,13 @@ async function makeKey(options: KeyRingOptions, state: 'active' | 'next'): Promi
     algorithm: options.algorithm,
     state,
     publicJwk: JSON.stringify({ ...bare, kid, alg: options.algorithm, use: 'sig' }),
-    privateJwk: options.sealer.seal(JSON.stringify(pair.privateKey.export({ format: 'jwk' })), row(kid)),
+    privateJwk: options.sealer.seal(JSON.stringify(pair.privateKey.export({ format: 'jwk' })), row(options.store.table, kid)),
     since: options.now(),
   }
 }
 
-function row(kid: string): readonly string[] {
-  return ['signing_keys', kid, 'private_jwk']
+function row(table: string, kid: string): readonly string[] {
+  return [table, kid, 'private_jwk']
 }
 
 function signJwt(payload: JWTPayload, typ: string, { record, privateKey: key }: Signer): string {

@@ -167,6 +167,25 @@ eachPair('twelve nodes that start at once have one set of keys, and each verifie
   assert.deepEqual(await pair.actions(), ['key.created', 'key.created'])
 })
 
+eachPair('keys of access tokens and keys of assertions are never the same, and neither is taken for the other', async (pair) => {
+  const clock = { now: Date.now() }
+  const options = { sealer: secretsOf('k1'), algorithm: 'ES256', rotateAfterMs: 1_000_000, overlapMs: OVERLAP, now: () => clock.now } as const
+  const access = await keyRing({ ...options, store: keyStore(pair.one) })
+  const assertion = await keyRing({ ...options, store: keyStore(pair.one, 'assertion') })
+  assert.equal(new Set([...access.jwks().keys, ...assertion.jwks().keys].map(({ kid }) => kid)).size, 4)
+  assert.equal(refusal(access, sign(access, clock), clock), undefined)
+  assert.equal(refusal(access, sign(assertion, clock), clock), 'kid')
+  const [before] = await keyStore(pair.two).all()
+  assert.equal(await assertion.rotate({ force: true }), 'rotated')
+  assert.deepEqual((await keyStore(pair.two).all())[0], before)
+  assert.equal((await keyStore(pair.two, 'assertion').all()).length, 3)
+  // What is sealed for one table opens in no other.
+  const [moved] = await keyStore(pair.one, 'assertion').all()
+  assert.ok(moved !== undefined)
+  await pair.one.db.query("UPDATE signing_keys SET kid = $1, private_jwk = $2, public_jwk = $3 WHERE state = 'active'", [moved.kid, moved.privateJwk, moved.publicJwk])
+  await assert.rejects(keyRing({ ...options, store: keyStore(pair.one) }), SealError)
+})
+
 eachPair('rotation: the next key is published before it signs, the last one verifies after; others follow on reload', async (pair) => {
   const clock = { now: Date.now() }
   const one = await ring(pair.one, secretsOf('k1'), clock)
@@ -301,6 +320,7 @@ test('a reload whose answer comes late never brings a revoked key back', async (
   const waiting: (() => void)[] = []
   let slow = false
   const store: KeyStore = {
+    table: 'signing_keys',
     all: async () => {
       const seen = rows
       if (slow) await new Promise<void>((resolve) => waiting.push(resolve))
