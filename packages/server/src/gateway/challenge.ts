@@ -66,7 +66,7 @@ function claimsRequest(claims: NonNullable<SignInRequirement['claims']>): object
 
 /** RFC 9728 §5.1, RFC 6750 §3: where the metadata is, and the scope to ask for (RS-2, RS-3, RS-8). */
 export function sendChallenge(response: ServerResponse, challenge: Challenge, issuer: string, profile: Profile): void {
-  const { error, message, scope = baselineOf(profile), signIn } = challenge
+  const { error, message, scope = baselineOf(profile), signIn, page } = challenge
   const parameters = [
     ...(error === undefined ? [] : [`error="${error}"`, `error_description="${message}"`]),
     `resource_metadata="${resourceMetadataUrl(issuer, profile)}"`,
@@ -77,6 +77,8 @@ export function sendChallenge(response: ServerResponse, challenge: Challenge, is
   const isDpop = challenge instanceof ProofChallenge || /^dpop /i.test(response.req.headers.authorization ?? '')
   const scheme = isDpop ? `DPoP algs="${DPOP_ALGORITHMS.join(' ')}", ` : 'Bearer '
   const nonce = challenge instanceof ProofChallenge && challenge.nonce !== undefined ? { 'dpop-nonce': challenge.nonce } : {}
-  const body = JSON.stringify({ error: error ?? 'invalid_token', error_description: message })
-  response.writeHead(challenge.status, { 'www-authenticate': `${scheme}${parameters.join(', ')}`, ...nonce, 'content-type': 'application/json', 'cache-control': 'no-store' }).end(body)
+  // For whoever knows no RFC 9470: a person opens it, and the same request is allowed then.
+  const [told, led] = page === undefined ? [{}, {}] : [{ step_up_url: page }, { 'x-lanyard-step-up': page }]
+  const body = JSON.stringify({ error: error ?? 'invalid_token', error_description: message, ...told })
+  response.writeHead(challenge.status, { 'www-authenticate': `${scheme}${parameters.join(', ')}`, ...nonce, ...led, 'content-type': 'application/json', 'cache-control': 'no-store' }).end(body)
 }

@@ -2,7 +2,7 @@
 // which credential. The request itself never comes here; what its body says is known by its headers or not at all.
 import { hash as digest, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
-import type { Recorder } from '../audit/event.ts'
+import type { AuditEvent, Recorder } from '../audit/event.ts'
 import { addressBucket, type ClientAddress } from '../http/address.ts'
 import { StoreUnavailable } from '../http/errors.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
@@ -16,16 +16,17 @@ import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import type { CallPolicy } from './call-policy.ts'
 import { trace, type Contact } from './call.ts'
 import { Challenge, sendChallenge } from './challenge.ts'
+import { elevate, type ElevateDeps } from './elevate.ts'
 import { McpError } from './error.ts'
 import { EXTERNAL_RULE, externalRefusal, type ExternalDecisionDeps } from './external-decision.ts'
 import { forwardedRequest, type ForwardedRequest } from './forwarded-request.ts'
 import type { OpenCalls } from './open-calls.ts'
 import type { Operation } from './operation.ts'
-import { decide, NEEDS_APPROVAL, NOT_APPROVED, permissions, requireScope, type Permissions, type Verdict } from './permit.ts'
+import { alsoLacking, decide, NEEDS_APPROVAL, NOT_APPROVED, permissions, requireScope, stepUp, type Denied, type Permissions } from './permit.ts'
 import { decodeHeader, MODERN_VERSIONS } from './revisions.ts'
 import { credentialFor } from './upstream-call.ts'
 
-export interface ForwardAuthDeps extends ExternalDecisionDeps, CallApprovalDeps {
+export interface ForwardAuthDeps extends ExternalDecisionDeps, CallApprovalDeps, ElevateDeps {
   readonly issuer: string
   /** Absent when no proxy asks. */
   readonly protectedServers?: ProtectedServers
@@ -79,7 +80,7 @@ export async function answerForwardAuth(deps: ForwardAuthDeps, request: Incoming
       const [upstream] = server.profile.upstreams
       if (upstream === undefined) throw new Refusal('nothing is behind this')
       const contact: Contact = { caller, profile: server.profile, upstream, headers: request.headers, response, open, address }
-      const headers = await allow(deps, server, asked, contact)
+      const headers = await allowed(deps, server, asked, contact)
       response.writeHead(200, { ...headers, 'cache-control': 'no-store', 'content-length': '0' }).end()
     } finally {
       deps.open.done(open)
@@ -119,9 +120,17 @@ function serverOf({ protectedServers: servers }: ForwardAuthDeps, { place, resou
 }
 
 /** @returns the headers for the proxy to send on. @throws Challenge, Refusal, McpError */
-async function allow(deps: ForwardAuthDeps, server: ProtectedServer, asked: ForwardedRequest, contact: Contact): Promise<Record<string, string>> {
+function allowed(deps: ForwardAuthDeps, server: ProtectedServer, asked: ForwardedRequest, contact: Contact): Promise<Record<string, string>> {
   const operation = server.validatesHeaders ? operationOf(asked.method, contact.headers) : undefined
-  const described = { ...trace(contact), ...(operation?.kind === 'tool' ? { tool: operation.name.slice(0, 256) } : {}), detail: { by: 'forward-auth', server: server.id } }
+  const tool = operation?.kind === 'tool' ? operation.name.slice(0, 256) : undefined
+  const named = { ...(tool === undefined ? {} : { tool }), detail: { by: 'forward-auth', server: server.id } }
+  const again = (asking: Contact): Promise<Record<string, string>> => allow(deps, asking, operation, named)
+  const { name } = contact.upstream
+  return again(contact).catch((error: unknown) => elevate(deps, contact, { named, use: tool === undefined ? name : `${tool} of ${name}`, again }, error))
+}
+
+async function allow(deps: ForwardAuthDeps, contact: Contact, operation: Operation | undefined, named: Pick<AuditEvent, 'tool' | 'detail'>): Promise<Record<string, string>> {
+  const described = { ...trace(contact), ...named }
   try {
     if (!isFor(contact.profile, contact.caller.user)) throw new Refusal('this is not there for you')
     const rule = await requirePermission(deps, contact, operation)
@@ -151,21 +160,24 @@ async function requirePermission(deps: ForwardAuthDeps, contact: Contact, operat
   const permitted = permissions(deps.policy, contact)
   if (operation === undefined) return requireAll(contact, permitted)
   const verdict = await afterApproval(deps, { ...contact, operation }, decide(operation, permitted, { era: 'modern', version: MODERN_VERSIONS[0] ?? '' }))
-  if (verdict.kind === 'denied') throw refusalOf(verdict)
-  if (verdict.kind !== 'allowed') throw new Refusal('what a rule has to know of this tool is not known here', verdict.rule)
   // What a server says of its tools never passes here: what no administrator marked may write.
-  if (operation.kind === 'tool') requireScope(contact, contact.upstream.readOnlyTools.includes(operation.name) ? 'read' : 'write')
+  const access = operation.kind !== 'tool' ? undefined : contact.upstream.readOnlyTools.includes(operation.name) ? 'read' : 'write'
+  if (verdict.kind === 'denied') throw refusalOf(alsoLacking(contact, verdict, access))
+  if (verdict.kind !== 'allowed') throw new Refusal('what a rule has to know of this tool is not known here', verdict.rule)
+  if (access !== undefined) requireScope(contact, access)
   return verdict.rule
 }
 
 /** What no rule allows is told without more; what another sign-in or an administrator would open, with how. */
-function refusalOf({ rule, reason, error }: Extract<Verdict, { readonly kind: 'denied' }>): Error {
-  if (error instanceof Challenge) return error
+function refusalOf({ rule, reason, error }: Denied): Error {
+  // Of what is denied for a scope that nobody gave, what lacks is told as well.
+  if (error instanceof Challenge || (reason !== undefined && reason === error.message)) return error
   return new Refusal(reason === NEEDS_APPROVAL || rule === NOT_APPROVED.rule ? error.message : 'no rule of your administrator lets you use this', rule)
 }
 
 function requireAll(contact: Contact, permitted: Permissions): string {
   const decision = permitted.all?.()
+  if (decision?.effect === 'step-up') throw refusalOf(alsoLacking(contact, stepUp(decision), 'write'))
   if (decision?.allow !== true) throw new Refusal('no rule of your administrator lets you use all of this, and less cannot be told apart here', decision?.rule)
   requireScope(contact, 'write')
   return decision.rule
@@ -211,7 +223,7 @@ function tell({ issuer, log }: ForwardAuthDeps, response: ServerResponse, error:
   if (response.headersSent || response.destroyed) response.destroy()
   else if (error instanceof Challenge && server !== undefined) sendChallenge(response, error, issuer, server.profile)
   else if (error instanceof Refusal) sendProblem(response, 403, 'access_denied', error.message)
-  else if (error instanceof McpError) sendProblem(response, error.status === 200 ? 403 : error.status, 'temporarily_unavailable', error.message, error.headers)
+  else if (error instanceof McpError) sendMcpProblem(response, error)
   else if (error instanceof StoreUnavailable) sendProblem(response, 503, 'temporarily_unavailable', 'this cannot be decided at the moment; try again', { 'retry-after': '5' })
   else {
     const reference = newReference()
@@ -222,6 +234,11 @@ function tell({ issuer, log }: ForwardAuthDeps, response: ServerResponse, error:
 
 function sendProblem(response: ServerResponse, status: number, error: string, description: string, headers: Readonly<Record<string, string>> = {}): void {
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers }).end(JSON.stringify({ error, error_description: description }))
+}
+
+function sendMcpProblem(response: ServerResponse, { status, message, headers }: McpError): void {
+  if (status === 200 || status === 403) sendProblem(response, 403, 'access_denied', message, headers)
+  else sendProblem(response, status, 'temporarily_unavailable', message, headers)
 }
 
 /** An address that nobody else reaches is no public name. */

@@ -1,6 +1,6 @@
 // The one place where it is decided what a caller may do: for what is called and for what is listed alike.
 import { judge } from '../approval/approval.ts'
-import { scopeAllows, type Access } from '../oauth/scope.ts'
+import { formatScope, scopeAllows, type Access } from '../oauth/scope.ts'
 import type { Decision } from '../policy/policy.ts'
 import type { ToolAnnotations, ToolFacts } from '../policy/rule.ts'
 import { dataClassesOf } from '../upstreams/data-classes.ts'
@@ -62,7 +62,14 @@ export type Verdict =
   | { readonly kind: 'allowed' | 'empty'; readonly rule?: string }
   /** It is decided once the upstream was asked what the tool is annotated with. */
   | { readonly kind: 'later'; readonly rule?: undefined }
-  | { readonly kind: 'denied'; readonly rule: string; readonly error: McpError | Challenge; readonly reason?: string }
+  | Denied
+
+export interface Denied {
+  readonly kind: 'denied'
+  readonly rule: string
+  readonly error: McpError | Challenge
+  readonly reason?: string
+}
 
 /** Decides by policy. What is denied answers as if it did not exist. */
 export function decide(operation: Operation, permitted: Permissions, revision: Revision): Verdict {
@@ -79,12 +86,15 @@ export function decide(operation: Operation, permitted: Permissions, revision: R
 }
 
 /** What is not denied and not allowed yet, and how it can be. */
-function lacking({ effect, rule, challenge }: Decision): Verdict {
-  if (effect === 'step-up') {
-    // RFC 9470 §3: what the next sign-in must be like, for this call and no less than it.
-    return { kind: 'denied', rule, reason: 'step-up', error: new Challenge('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', undefined, challenge) }
-  }
+function lacking(decision: Decision): Denied {
+  const { effect, rule } = decision
+  if (effect === 'step-up') return stepUp(decision)
   return { kind: 'denied', rule, reason: NEEDS_APPROVAL, error: new McpError('unavailable', 'An administrator must approve this first. Ask your administrator, and try again when they did') }
+}
+
+/** RFC 9470 §3: what the next sign-in must be like, for this call and no less than it. */
+export function stepUp({ rule, challenge }: Pick<Decision, 'rule' | 'challenge'>): Denied {
+  return { kind: 'denied', rule, reason: 'step-up', error: new Challenge('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', undefined, challenge) }
 }
 
 const OF_EVERYTHING: ReadonlySet<Operation['kind']> = new Set(['items', 'item', 'task', 'completion'])
@@ -106,12 +116,31 @@ function hidden(operation: Operation, revision: Revision): McpError {
   return new McpError('invalid_params', 'these notifications are not available')
 }
 
-/** RS-8, RS-9: one challenge with all that the operation needs; `write` includes `read`. @throws Challenge */
-export function requireScope({ caller, upstream }: Pick<Call, 'caller' | 'upstream'>, access: Access): void {
-  if (!isApproved({ caller, upstream }, access)) throw unapproved()
-  if (scopeAllows(caller.scope, access, upstream.id)) return
+/** RS-8, RS-9: one challenge with all that the operation needs; `write` includes `read`. @throws Challenge or McpError */
+export function requireScope(contact: Pick<Call, 'caller' | 'upstream'>, access: Access): void {
+  const refused = scopeRefusal(contact, access)
+  if (refused !== undefined) throw refused
+}
+
+function scopeRefusal({ caller, upstream }: Pick<Call, 'caller' | 'upstream'>, access: Access): Challenge | McpError | undefined {
+  if (!isApproved({ caller, upstream }, access)) return unapproved()
+  if (scopeAllows(caller.scope, access, upstream.id)) return undefined
   const wanted = [`mcp.${access}`, `mcp.${upstream.id}.${access}`].find((scope) => caller.mayHold?.(scope) ?? true)
   // Nobody is sent to ask for what they cannot get: that would never end.
-  if (wanted === undefined) throw new McpError('unavailable', `This needs the scope mcp.${upstream.id}.${access}, which your administrator has not given you`, { status: 403 })
-  throw new Challenge('insufficient_scope', `this needs the scope ${wanted}`, [wanted])
+  if (wanted === undefined) return new McpError('unavailable', `This needs the scope mcp.${upstream.id}.${access}, which your administrator has not given you`, { status: 403 })
+  return new Challenge('insufficient_scope', `this needs the scope ${wanted}`, [wanted])
+}
+
+/**
+ * RFC 9470 §3: a challenge for another sign-in names the scope that lacks as well, so that one authorization brings both.
+ * Nobody signs in for what they cannot get afterwards.
+ *
+ * @param access what the operation needs, where it is known
+ */
+export function alsoLacking(contact: Pick<Call, 'caller' | 'upstream'>, denied: Denied, access: Access | undefined): Denied {
+  const { error } = denied
+  if (access === undefined || !(error instanceof Challenge)) return denied
+  const missing = scopeRefusal(contact, access)
+  if (missing instanceof McpError) return { ...denied, reason: missing.message, error: missing }
+  return missing === undefined ? denied : { ...denied, error: new Challenge(error.error, `${error.message}, and the scope ${formatScope(missing.scope ?? [])}`, missing.scope, error.signIn) }
 }

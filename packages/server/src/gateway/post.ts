@@ -7,6 +7,7 @@ import type { Rewrite } from './answers.ts'
 import { askForMore, type AskForMoreDeps } from './ask-for-more.ts'
 import { trace, type Asked, type Call, type Visit } from './call.ts'
 import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
+import { Challenge } from './challenge.ts'
 import { deliver, respond } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
@@ -16,7 +17,7 @@ import { afterExternal, type ExternalDecisionDeps } from './external-decision.ts
 import { parseMessage, readBody, type Message } from './message.ts'
 import { alreadyConnected, answerUnconnected, CONNECT_TOOL, emptyItems, withoutOwnInput } from './missing-connection.ts'
 import { operationOf } from './operation.ts'
-import { decide, permissions, type Permissions, type Verdict } from './permit.ts'
+import { alsoLacking, decide, permissions, type Denied, type Permissions, type Verdict } from './permit.ts'
 import { aggregate } from './profile/aggregate.ts'
 import { asToldOutside, hiddenFrom, resolve } from './profile/resolve.ts'
 import { beginRecord, checkScope, named, recordDenial, recordFailure } from './record.ts'
@@ -58,7 +59,7 @@ async function postTo(deps: PostDeps, call: Call): Promise<void> {
   const verdict = await afterApproval(deps, call, decide(call.operation, permitted, call.revision))
   if (verdict.kind === 'denied') {
     if (await isConnecting(deps, call, verdict, permitted)) return unconnected(deps, call)
-    throw await refused(deps, call, verdict)
+    throw await refused(deps, call, await withScope(deps, call, verdict))
   }
   if (verdict.kind === 'empty') return respond(call, emptyItems(call))
 
@@ -76,8 +77,29 @@ async function isConnecting(deps: PostDeps, call: Call, { rule }: Verdict, permi
   return connector.perUser && (await credentialFor(connector, call)) === 'connection_required'
 }
 
+/** Whoever must sign in again is told of the scope that they lack in the same breath, where it is known which the operation needs. */
+async function withScope(deps: PostDeps, call: Call, verdict: Denied): Promise<Denied> {
+  return verdict.error instanceof Challenge ? alsoLacking(call, verdict, await neededAccess(deps, call)) : verdict
+}
+
+async function neededAccess(deps: PostDeps, call: Call): Promise<Access | undefined> {
+  const { operation, upstream } = call
+  if (operation.kind !== 'tool') return operation.kind === 'item' || operation.kind === 'completion' ? 'read' : undefined
+  const connector = deps.connector(upstream)
+  try {
+    const credential = await credentialFor(connector, call)
+    if (credential === 'connection_required') return undefined
+    const session = await deps.lateSessions.upstreamSession(call, connector, credential)
+    return await accessTo(deps, call, operation.name, { connector, credential, session })
+  } catch (error) {
+    // What the upstream does not say now is found out after the sign-in.
+    if (error instanceof McpError) return undefined
+    throw error
+  }
+}
+
 /** What the caller is told of a denial, once it is recorded. */
-async function refused(deps: PostDeps, call: Call, { rule, reason, error }: Extract<Verdict, { readonly kind: 'denied' }>): Promise<Error> {
+async function refused(deps: PostDeps, call: Call, { rule, reason, error }: Denied): Promise<Error> {
   await recordDenial(deps, call, rule, reason)
   return error instanceof McpError ? asToldOutside(call, error) : error
 }

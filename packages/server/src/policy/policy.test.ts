@@ -178,7 +178,14 @@ test('everything is allowed at once exactly when no tool would be denied or need
   )
   const stepUp: Rule = { id: 'fresh', effect: 'step-up', tools: ['delete_*'], require: { maxAge: 300 } }
   const both = policy([{ id: 'all', effect: 'allow' }, stepUp])
-  assert.deepEqual(both.decideAll(alice), { allow: false, effect: 'deny', rule: 'fresh' })
+  // A sign-in that meets every step-up there is opens everything: for whom a rule allows it, and with nothing else in the way.
+  assert.deepEqual(both.decideAll(alice), { allow: false, effect: 'step-up', rule: 'fresh', challenge: { maxAge: 300 } })
+  const strong: Rule = { id: 'strong', effect: 'step-up', tools: ['pay'], require: { acrValues: ['mfa'] } }
+  const three = policy([{ id: 'all', effect: 'allow' }, stepUp, strong])
+  assert.deepEqual(three.decideAll(alice).challenge, { acrValues: ['mfa'], maxAge: 300 })
+  assert.deepEqual(three.decideAll({ ...alice, at: 1_800_000_000_000, authentication: { acr: 'mfa', authTime: 1_800_000_000 - 10 } }), { allow: true, effect: 'allow', rule: 'all' })
+  assert.deepEqual(policy([{ id: 'all', effect: 'allow' }, stepUp, { id: 'no', effect: 'deny', tools: ['x'] }]).decideAll(alice), { allow: false, effect: 'deny', rule: 'no' })
+  assert.deepEqual(policy([{ id: 'some', effect: 'allow', tools: ['read'] }, stepUp]).decideAll(alice), { allow: false, effect: 'deny', rule: 'default' })
   assert.equal(both.decide({ ...alice, tool: 'read' }).allow, true)
 })
 

@@ -76,8 +76,14 @@ export function policy(rules: readonly Rule[], upstreams: readonly string[] = []
     decideAll(input) {
       // Of what is not known, the tool among it, the worst is assumed.
       const restricts = (rule: CompiledRule): boolean => isFor(rule, input) && applies(rule, input) && !isSatisfied(rule, input)
-      const restriction = firstOf(rulesFor(input.upstream).restrictAny, keysOf(input), restricts)
-      return restriction === undefined ? decide(input) : { allow: false, effect: 'deny', rule: restriction.id }
+      const { restrictAny, allow } = rulesFor(input.upstream)
+      const [first, ...others] = allOf(restrictAny, keysOf(input), restricts)
+      if (first === undefined) return decide(input)
+      const barrier = [first, ...others].find(({ effect }) => effect !== 'step-up')
+      if (barrier !== undefined) return { allow: false, effect: 'deny', rule: barrier.id }
+      // One sign-in that meets them all opens everything, to whom a rule allows it.
+      if (firstOf(allow, keysOf(input), matching(input)) === undefined) return DENIED
+      return { allow: false, effect: 'step-up', rule: first.id, challenge: challengeOf([first, ...others].flatMap(({ rule }) => rule.require ?? [])) }
     },
     // The client is left out: an account may be connected before, or for, any of them. So only a denial of all counts.
     mayConnect({ subject, groups, upstream, address, at, authentication }) {

@@ -75,6 +75,22 @@ for (const variant of variants()) {
         await client.close()
       })
 
+      test(`${name} lacks a scope and a strong sign-in: one authorization brings both (RFC 9470 §3, RS-8)`, async () => {
+        const provider = forgetful()
+        Object.assign(provider.clientMetadata, { scope: 'mcp.read' })
+        narrowFirst(provider)
+        const redirect = provider.redirectToAuthorization.bind(provider)
+        let authorizations = 0
+        provider.redirectToAuthorization = (address) => ((authorizations += 1), redirect(address))
+        const client = await connect(url, provider)
+        assert.equal(await client.call('write_note', { title: 'both', text: 'x' }), 'wrote both')
+        assert.equal(authorizations, 2)
+        assert.deepEqual(corp.asked.map((asked) => asked.get('acr_values')), [null, MFA])
+        assert.deepEqual(scopeOf(provider).split(' ').toSorted(), ['mcp.notes.read', 'mcp.write'])
+        await recorded(gateway, ({ action, tool, detail }) => action === 'step-up.requested' && tool === 'write_note' && String(detail?.['acr_values']) === MFA && String(detail?.['scope']) === 'mcp.write')
+        await client.close()
+      })
+
       test(`${name} is told when the provider cannot give it, and not sent there again (RFC 9470 §5)`, async () => {
         corp.secondFactor = false
         const provider = forgetful()
@@ -100,6 +116,8 @@ for (const variant of variants()) {
         assert.match(await client.call('list_notes'), /welcome/)
         const before = [provider.tokens()?.access_token, corp.asked.length]
         await assert.rejects(client.call('write_note', { title: 'x', text: 'x' }), /has not given you/)
+        // Nor is anybody sent to sign in again for what they could not do afterwards.
+        await assert.rejects(client.call('delete_note', { title: 'x' }), /has not given you/)
         assert.deepEqual([provider.tokens()?.access_token, corp.asked.length], before)
         await recorded(gateway, ({ action, tool, reason }) => action === 'call.denied' && tool === 'write_note' && /has not given you/.test(reason ?? ''))
         await client.close()
@@ -161,6 +179,16 @@ for (const variant of variants()) {
       assert.equal(provider.tokens()?.access_token, before)
       assert.deepEqual(corp.asked.map((asked) => [asked.get('acr_values'), asked.get('max_age')]), [[null, null], [MFA, '3600']])
       await recorded(gateway, ({ action, outcome }) => action === 'step-up.granted' && outcome === 'success')
+      await client.close()
+    })
+
+    test('2026-07-28: no page gives a scope, so who lacks one as well is challenged for both', async () => {
+      const provider = forgetful()
+      narrowFirst(provider)
+      const opened: string[] = []
+      const client = await connectV2(url, provider, 'modern', async (address) => void opened.push(address))
+      await assert.rejects(client.call('delete_note', { title: 'both' }))
+      assert.deepEqual([opened, corp.asked.map((asked) => asked.get('acr_values'))], [[], [null, MFA]])
       await client.close()
     })
 

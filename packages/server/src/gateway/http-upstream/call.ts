@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Recorder } from '../../audit/event.ts'
+import type { Access } from '../../oauth/scope.ts'
 import type { Connections } from '../../upstreams/connections.ts'
 import type { Connectors } from '../../upstreams/connectors/index.ts'
 import type { HttpSettings } from '../../upstreams/upstream.ts'
@@ -16,7 +17,8 @@ import { McpError } from '../error.ts'
 import { noAccount } from '../missing-connection.ts'
 import { Stopped, type Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { decide, NEEDS_APPROVAL, permissions, requireScope } from '../permit.ts'
+import type { Wanted } from '../elevate.ts'
+import { alsoLacking, decide, NEEDS_APPROVAL, permissions, requireScope } from '../permit.ts'
 import { lackingScope } from '../step-up.ts'
 import { credentialFor, drain } from '../upstream-call.ts'
 import { requestBody } from './body.ts'
@@ -100,10 +102,10 @@ async function requirePermission(deps: ApiCallDeps, call: ApiCall): Promise<stri
     throw new CallProblem(403, approval.told)
   }
   const verdict = decide({ kind: 'tool', name: call.name }, { ...permitted, tool: () => decision, lacksAnnotations: () => false }, LEGACY)
-  const told = verdict.kind === 'denied' ? verdict : undefined
+  const told = verdict.kind === 'denied' ? alsoLacking(call, verdict, accessOf(call.method)) : undefined
   await recordDenial(deps, call, told?.reason ?? 'no rule allows it', decision.rule)
   // What another sign-in or an administrator would open is told as everywhere; what no rule allows is no secret, as addresses are guessed.
-  if (told?.error instanceof Challenge || permitted.unapproved === true) throw told?.error
+  if (told?.error instanceof Challenge || told?.reason !== undefined || permitted.unapproved === true) throw told?.error
   throw new CallProblem(403, `No rule of your administrator lets you use ${call.name} here with this application`)
 }
 
@@ -115,10 +117,20 @@ async function requireExternal(deps: ApiCallDeps, call: ApiCall): Promise<void> 
   throw new CallProblem(403, refused.told)
 }
 
+/** Another sign-in or a wider scope for a call, in the words of the audit trail and for the person. */
+export function wantedOf({ method = 'GET' }: Pick<IncomingMessage, 'method'>, { path }: HttpTarget, { upstream }: Pick<Contact, 'upstream'>): Pick<Wanted<Contact, void>, 'named' | 'use'> {
+  const name = operationName(method, path)
+  return { named: { tool: shown({ name }), detail: { method } }, use: `${name} of ${upstream.name}` }
+}
+
+function accessOf(method: string): Access {
+  return isSafe(method) ? 'read' : 'write'
+}
+
 /** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge */
 async function requireAccess(deps: ApiCallDeps, call: ApiCall): Promise<void> {
   try {
-    requireScope(call, isSafe(call.method) ? 'read' : 'write')
+    requireScope(call, accessOf(call.method))
   } catch (error) {
     if (error instanceof Challenge) await recordDenial(deps, call, error.message)
     throw error
@@ -166,7 +178,7 @@ async function deliver({ issuer }: ApiCallDeps, { upstream, target, response, me
 }
 
 /** What the audit trail calls it: never the query, which holds arguments. */
-function shown({ name }: ApiCall): string {
+function shown({ name }: Pick<ApiCall, 'name'>): string {
   return name.slice(0, 256)
 }
 

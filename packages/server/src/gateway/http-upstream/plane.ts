@@ -6,17 +6,19 @@ import { StoreUnavailable } from '../../http/errors.ts'
 import { newReference } from '../../http/router.ts'
 import type { Profile, Profiles } from '../../upstreams/upstream.ts'
 import { issuedToken, type Authenticate } from '../authenticate.ts'
+import type { Contact } from '../call.ts'
 import { Challenge, sendChallenge } from '../challenge.ts'
+import { elevate, type ElevateDeps } from '../elevate.ts'
 import { McpError } from '../error.ts'
 import { Stopped } from '../exchange.ts'
 import { stopping, type OpenCall, type OpenCalls } from '../open-calls.ts'
 import { BodyRefused } from './body.ts'
-import { callApi, type ApiCallDeps } from './call.ts'
+import { callApi, wantedOf, type ApiCallDeps } from './call.ts'
 import { checkCallerOrigin, METHODS } from './origin.ts'
 import { readTarget } from '../../http/api-path.ts'
 import { CallProblem, sendProblem } from './problem.ts'
 
-export interface HttpPlaneDeps extends ApiCallDeps {
+export interface HttpPlaneDeps extends ApiCallDeps, ElevateDeps {
   readonly profiles: Pick<Profiles, 'httpById'>
   readonly clientAddress: ClientAddress
   readonly servesHost: (host: string | undefined) => boolean
@@ -60,7 +62,10 @@ export async function answerHttp(plane: HttpPlaneDeps, request: IncomingMessage,
     response.once('close', () => {
       if (!response.writableFinished) plane.open.end(open, 'gone')
     })
-    await callApi(plane, request, { caller, profile, upstream, headers: request.headers, response, open, address }, target, upstream.http)
+    const contact: Contact = { caller, profile, upstream, headers: request.headers, response, open, address }
+    const { http } = upstream
+    const again = (asking: Contact): Promise<void> => callApi(plane, request, asking, target, http)
+    await again(contact).catch((error: unknown) => elevate(plane, contact, { ...wantedOf(request, target, contact), again }, error))
   } catch (error) {
     tell(plane, response, error, progress)
   } finally {
