@@ -6,6 +6,7 @@ import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
 import { checkDelegations } from './google-check.ts'
 import { checkIdJagSettings } from './id-jag-check.ts'
+import { checkTokenExchange, TOKEN_EXCHANGE } from './token-exchange-check.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const text = z.string().catch('')
@@ -43,6 +44,7 @@ export function crossCheck(document: ReadDocument, add: Add): void {
   checkDelegations(document.value, add)
   checkProtectedServers(data, add)
   checkIdJagSettings(document.value, add)
+  checkTokenExchange(document.value, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))
   data.upstreams.forEach((upstream, index) => {
     if (upstream !== undefined) checkUpstream(upstream, (setting, message) => add(['upstreams', index, setting], message))
@@ -156,7 +158,7 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
   const isMachine = client.grantTypes.includes('client_credentials') || client.workloadIdentities !== undefined
   if (client.redirectUris.length === 0 && client.grantTypes.includes('authorization_code')) add(['redirectUris'], 'is missing: authorization_code sends the browser there')
-  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine && !client.grantTypes.includes('urn:ietf:params:oauth:grant-type:jwt-bearer')) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine && !client.grantTypes.some((type) => type === JWT_BEARER || type === TOKEN_EXCHANGE)) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
   checkMachine(client, isMachine, add)
   client.resources.forEach((resource, index) => {
     const path = canonicalResource(resource)

@@ -7,6 +7,7 @@ import { client } from './client-schema.ts'
 import { idJag } from './id-jag-schema.ts'
 import { notices } from './notices.ts'
 import { identityProvider } from './provider-schema.ts'
+import { tokenExchange } from './token-exchange-schema.ts'
 import { upstream } from './upstream-schema.ts'
 import { httpUrl, id, mcpScope, patterns, publicKey, secret } from './words.ts'
 
@@ -81,6 +82,7 @@ export const schema = z.strictObject({
   identityProviders: z.array(identityProvider).min(1, 'name at least one identity provider'),
   clients: z.array(client).default([]),
   idJag,
+  tokenExchange,
   registration: z
     .strictObject({
       dynamic: z.boolean().default(true),

@@ -22,7 +22,7 @@ const DEFAULT_SCOPES = ['openid', 'profile', 'email', 'offline_access']
 type Present<T> = { [Key in keyof T]: Exclude<T[Key], undefined> }
 
 /** Leaves out what is undefined. */
-function present<T extends object>(value: T): Present<T> {
+export function present<T extends object>(value: T): Present<T> {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Present<T>
 }
 

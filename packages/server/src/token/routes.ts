@@ -13,6 +13,7 @@ import type { KeyRing } from '../keys/signing.ts'
 import type { Policy } from '../policy/policy.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
 import { DPOP_ALGORITHMS } from './dpop.ts'
+import { exchangeRoom, type ExchangeSettings } from './exchange/exchange.ts'
 import { tokenEndpoint, type TokenLimits } from './endpoint.ts'
 import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
@@ -46,6 +47,8 @@ export interface TokenOptions extends AssertionOptions {
   readonly lifetimes: TokenLifetimes
   readonly limits: TokenLimits
   readonly proof: ProofRules
+  /** When absent, no token is exchanged. */
+  readonly exchange?: ExchangeSettings
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'baselineScope' | 'registration'>
@@ -67,13 +70,15 @@ const KEEP_USED = 10 * REPLAY_WINDOW
 /** Makes the token room: token, revocation and introspection endpoint, metadata, and the verifier of what they issue. */
 export function tokens(options: TokenOptions): Tokens {
   const { issuer, now, store } = options
-  const grants = grantTypes(options)
+  const verifier = accessTokenVerifier(options)
+  const { exchange, ...others } = options
+  const grants = grantTypes({ ...others, ...(exchange === undefined ? {} : { exchange: exchangeRoom({ ...options, ...exchange, verifier }) }) })
   const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options), url: `${issuer}/token` })
   const names = grants.map(({ type }) => type)
   const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, grantProfiles: options.assertions?.flatMap(({ identifier = [] }) => identifier) ?? [], dpopAlgorithms: DPOP_ALGORITHMS }, options.keys)
   return {
     routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
-    verifier: accessTokenVerifier(options),
+    verifier,
     grantTypes: names,
     async maintain() {
       const at = Math.floor(now() / 1000)

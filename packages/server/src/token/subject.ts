@@ -5,7 +5,7 @@ import type { AuditEvent } from '../audit/event.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Recheck } from '../identity/sign-in.ts'
 import type { Users } from '../identity/user.ts'
-import { OAuthError } from '../oauth/error.ts'
+import { OAuthError, type OAuthErrorCode } from '../oauth/error.ts'
 import type { Policy } from '../policy/policy.ts'
 import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
@@ -49,9 +49,9 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     const isApproved = (upstream: string): boolean => judge(standing, { upstream, access: 'read' }, user.groups).kind === 'approved'
     const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address, application: standing.application })))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
-    if (!reachable) throw refused('policy allows nothing of the resource')
+    if (!reachable) throw refused('policy allows nothing of the resource', granted.refusals?.resource)
     const hold: Hold = (scope) => (options.scopes ?? EVERY_SCOPE).narrow(user, scope)
-    if (hold(granted.scope).length === 0) throw refused('the person may hold none of the scopes')
+    if (hold(granted.scope).length === 0) throw refused('the person may hold none of the scopes', granted.refusals?.scope)
     return hold
   }
 }
@@ -64,6 +64,6 @@ async function ended(options: SubjectCheckOptions, request: GrantRequest, { auth
 }
 
 /** RFC 6749 §5.2: clients sign in again on it, and the person then reads why. */
-function refused(reason: string): OAuthError {
-  return new OAuthError('invalid_grant', 'the authorization is no longer valid', { reason })
+function refused(reason: string, code: OAuthErrorCode = 'invalid_grant'): OAuthError {
+  return new OAuthError(code, 'the authorization is no longer valid', { reason })
 }

@@ -13,6 +13,7 @@ import { tokens, type Tokens } from '../token/routes.ts'
 import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
 import { assertionProfiles } from './assertions.ts'
+import { exchangeWiring } from './exchange.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
@@ -40,7 +41,8 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
   return [...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
-export function tokenRoom(ground: Ground, applications: Applications, { recheck }: People): Tokens {
+export function tokenRoom(ground: Ground, applications: Applications, people: People): Tokens {
+  const { recheck } = people
   const { authentication, approvals: judging } = applications
   const { config, issuer, tokenStore: store, keys, sealer, policy: rules, limits, audit, now } = ground
   return tokens({
@@ -52,6 +54,7 @@ export function tokenRoom(ground: Ground, applications: Applications, { recheck 
     users: knownUsers(ground.findUser, ground.store.feed),
     machines: ground.machines,
     assertions: assertionProfiles(ground, applications),
+    ...exchangeWiring(ground, people),
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),
     recheck,

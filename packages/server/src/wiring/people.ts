@@ -19,6 +19,7 @@ export function identityRoom({ config, issuer, identityStore: store, store: { fe
   const browserFlows = flows(cookies)
   const browserSessions = sessions({ cookies, store, providers, idleMs: idleHours * HOUR_MS, now })
   return {
+    providers,
     flows: browserFlows,
     sessions: browserSessions,
     login: login({ issuer, providers, store, sealer, state, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),

@@ -4,9 +4,13 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Change, Cutoffs } from '../../src/audit/change.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import type { Client } from '../../src/clients/client.ts'
+import { outbound } from '../../src/http/outbound.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { NO_MACHINES, type Machines } from '../../src/identity/machines.ts'
+import { presentedTokens } from '../../src/identity/presented.ts'
+import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
+import { recognition } from '../../src/identity/recognize.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import type { User } from '../../src/identity/user.ts'
 import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
@@ -23,6 +27,7 @@ import { stepUpStore } from '../../src/store/step-ups.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { identityStore } from '../../src/store/users.ts'
 import { proofCheck } from '../../src/token/dpop.ts'
+import type { ExchangeRule } from '../../src/token/exchange/rules.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
 import { testApprovals } from './approvals.ts'
@@ -71,6 +76,9 @@ export interface World {
   requireNonce: boolean
   limits: { requests: RateLimit; floods: RateLimit }
   readonly introspectors: Map<string, readonly string[]>
+  /** Read when the nodes start. */
+  exchange: readonly ExchangeRule[]
+  providers: readonly ProviderSettings[]
   /** Runs before a rotation or consumption is written: to hold a request there. */
   beforeWrite: () => Promise<void>
 }
@@ -127,20 +135,20 @@ export function client(id: string, more: Partial<Client> = {}): Client {
 }
 
 /** Runs a test over two nodes, on the databases that `LANYARD_TEST_STORE` says. */
-export function eachCluster(name: string, run: (cluster: Cluster) => Promise<void>): void {
-  eachDatabase(name, (handles) => within(handles, run))
+export function eachCluster(name: string, run: (cluster: Cluster) => Promise<void>, prepare: (world: World) => void = () => undefined): void {
+  eachDatabase(name, (handles) => within(handles, run, prepare))
 }
 
-async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>): Promise<void> {
+async function within(handles: Handles, run: (cluster: Cluster) => Promise<void>, prepare: (world: World) => void): Promise<void> {
   const feeds: RunningFeed[] = []
   try {
-    await run(await makeCluster(handles, feeds))
+    await run(await makeCluster(handles, feeds, prepare))
   } finally {
     for (const feed of feeds) feed.close()
   }
 }
 
-async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Cluster> {
+async function makeCluster(handles: Handles, feeds: RunningFeed[], prepare: (world: World) => void): Promise<Cluster> {
   const plenty = rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now })
   const world: World = {
     now: Date.now(),
@@ -155,8 +163,11 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[]): Promise<Clus
     requireNonce: false,
     limits: { requests: plenty, floods: plenty },
     introspectors: new Map(),
+    exchange: [],
+    providers: [],
     beforeWrite: () => Promise.resolve(),
   }
+  prepare(world)
   const changes: Change[] = []
   const keys = [{ id: 'k1', key: randomBytes(32) }]
   const secrets = { sealer: sealer(keys), state: stateSealer(keys) }
@@ -214,6 +225,8 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     rotate: async (change, events) => world.beforeWrite().then(() => plain.rotate(change, events)),
     consumeCode: async (change, events) => world.beforeWrite().then(() => plain.consumeCode(change, events)),
   }
+  const people = identityStore(parts)
+  const providers = identityProviders(world.providers, { outbound: outbound({ allow: ['127.0.0.0/8'], discoveredLoopback: true }), now })
   const made = tokens({
     issuer: ISSUER,
     store,
@@ -221,7 +234,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     stepUps: stepUpStore(parts),
     sealer: secrets,
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
-    users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? identityStore(parts).findUser(id) },
+    users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? people.findUser(id) },
     assertions: testAssertions(world.assertions, { issuer: ISSUER, parts, store, cutoffs: live, profiles: { byResource: (value) => profile(value) }, lifetimes: LIFETIMES, approvals: testApprovals({ parts, feed, now }), mayReach: ({ upstream }) => world.reachable && upstream === 'notes', now }),
     machines: { ofClient: (id) => world.machines.ofClient(id), find: (id) => world.machines.find(id) },
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
@@ -231,6 +244,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     policy: { mayReach: ({ upstream }) => world.reachable && upstream === 'notes' },
     profiles: { byResource: (value) => profile(value), all: () => [RESOURCE, resource('sales')].flatMap((value) => profile(value) ?? []) },
     recorder: parts.audit,
+    ...(world.exchange.length === 0 ? {} : { exchange: { rules: world.exchange, presented: presentedTokens({ providers, people: recognition({ store: people, now }) }) } }),
     lifetimes: LIFETIMES,
     limits: { requests: (key) => world.limits.requests(key), floods: (key) => world.limits.floods(key) },
     proof: { check: (proof, target) => proofCheck({ store: proofStore(parts), state, requireNonce: world.requireNonce, now })(proof, target), required: false },

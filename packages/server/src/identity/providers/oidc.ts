@@ -8,7 +8,8 @@ import { checkAccessTokenHash, checkClaims, checkFreshness, identityOf, SKEW_S, 
 import { reachable } from './oidc-errors.ts'
 import { providerKeys, type ProviderKeys } from './oidc-keys.ts'
 import { providerMetadata, type ProviderMetadata } from './oidc-metadata.ts'
-import { LoginRefused, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets } from './provider.ts'
+import { kindOf, presentedClaims, readUnverified } from './oidc-presented.ts'
+import { LoginRefused, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets, type PresentedClaims, type PresentedKind } from './provider.ts'
 
 export interface OidcSettings {
   readonly id: string
@@ -58,7 +59,18 @@ export function oidcProvider(settings: OidcSettings, { outbound, now }: OidcDeps
     authorizationUrl: async (secrets, options) => authorizationUrl(await metadata.reach(), settings, secrets, options),
     finish: (callback, secrets, options) => reachable(() => finish(party, callback, secrets, options)),
     refresh: (tokens, known, keep) => reachable(() => refresh(party, tokens, known, keep)),
+    present: (token, kind) => reachable(() => present(party, token, kind)),
+    issues: (issuer) => issuer === settings.issuer,
   }
+}
+
+async function present(party: RelyingParty, token: string, kind: PresentedKind): Promise<PresentedClaims> {
+  const unverified = readUnverified(token)
+  if (kindOf(unverified) !== kind) throw new LoginRefused(`it is no ${kind}`)
+  const server = await party.metadata.get()
+  if (unverified.claims.iss !== server.issuer) throw new LoginRefused('iss is another')
+  await party.keys.verify(token, server.jwks_uri)
+  return presentedClaims(party.settings, unverified, kind, party.now())
 }
 
 interface RelyingParty {

@@ -33,6 +33,8 @@ export interface Granted {
   readonly grantedAt: number
   /** Whether the identity provider is asked if the user may still go on. */
   readonly recheck: boolean
+  /** What a client is told of a resource or scope that the person may not have: `invalid_grant` when absent, for a grant that had it. */
+  readonly refusals?: { readonly resource: 'invalid_target'; readonly scope: 'invalid_scope' }
   /**
    * Mints and writes, in one transaction with the events.
    *

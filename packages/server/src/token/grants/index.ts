@@ -5,8 +5,9 @@ import type { GrantType } from './grant.ts'
 import { jwtBearer, type AssertionOptions } from './jwt-bearer.ts'
 import type { MachineGrantOptions } from './machine.ts'
 import { refreshToken, type RefreshGrantOptions } from './refresh-token.ts'
+import { tokenExchange, type ExchangeOptions } from './token-exchange.ts'
 
 /** All grant types of the token endpoint: one file and one line each. */
-export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & MachineGrantOptions & AssertionOptions): readonly GrantType[] {
-  return [authorizationCode(options), refreshToken(options), clientCredentials(options), jwtBearer([...(options.assertions ?? []), workloadAssertion(options)])]
+export function grantTypes(options: CodeGrantOptions & RefreshGrantOptions & MachineGrantOptions & AssertionOptions & { readonly exchange?: ExchangeOptions }): readonly GrantType[] {
+  return [authorizationCode(options), refreshToken(options), clientCredentials(options), jwtBearer([...(options.assertions ?? []), workloadAssertion(options)]), ...(options.exchange === undefined ? [] : [tokenExchange(options.exchange)])]
 }

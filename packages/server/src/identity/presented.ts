@@ -1,0 +1,61 @@
+// Tokens of identity providers that somebody presents to Lanyard, at the token endpoint or at an MCP endpoint, and the
+// people whom they are about.
+import { errors, decodeJwt } from 'jose'
+import type { IdentityProvider, PresentedClaims, PresentedKind } from './providers/provider.ts'
+import { LoginRefused } from './providers/provider.ts'
+import type { Recognized } from './recognize.ts'
+import type { User } from './user.ts'
+
+export interface PresentedTokens {
+  /** The identity provider that a token says that it is of; undefined for every other token. Nothing is verified. */
+  providerOf(token: string): string | undefined
+  /**
+   * Verifies a token of a configured identity provider: signature, issuer, kind and times, not for whom it is.
+   * @throws LoginRefused, ProviderUnavailable
+   */
+  verify(token: string, kind: PresentedKind): Promise<PresentedClaims>
+  /** The person whom it is about, by (provider, issuer, subject): made when this is the first that is heard of them. */
+  person(claims: PresentedClaims): Promise<User>
+}
+
+export interface PresentedDeps {
+  readonly providers: ReadonlyMap<string, IdentityProvider>
+  readonly people: Recognized
+}
+
+export function presentedTokens({ providers, people }: PresentedDeps): PresentedTokens {
+  const find = (token: string): IdentityProvider | undefined => {
+    const issuer = issuerOf(token)
+    return issuer === undefined ? undefined : [...providers.values()].find((provider) => provider.issues?.(issuer) === true)
+  }
+  return {
+    providerOf: (token) => find(token)?.id,
+    async verify(token, kind) {
+      const provider = find(token)
+      if (provider?.present === undefined) throw new LoginRefused('it is of no identity provider that is known here')
+      return provider.present(token, kind)
+    },
+    person({ provider, issuer, subject, name, email, groups, roles }) {
+      return people.recognize({
+        provider,
+        issuer,
+        subject,
+        ...(name === undefined ? {} : { name }),
+        // An attribute, never a key: nobody becomes somebody else by an address.
+        ...(email === undefined ? {} : { email }),
+        ...(groups === undefined ? {} : { groups }),
+        ...(roles === undefined ? {} : { roles }),
+      })
+    },
+  }
+}
+
+/** Whoever says that they made a token: decides whose keys verify it, and nothing else. */
+export function issuerOf(token: string): string | undefined {
+  try {
+    return decodeJwt(token).iss
+  } catch (error) {
+    if (error instanceof errors.JOSEError || error instanceof TypeError) return undefined
+    throw error
+  }
+}

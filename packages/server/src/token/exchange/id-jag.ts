@@ -1,0 +1,146 @@
+// The other end of an ID-JAG: for identity providers that issue none, Lanyard does, by token exchange
+// (draft-ietf-oauth-identity-assertion-authz-grant §4.3), for authorization servers elsewhere that trust it.
+import type { AuditEvent, Recorder } from '../../audit/event.ts'
+import type { Authorization } from '../../authorize/authorization.ts'
+import type { KeyRing } from '../../keys/signing.ts'
+import { OAuthError } from '../../oauth/error.ts'
+import { canonicalResource, type Resource } from '../../oauth/resource.ts'
+import { formatScope, parseScope } from '../../oauth/scope.ts'
+import { newId } from '../../oauth/secret.ts'
+import { ID_JAG_LIFETIME_S, ID_JAG_TYPE } from '../assertions/id-jag-claims.ts'
+import { trace, type Granted, type GrantRequest, type Issued } from '../grants/grant.ts'
+import type { ExchangeTarget } from '../grants/token-exchange.ts'
+import { TOKEN_TYPE } from '../grants/token-type.ts'
+import { refusedTarget } from './own-resource.ts'
+import type { ExchangeSubject } from './subject.ts'
+
+/** An authorization server elsewhere that takes Lanyard's word, as an administrator approved it. */
+export interface IdJagAudience {
+  /** Its issuer, as it stands in its metadata. */
+  readonly issuer: string
+  /** The resources that it is the authorization server of, as their metadata has them. */
+  readonly resources: readonly string[]
+  /** What may be asked for there; whatever it knows when absent. */
+  readonly scopes?: readonly string[]
+  /** By the identifier that a client has here, the one that it has there (§5). */
+  readonly clients: ReadonlyMap<string, string>
+  /** Whose members may reach it; everybody when absent. */
+  readonly groups?: readonly string[]
+  /** What it calls our tenant there (`aud_tenant`). */
+  readonly tenant?: string
+}
+
+export interface IdJagIssuerOptions {
+  readonly issuer: string
+  readonly audiences: readonly IdJagAudience[]
+  readonly keys: Pick<KeyRing, 'sign'>
+  readonly recorder: Recorder
+  readonly now: () => number
+}
+
+export function idJagIssuer(options: IdJagIssuerOptions): ExchangeTarget {
+  return {
+    accepts: (params) => params.get('requested_token_type') === TOKEN_TYPE.idJag,
+    async authorize(request, subject) {
+      const audience = audienceOf(options, request, subject)
+      const clientId = audience.clients.get(request.client.id)
+      if (clientId === undefined) throw refusedTarget('the client is not one of the audience')
+      // §4.3.2: an assertion of somebody else's sign-in is nobody's to present.
+      if (subject.grantId !== undefined && subject.clientId !== request.client.id) throw refusedTarget('the subject token was issued to another client')
+      if (audience.groups?.some((group) => subject.user.groups.includes(group)) === false) throw refusedTarget('the person is in none of the groups of the audience')
+      const resource = resourceOf(request, audience)
+      const scope = scopeOf(request, audience)
+      return grant(options, request, subject, { audience, clientId, resource, scope })
+    },
+  }
+}
+
+/** §4.3: exactly one, which the administrator approved, and which a rule lets this client exchange for. */
+function audienceOf({ audiences, issuer }: IdJagIssuerOptions, { params }: GrantRequest, { rules }: ExchangeSubject): IdJagAudience {
+  const [name, ...others] = params.all('audience')
+  const found = others.length > 0 ? undefined : audiences.find((audience) => audience.issuer === name)
+  // §7.3: none for ourselves, which would widen what a token is for.
+  if (found === undefined || found.issuer === issuer) throw refusedTarget('the audience is not one that an administrator approved')
+  if (!rules.some(({ isTarget }) => isTarget(found.issuer))) throw refusedTarget('no rule of the administrator names the audience')
+  return found
+}
+
+/** RFC 8707 §2, EMA §4: one of the audience's; who names none means the only one there is. */
+function resourceOf({ params }: GrantRequest, { resources }: IdJagAudience): Named {
+  const known = resources.flatMap((value): readonly Named[] => {
+    const resource = canonicalResource(value)
+    return resource === undefined ? [] : [{ value, resource }]
+  })
+  const asked = new Set(params.all('resource').map((value) => canonicalResource(value)))
+  const [wanted] = asked
+  const found = asked.size === 0 && known.length === 1 ? known[0] : known.find(({ resource }) => resource === wanted)
+  if (asked.size > 1 || found === undefined) throw refusedTarget('the resource is not one of the audience')
+  return found
+}
+
+/** §4.3.2: what is asked for, within what the administrator allows; a part of it may be less. */
+function scopeOf({ params }: GrantRequest, { scopes }: IdJagAudience): readonly string[] {
+  const asked = parseScope(params.get('scope') ?? '')
+  if (asked === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
+  if (scopes === undefined) return asked
+  const scope = asked.length === 0 ? scopes : asked.filter((each) => scopes.includes(each))
+  if (scope.length === 0) throw new OAuthError('invalid_scope', 'nothing of the scope may be had for this audience', { reason: 'id-jag: scope' })
+  return scope
+}
+
+/** A resource, and how its own metadata writes it: a slash more or less is another one there. */
+interface Named {
+  readonly value: string
+  readonly resource: Resource
+}
+
+interface Target {
+  readonly audience: IdJagAudience
+  readonly clientId: string
+  readonly resource: Named
+  readonly scope: readonly string[]
+}
+
+function grant({ issuer, keys, recorder, now }: IdJagIssuerOptions, request: GrantRequest, subject: ExchangeSubject, { audience, clientId, resource, scope }: Target): Granted {
+  const at = Math.floor(now() / 1000)
+  const { user, authentication, actor, expiresAt: end } = subject
+  // Nothing is kept of it: it ends by itself, within minutes, and the authorization server elsewhere decides anew.
+  const authorization: Authorization = { id: newId('grt'), userId: user.id, clientId: request.client.id, resource: resource.resource, scope, ...authentication, ...(actor === undefined ? {} : { actor }) }
+  return {
+    authorization,
+    scope,
+    grantedAt: at,
+    recheck: false,
+    isElsewhere: true,
+    async issue() {
+      const { authTime, acr, amr } = authentication
+      const expiresAt = Math.min(at + ID_JAG_LIFETIME_S, end)
+      const jti = newId('jti')
+      const claims = {
+        iss: issuer,
+        // §3: by this issuer, whatever they are called at their identity provider: two of these may call two people the same.
+        sub: user.id,
+        aud: audience.issuer,
+        client_id: clientId,
+        jti,
+        iat: at,
+        exp: expiresAt,
+        resource: resource.value,
+        ...(scope.length === 0 ? {} : { scope: formatScope(scope) }),
+        ...(audience.tenant === undefined ? {} : { aud_tenant: audience.tenant }),
+        ...(user.email === undefined ? {} : { email: user.email }),
+        ...(authTime === undefined ? {} : { auth_time: authTime }),
+        ...(acr === undefined ? {} : { acr }),
+        ...(amr === undefined ? {} : { amr: [...amr] }),
+        ...(actor === undefined ? {} : { act: actor }),
+        // §7.5.1: whoever proved a key gets an assertion that is worth nothing without it.
+        ...(request.jkt === undefined ? {} : { cnf: { jkt: request.jkt } }),
+      }
+      const detail = { jti, scope: formatScope(scope), audience: audience.issuer, client_there: clientId, subject_token: subject.kind, ...(actor && { actor: actor.sub }) }
+      const event: AuditEvent = { action: 'assertion.issued', outcome: 'success', ...trace(request, authorization), ...(subject.grantId === undefined ? {} : { grantId: subject.grantId }), detail }
+      await recorder.record(event)
+      const issued: Issued = { accessToken: keys.sign(claims, ID_JAG_TYPE), expiresAt, scope, tokenType: 'N_A', issuedTokenType: TOKEN_TYPE.idJag }
+      return issued
+    },
+  }
+}

@@ -1,0 +1,184 @@
+// Whose token is exchanged, and who acts for them: everything is verified here before any target is asked.
+import type { Cutoffs } from '../../audit/change.ts'
+import type { Actor } from '../../authorize/authorization.ts'
+import type { Client } from '../../clients/client.ts'
+import { authenticationOf } from '../../identity/authentication.ts'
+import type { PresentedTokens } from '../../identity/presented.ts'
+import { LoginRefused, ProviderUnavailable, type PresentedClaims, type PresentedKind } from '../../identity/providers/provider.ts'
+import type { User } from '../../identity/user.ts'
+import { OAuthError } from '../../oauth/error.ts'
+import { canonicalResource, type Resource } from '../../oauth/resource.ts'
+import type { Authentication } from '../../policy/rule.ts'
+import { AccessTokenError } from '../access-token.ts'
+import type { GrantRequest } from '../grants/grant.ts'
+import { TOKEN_TYPE } from '../grants/token-type.ts'
+import type { AccessTokenVerifier, Caller } from '../verify.ts'
+import { actsFor, mayAct, readActor } from './actor.ts'
+import { audienceOf } from './own-token.ts'
+import type { CompiledExchangeRule, ExchangeRules } from './rules.ts'
+
+/** A verified subject token, and who may have it exchanged. */
+export interface ExchangeSubject {
+  readonly user: User
+  readonly authentication: Authentication
+  /** Whom it was issued to: a client of Lanyard, or one of the identity provider. */
+  readonly clientId?: string
+  /** The grant of an access token of Lanyard. */
+  readonly grantId?: string
+  /** The grants that what comes of it ends with, the nearest first. */
+  readonly parents?: readonly string[]
+  /** What an access token of Lanyard is for. */
+  readonly resource?: Resource
+  readonly scope?: readonly string[]
+  /** Seconds since the epoch: nothing that comes of it outlives it. */
+  readonly expiresAt: number
+  /** The chain of what comes of it, with whoever acts now outermost. */
+  readonly actor?: Actor
+  /** The rules that let this client present this token. */
+  readonly rules: readonly CompiledExchangeRule[]
+  /** For the audit trail: the kind of token, and of whom. */
+  readonly kind: string
+}
+
+export interface SubjectOptions {
+  readonly issuer: string
+  readonly rules: ExchangeRules
+  readonly verifier: AccessTokenVerifier
+  readonly presented: PresentedTokens
+  readonly cutoffs: Pick<Cutoffs, 'isCut'>
+  /** Whether the client stands for the resource: what is presented there, it may exchange. */
+  readonly standsFor: (clientId: string, resource: string) => boolean
+  readonly now: () => number
+}
+
+/** A chain of grants of any length would be asked for with every call. */
+const MAX_PARENTS = 8
+/** What a token exchange may name as a kind of subject token. */
+const KINDS: Readonly<Record<string, PresentedKind>> = { [TOKEN_TYPE.access]: 'access_token', [TOKEN_TYPE.id]: 'id_token' }
+
+/** @throws OAuthError `invalid_request` for every token that is not to be exchanged by this client (RFC 8693 §2.2.2) */
+export async function exchangeSubject(options: SubjectOptions, request: GrantRequest): Promise<ExchangeSubject> {
+  const { params, client } = request
+  const token = params.require('subject_token')
+  const kind = KINDS[params.require('subject_token_type')]
+  if (kind === undefined) throw refused('this subject_token_type is not supported')
+  const rules = options.rules(client.id)
+  if (rules.length === 0) throw refused('no rule of the administrator lets this client exchange tokens')
+  const isOwn = options.presented.providerOf(token) === undefined
+  const subject = isOwn ? await ownSubject(options, request, { token, kind, rules }) : await foreignSubject(options, client, { token, kind, rules })
+  return withActor(options, request, subject)
+}
+
+interface Presented {
+  readonly token: string
+  readonly kind: PresentedKind
+  readonly rules: readonly CompiledExchangeRule[]
+}
+
+/** What is known of a subject before it is asked who acts. */
+type Subject = ExchangeSubject & { readonly mayAct?: unknown }
+
+async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest, { token, kind, rules }: Presented): Promise<Subject> {
+  if (kind !== 'access_token') throw refused('Lanyard issues no ID tokens')
+  const caller = await verified(options, token)
+  const { user, clientId, grantId, parents = [], resource, scope, expiresAt, authentication, actor } = caller
+  const own = clientId === client.id
+  const fitting = rules.filter(({ rule }) => rule.identityProvider === undefined && (own || options.standsFor(client.id, resource) || rule.issuedTo?.includes(clientId) === true))
+  // RFC 8693 §2.1: not everybody who holds a token may have it exchanged.
+  if (fitting.length === 0) throw refused('the subject token was issued to another client, and no rule lets this one exchange it')
+  // RFC 9449 §7.2: without its key, a bound token is worth nothing; whoever it was presented to has seen the key proven.
+  if (caller.jkt !== undefined && caller.jkt !== jkt && !options.standsFor(client.id, resource)) throw refused('the subject token is bound to a key that was not proven')
+  if (parents.length >= MAX_PARENTS) throw refused('the subject token came of too many exchanges')
+  const chain = own ? actor : actsFor({ sub: client.id, iss: options.issuer }, actor)
+  if (!own && chain === undefined) throw refused('too many act for one another')
+  return { user, authentication, clientId, grantId, parents: [grantId, ...parents], resource, scope, expiresAt, rules: fitting, kind: 'lanyard access_token', ...(chain === undefined ? {} : { actor: chain }) }
+}
+
+async function foreignSubject(options: SubjectOptions, client: Client, { token, kind, rules }: Presented): Promise<Subject> {
+  const claims = await presentedOf(options, token, kind)
+  const fitting = rules.filter((each) => fits(each, claims))
+  if (fitting.length === 0) throw refused('the subject token is not one of those that this client may exchange')
+  if (claims.cnf !== undefined) throw refused('the subject token is bound to a key of somebody else')
+  const actor = claims.act === undefined ? undefined : readActor(claims.act, claims.issuer)
+  if (actor === 'malformed') throw refused('act of the subject token is malformed, or too deep')
+  const user = await options.presented.person(claims)
+  if (user.disabled) throw refused('the person is disabled')
+  // What is older than the end of all that the person had is part of what ended.
+  if (options.cutoffs.isCut({ userId: user.id, clientId: client.id, grantId: '', kid: '', issuedAt: claims.issuedAt })) throw refused('the subject token was issued before the access of the person was ended')
+  return {
+    user,
+    authentication: authenticationOf(claims),
+    expiresAt: claims.expiresAt,
+    rules: fitting,
+    kind: `${claims.provider} ${kind}`,
+    ...(claims.clientId === undefined ? {} : { clientId: claims.clientId }),
+    ...(actor === undefined ? {} : { actor }),
+    ...(claims.mayAct === undefined ? {} : { mayAct: claims.mayAct }),
+  }
+}
+
+/** RFC 8693 §2.1, OpenID Connect Core §3.1.3.7: made for somebody whom the administrator listed for this client. */
+function fits({ rule }: CompiledExchangeRule, { provider, kind, audiences, clientId }: PresentedClaims): boolean {
+  const { identityProvider, tokenTypes = [], audiences: allowed = [], issuedTo } = rule
+  if (identityProvider !== provider || !tokenTypes.includes(kind)) return false
+  if (audiences.length === 0 || !audiences.every((audience) => allowed.includes(audience))) return false
+  // OpenID Connect Core §2: an ID token is for the client that it was issued to; `azp` names that of several.
+  if (kind === 'id_token' && clientId !== undefined && !audiences.includes(clientId)) return false
+  return issuedTo === undefined || (clientId !== undefined && issuedTo.includes(clientId))
+}
+
+/** RFC 8693 §1.1, §4.1: who acts is whom the actor token proves, or the client; nobody is taken from a parameter. */
+async function withActor(options: SubjectOptions, request: GrantRequest, { mayAct: permitted, ...subject }: Subject): Promise<ExchangeSubject> {
+  const { params, client } = request
+  const [token, type] = [params.get('actor_token'), params.get('actor_token_type')]
+  // RFC 8693 §2.1: "REQUIRED when the actor_token parameter is present in the request but MUST NOT be included otherwise."
+  if ((token === undefined) !== (type === undefined)) throw refused('actor_token and actor_token_type belong together')
+  const actor = token === undefined ? undefined : await actorOf(options, request, token, type)
+  if (permitted !== undefined && !mayAct(permitted, { names: actor === undefined ? [client.id] : [actor.user.id, client.id], issuers: [options.issuer] })) throw refused('may_act of the subject token names somebody else')
+  if (actor === undefined) return subject
+  const rules = subject.rules.filter(({ isActor }) => isActor(actor.user.id))
+  if (rules.length === 0) throw refused('no rule of the administrator lets this actor act for others')
+  // In the client's place, where it had put itself.
+  const before = subject.actor?.sub === client.id && subject.actor.iss === options.issuer ? subject.actor.act : subject.actor
+  const chain = actsFor({ sub: actor.user.id, iss: options.issuer }, before)
+  if (chain === undefined) throw refused('too many act for one another')
+  const parents = [...(subject.parents ?? []), actor.grantId, ...(actor.parents ?? [])]
+  if (parents.length > MAX_PARENTS) throw refused('the tokens came of too many exchanges')
+  // It ends with whichever of both ends first.
+  return { ...subject, rules, actor: chain, parents: [...new Set(parents)], expiresAt: Math.min(subject.expiresAt, actor.expiresAt) }
+}
+
+async function actorOf(options: SubjectOptions, { client, jkt }: GrantRequest, token: string, type: string | undefined): Promise<Caller> {
+  if (type !== TOKEN_TYPE.access) throw refused('this actor_token_type is not supported')
+  const actor = await verified(options, token)
+  if (actor.clientId !== client.id) throw refused('the actor token was issued to another client')
+  if (actor.jkt !== undefined && actor.jkt !== jkt) throw refused('the actor token is bound to a key that was not proven')
+  return actor
+}
+
+async function verified({ verifier }: SubjectOptions, token: string): Promise<Caller> {
+  const audience = canonicalResource(audienceOf(token) ?? '')
+  try {
+    if (audience === undefined) throw new AccessTokenError('audience')
+    return await verifier.verify(token, audience)
+  } catch (error) {
+    if (error instanceof AccessTokenError) throw refused(`an access token is refused: ${error.reason}`)
+    throw error
+  }
+}
+
+async function presentedOf({ presented }: SubjectOptions, token: string, kind: PresentedKind): Promise<PresentedClaims> {
+  try {
+    return await presented.verify(token, kind)
+  } catch (error) {
+    if (error instanceof LoginRefused) throw refused(`the subject token is refused: ${error.reason}`)
+    // Nothing is wrong with the token: the client may come again with it.
+    if (error instanceof ProviderUnavailable) throw new OAuthError('temporarily_unavailable', 'the keys of the identity provider cannot be fetched; try again', { reason: error.message, retryAfter: 5 })
+    throw error
+  }
+}
+
+/** RFC 8693 §2.2.2: one code and one text for whatever is wrong with a token; the audit trail has the reason. */
+export function refused(reason: string): OAuthError {
+  return new OAuthError('invalid_request', 'a token of the request is invalid, expired, revoked, or not one that this client may exchange', { reason: `token exchange: ${reason}` })
+}
