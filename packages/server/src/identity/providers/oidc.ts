@@ -6,6 +6,7 @@ import { basicAuthorization } from '../../oauth/basic.ts'
 import type { Identity, IdentityTokens } from '../user.ts'
 import { checkAccessTokenHash, checkClaims, checkFreshness, identityOf, SKEW_S, type Claims } from './oidc-claims.ts'
 import { reachable } from './oidc-errors.ts'
+import { exchangeAt } from './oidc-exchange.ts'
 import { providerKeys, type ProviderKeys } from './oidc-keys.ts'
 import { providerMetadata, type ProviderMetadata } from './oidc-metadata.ts'
 import { kindOf, presentedClaims, readUnverified } from './oidc-presented.ts'
@@ -59,6 +60,7 @@ export function oidcProvider(settings: OidcSettings, { outbound, now }: OidcDeps
     authorizationUrl: async (secrets, options) => authorizationUrl(await metadata.reach(), settings, secrets, options),
     finish: (callback, secrets, options) => reachable(() => finish(party, callback, secrets, options)),
     refresh: (tokens, known, keep) => reachable(() => refresh(party, tokens, known, keep)),
+    exchange: (parameters) => exchangeAt(party, parameters),
     present: (token, kind) => reachable(() => present(party, token, kind)),
     issues: (issuer) => issuer === settings.issuer,
   }

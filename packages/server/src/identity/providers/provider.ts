@@ -1,4 +1,4 @@
-import type { Claims } from '../../policy/rule.ts'
+import type { Claims, SignInRequirement } from '../../policy/rule.ts'
 import type { Identity, IdentityTokens } from '../user.ts'
 
 /** What a sign-in must remember between the redirect to the identity provider and the way back. */
@@ -47,6 +47,11 @@ export interface IdentityProvider {
    * @throws LoginRefused with a reason, ProviderUnavailable
    */
   present?(token: string, kind: PresentedKind): Promise<PresentedClaims>
+  /**
+   * Asks the provider to exchange a token, as the client that Lanyard is there (RFC 8693).
+   * @throws ExchangeRefused, ProviderUnavailable, LoginRefused
+   */
+  exchange?(parameters: ExchangeParameters): Promise<ExchangedToken>
   /** Whether tokens with this issuer are the provider's. */
   issues?(issuer: string): boolean
 }
@@ -86,6 +91,19 @@ export interface RedeemedToken {
   readonly scope?: string
 }
 
+/** What an exchange asks for, and of whose token: the parameters of RFC 8693 §2.1 under their own names. */
+export type ExchangeParameters = Readonly<Record<string, string>>
+
+export interface ExchangedToken {
+  readonly token: string
+  /** What was issued (RFC 8693 §2.2.1). */
+  readonly issuedTokenType: string
+  readonly tokenType: string
+  /** Milliseconds since the epoch, when the provider said so. */
+  readonly expiresAt?: number
+  readonly scope?: string
+}
+
 export interface KnownIdentity {
   readonly issuer: string
   readonly subject: string
@@ -108,6 +126,20 @@ export class LoginRefused extends Error {
 
 /** The sign-in is that of somebody, and not what it was asked to be: older, or weaker (RFC 9470 §5). */
 export class RequirementsUnmet extends LoginRefused {}
+
+/** The identity provider exchanges the token for nothing: `code` is its own, and it may have said what would help. */
+export class ExchangeRefused extends LoginRefused {
+  readonly code: string
+  readonly signIn: SignInRequirement
+  /** Where the person can do something about it. */
+  readonly interaction: string | undefined
+  constructor(code: string, signIn: SignInRequirement, interaction: string | undefined, cause?: unknown) {
+    super(`provider: ${code}`, cause)
+    this.code = code
+    this.signIn = signIn
+    this.interaction = interaction
+  }
+}
 
 /** The identity provider gives the token only after a sign-in of the person, with these claims asked for where it says so. */
 export class SignInNeeded extends Error {
