@@ -5,7 +5,7 @@ import type { Actor } from '../../authorize/authorization.ts'
 export const MAX_ACTORS = 4
 
 const text = z.string().min(1).max(512)
-const shape = z.object({ sub: text, iss: text.optional(), sub_profile: text.optional(), act: z.unknown() })
+const shape = z.object({ sub: text, iss: text.optional(), sub_profile: text.optional(), act: z.unknown().optional() })
 
 /**
  * Reads the `act` of a verified token of somebody else (RFC 8693 §4.1): identity alone, whatever else stands there. Whoever
