@@ -13,7 +13,7 @@ import type { User } from '../identity/user.ts'
 import { SealError, type Sealer, type StateSealer } from '../keys/seal.ts'
 import { hash } from '../oauth/secret.ts'
 import type { Vault } from '../vault/credential.ts'
-import type { ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
+import type { AttemptRecord, ConnectionRecord, ConnectionStore, PendingRevocation } from './connection-store.ts'
 import type { Connections, Unconnected } from './connections.ts'
 import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type ConnectionAttempt, type ConnectionStart, type Connector } from './connectors/connector.ts'
 import type { Connectors } from './connectors/index.ts'
@@ -174,14 +174,34 @@ async function callback(deps: ConnectionDeps, request: Request, context: Request
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${connectionRedirectUri(deps.issuer, upstream.id)}${url.search}`)
   const finishing = { userId: attempt.userId, upstream, state, secrets, reference: attempt.reference, address: context.address }
-  const goesOn = await connector.finish(answer, finishing).then(() => undefined, (error: unknown) => failed(deps, error, { ...finishing, returnTo: attempt.returnTo }))
-  if (goesOn !== undefined) return seeOther(goesOn)
+  const done = await connector.finish(answer, finishing).catch((error: unknown) => failed(deps, error, { ...finishing, returnTo: attempt.returnTo }))
+  if (typeof done === 'string') return seeOther(done)
+  if (done.length > 0) return notGivenPage(deps, signedIn, attempt, { upstream, missing: done })
   if (attempt.returnTo !== `/connections/${upstream.id}`) return seeOther(attempt.returnTo)
   return page({
     title: 'Connected',
     body: html`<h1>${plain(upstream.name, 60)} is connected</h1>
       <p>You can close this page and go on in your application.</p>
       <p class="muted">You can end it at any time on <a href="/">your own page</a>.</p>`,
+  })
+}
+
+/** What a person left out on a page of the provider is their decision, or a box that they overlooked: it is shown, and can be asked for again. */
+function notGivenPage(deps: ConnectionDeps, { secret }: SignedIn, { userId, reference, returnTo }: AttemptRecord, { upstream, missing }: { upstream: Upstream; missing: readonly string[] }): Promise<Response> {
+  const name = plain(upstream.name, 60)
+  const goesOn = returnTo === `/connections/${upstream.id}` ? '/' : returnTo
+  return page({
+    title: `${name} is connected in part`,
+    formTargets: outside(deps.issuer),
+    body: html`<h1>${name} is connected in part</h1>
+      <p>You did not allow all that was asked for. Tools that need what is missing will not work; everything else does.</p>
+      <dl class="facts"><dt>Not allowed</dt>${missing.map((scope) => html`<dd>${plain(scope, 200)}</dd>`)}</dl>
+      <form method="post" action="/connections/${upstream.id}">
+        <input type="hidden" name="csrf" value="${csrfToken(secret, `connect:${upstream.id}`)}">
+        <input type="hidden" name="continue" value="${returnTo}">
+        <input type="hidden" name="for" value="${sealLink(deps, upstream, { userId, lacking: missing, reference })}">
+        <div class="actions"><button class="button-primary">Ask again</button><a class="button-quiet" href="${goesOn}">Go on without</a></div>
+      </form>`,
   })
 }
 

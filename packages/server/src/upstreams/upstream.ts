@@ -55,6 +55,8 @@ export type ConnectorSettings =
       readonly scopes?: readonly string[]
       /** Whether what is issued to Lanyard is bound to a key (RFC 9449). */
       readonly dpop?: boolean
+      /** How its server is asked for refresh tokens; Google's by `access_type`, all others by a scope, when absent. */
+      readonly offlineAccess?: 'scope' | 'access_type'
     }
 
 /** A service account that acts in the name of a Google domain's users. */

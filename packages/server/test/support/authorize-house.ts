@@ -302,6 +302,7 @@ function askedConnectors(world: World, { vault: sealed, sealer: secrets, connect
       fail(to, 'finish')
       const credential = sealed.seal(userId, to.id, { accessToken: 'token', issuer: `https://${to.id}.example`, clientId: 'lanyard' })
       await rows.connect({ userId, upstream: to.id }, credential, now(), { action: 'connection.created', outcome: 'success', subject: userId, upstream: to.id })
+      return []
     },
   }
   return (to) => (to.connector.type === 'oauth' ? oauth : open)

@@ -34,8 +34,12 @@ export interface Connector {
   asks?(upstream: Upstream): Promise<readonly string[]>
   /** Starts connecting: where to send the browser. Only after consent, only from the user's own session. */
   connect?(start: ConnectionStart): Promise<URL>
-  /** Finishes connecting with the answer of the upstream's authorization server. @throws ConnectionRefused */
-  finish?(callback: URL, attempt: ConnectionAttempt): Promise<void>
+  /**
+   * Finishes connecting with the answer of the upstream's authorization server.
+   * @returns the scopes that were asked for and that the person did not give, one by one
+   * @throws ConnectionRefused
+   */
+  finish?(callback: URL, attempt: ConnectionAttempt): Promise<readonly string[]>
 }
 
 export interface ConnectionStart {

@@ -12,6 +12,7 @@ import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
 import { discovery } from './discovery.ts'
 import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
+import { notGiven, offlineParameters, withoutUnknown } from './offline.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
 import { credentialCache } from './credential-cache.ts'
 import { requestedScope, widerScope } from './scope.ts'
@@ -53,7 +54,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
   const server = exchange(deps.outbound, found, deps.now)
   const registration: RegistrationDeps = { ...deps, discovery: found }
   const party = async (upstream: Upstream): Promise<Party> => {
-    const discovered = await found.discover(upstream)
+    const discovered = withoutUnknown(upstream, await found.discover(upstream))
     return { upstream, discovered, client: await upstreamClient(registration, upstream, discovered) }
   }
   /** The party that an attempt was begun with, perhaps on another node. */
@@ -94,7 +95,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
         await forgetIfUnknown(deps, at, error)
         throw error
       })
-      await storeCredential(deps, attempt, { ...credential, requested: secrets.requested })
+      return storeCredential(deps, attempt, { ...credential, requested: secrets.requested }, notGiven(attempt.upstream, at.discovered, secrets.requested, credential))
     },
     async revoke(upstream, revocation) {
       const credential = credentialOf(deps.sealer, revocation)
@@ -165,6 +166,7 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
     // C-7, RFC 8707 §2: always, but for an HTTP API that knows nothing of it.
     ...(discovered.resource === undefined ? {} : { resource: discovered.resource }),
     ...(requested === '' ? {} : { scope: requested }),
+    ...offlineParameters(upstream, discovered),
   }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
   return url
@@ -174,7 +176,7 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
  * What it replaces is not revoked at its server: many servers end with one token all that the person granted to the
  * client, the new credential too.
  */
-async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attempt: ConnectionAttempt, credential: OAuthCredential): Promise<void> {
+async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attempt: ConnectionAttempt, credential: OAuthCredential, missing: readonly string[]): Promise<readonly string[]> {
   const key = { userId: attempt.userId, upstream: attempt.upstream.id }
   await store.connect(key, vault.seal(key.userId, key.upstream, credential), now(), {
     action: 'connection.created',
@@ -183,6 +185,7 @@ async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attemp
     upstream: key.upstream,
     reference: attempt.reference,
     address: attempt.address,
-    detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined },
+    detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined, ...(missing.length === 0 ? {} : { notGiven: missing }) },
   })
+  return missing
 }
