@@ -8,6 +8,7 @@ import type { Route } from './http/route.ts'
 import { router } from './http/router.ts'
 import type { ServerOptions } from './http/server.ts'
 import { bridgeStore } from './store/bridge.ts'
+import { deviceStore } from './store/devices.ts'
 import { proofStore } from './store/proofs.ts'
 import { unready } from './store/readiness.ts'
 import type { Tokens } from './token/routes.ts'
@@ -92,6 +93,7 @@ async function maintain({ approvalStore, policy, keys, clientStore, identityStor
     clients: () => clientStore.reap({ used: at - UNUSED_CLIENT_MS, never: at - NEVER_USED_CLIENT_MS }, at),
     sessions: () => identityStore.reap(at),
     authorizations: () => authorizeStore.reap(at),
+    devices: () => deviceStore(store).reap(at),
     connections: () => connectionStore.reap(at),
     bridges: () => bridgeStore(store).reap(at),
   }

@@ -7,11 +7,9 @@ import type { Unconnected } from '../upstreams/connections.ts'
 import type { CodeRecord } from './authorization.ts'
 
 /** What the client asked for, after every check. */
-export interface AuthorizationRequest {
+interface Asked {
   readonly clientId: string
-  readonly redirectUri: RedirectUri
   readonly state?: string
-  readonly codeChallenge: string
   readonly resource: Resource
   readonly scope: readonly string[]
   readonly prompt: readonly string[]
@@ -20,9 +18,32 @@ export interface AuthorizationRequest {
   /** What the sign-in must prove besides. */
   readonly claims?: Claims
   readonly loginHint?: string
+}
+
+/** A request that is answered by a redirect (RFC 6749 §4.1). */
+export interface RedirectRequest extends Asked {
+  readonly redirectUri: RedirectUri
+  readonly codeChallenge: string
   /** The key that the code is to be bound to (RFC 9449 §10). */
   readonly dpopJkt?: string
+  readonly device?: undefined
 }
+
+/** A request that a device made, and that a person goes through for it (RFC 8628 §3.3). */
+export interface OnBehalfOfDevice extends Asked {
+  readonly device: AskingDevice
+}
+
+export interface AskingDevice {
+  readonly id: string
+  /** The code that the device shows, sealed: whoever approves compares it. */
+  readonly userCode: string
+  readonly address: string
+  /** Milliseconds since the epoch. */
+  readonly askedAt: number
+}
+
+export type AuthorizationRequest = RedirectRequest | OnBehalfOfDevice
 
 /** How far a request came. Every step reads and writes this; no step knows another. */
 export interface Progress {

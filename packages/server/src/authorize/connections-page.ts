@@ -1,9 +1,9 @@
 import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
-import { formTarget, outside, page, plain, type Html } from '../http/page.ts'
+import { outside, page, plain, type Html } from '../http/page.ts'
 import type { Unconnected } from '../upstreams/connections.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import { answerPurpose, clientName } from './consent-page.ts'
+import { answerPurpose, answerTargets, clientName } from './consent-page.ts'
 import type { Step } from './step.ts'
 
 export interface MissingConnection {
@@ -26,7 +26,7 @@ export function connectionPage(step: Step, { upstream, link, others, asks, failu
   const application = clientName(step)
   return page({
     title: `Connect your ${name} account`,
-    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
+    formTargets: [...answerTargets(pending.request), ...outside(issuer)],
     body: html`<h1>Connect your ${name} account</h1>
       ${failure === undefined ? '' : failureNotice(failure, upstream)}
       <p>You allowed ${application} to use ${plain(profile.name, 60)} as you. ${name} works with an account of your own: you sign in there once, and applications never see that account's password or token.</p>

@@ -8,7 +8,10 @@ import { isLoopback, redirectClass } from '../oauth/redirect-uri.ts'
 import { hash } from '../oauth/secret.ts'
 import type { Connections } from '../upstreams/connections.ts'
 import { reachOf, toolsOf } from '../upstreams/profile.ts'
+import { hasSharedAccount } from '../upstreams/shared-account.ts'
 import type { Profile, Upstream } from '../upstreams/upstream.ts'
+import type { AuthorizationRequest } from './authorize-store.ts'
+import { deviceFacts, deviceWarning, type DeviceFactsDeps } from './device-facts.ts'
 import type { Step } from './step.ts'
 
 const DAY_SECONDS = 86_400
@@ -19,6 +22,16 @@ export function redirectHost(redirectUri: string): string {
   return redirectClass(redirectUri) === 'https' ? new URL(redirectUri).host : new URL(redirectUri).protocol
 }
 
+/** Where the answer to a request goes. A place with a space in its name is no host and no scheme. */
+export function answerPlace(request: AuthorizationRequest): string {
+  return request.device === undefined ? redirectHost(request.redirectUri) : 'device code'
+}
+
+/** Where the browser goes by itself after an answer: nowhere, when it is for a device. */
+export function answerTargets(request: AuthorizationRequest): readonly string[] {
+  return request.device === undefined ? [formTarget(request.redirectUri)] : []
+}
+
 /**
  * What an answer's form is for: this request, of the client, the profile and the scope as the page shows them. A document
  * that changed since then, a profile or a scope that grew, was not approved by it (AS-24, D06).
@@ -27,28 +40,30 @@ export function answerPurpose({ pending, client, profile }: Pick<Step, 'pending'
   return `consent:${pending.id}:${client.digest}:${hash(JSON.stringify([reachOf(profile), pending.request.scope]))}`
 }
 
-interface ConsentDeps {
+interface ConsentDeps extends DeviceFactsDeps {
   readonly issuer: string
   readonly grantSeconds: number
   readonly connections: Pick<Connections, 'asks'>
 }
 
 /** Shows who asks for what, and where the answer goes (P-3, AS-20, AS-21). */
-export async function consentPage(step: Step, { issuer, grantSeconds, connections }: ConsentDeps): Promise<Response> {
+export async function consentPage(step: Step, deps: ConsentDeps): Promise<Response> {
   const { pending, client, profile, upstreams, signedIn } = step
+  const { request } = pending
+  const { issuer, grantSeconds, connections } = deps
   const name = clientName(step)
   const contents = await Promise.all(upstreams.map(async (upstream) => contentOf(upstream, profile, await thirdPartyScopes(upstream, connections))))
   return page({
     title: `Allow ${name}?`,
     // Denying and approving both end at the client, by redirect.
-    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
-    body: html`<h1>Allow ${name} to use ${plain(profile.name, 60)} as you?</h1>
+    formTargets: [...answerTargets(request), ...outside(issuer)],
+    body: html`<h1>Allow ${name}${request.device === undefined ? '' : ' on a device'} to use ${plain(profile.name, 60)} as you?</h1>
       ${account(step)}
       <dl class="facts">
         <dt>Application</dt>
         <dd>${name} ${identityBadge(step)}</dd>
-        <dt>Returns to</dt>
-        <dd>${returnPlace(pending.request.redirectUri)}</dd>
+        ${request.device === undefined ? html`<dt>Returns to</dt>
+        <dd>${returnPlace(request.redirectUri)}</dd>` : deviceFacts(deps, request.device, step)}
         ${upstreams.length === 0 ? '' : html`<dt>Tools of</dt>
         <dd><ul class="plain">${contents.map((content) => html`<li>${content}</li>`)}</ul></dd>`}
         <dt>May</dt>
@@ -69,10 +84,10 @@ export async function consentPage(step: Step, { issuer, grantSeconds, connection
         <dl class="facts">
           <dt>Client identifier</dt>
           <dd><code>${plain(client.id, 512)}</code></dd>
-          <dt>Redirect URI</dt>
-          <dd><code>${plain(pending.request.redirectUri, 512)}</code></dd>
+          ${request.device === undefined ? html`<dt>Redirect URI</dt>
+          <dd><code>${plain(request.redirectUri, 512)}</code></dd>` : ''}
           <dt>Resource</dt>
-          <dd><code>${pending.request.resource}</code></dd>
+          <dd><code>${request.resource}</code></dd>
         </dl>
       </details>`,
   })
@@ -108,9 +123,11 @@ function returnPlace(redirectUri: string): Html {
 }
 
 /** P-3: what of a third party's is used, and with which scopes there when they are known. */
-function contentOf({ id, name, connector }: Upstream, profile: Profile, asked: readonly string[]): Html {
+function contentOf(upstream: Upstream, profile: Profile, asked: readonly string[]): Html {
+  const { id, name, connector } = upstream
   const tools = toolsOf(profile, id)
   const shown = tools === undefined ? html`${plain(name, 60)}` : html`${plain(name, 60)}, only ${tools.map((pattern) => html` <code>${plain(pattern, 120)}</code>`)}`
+  if (hasSharedAccount(upstream)) return html`${shown} <span class="muted">with one account there that everybody shares</span>`
   if (connector.type !== 'oauth') return shown
   const scopes = asked.map((scope) => html` <code>${plain(scope, 120)}</code>`)
   return html`${shown} <span class="muted">with your own account there${scopes.length === 0 ? '' : ':'}</span>${scopes}`
@@ -135,7 +152,9 @@ const wellKnownLike = lookAlikesAmong(directoryEntries())
 
 /** AS-22: whatever listens on a loopback port gets the answer, so the name on the page proves nothing. */
 function warning(step: Step): Html {
-  const host = redirectHost(step.pending.request.redirectUri)
+  const { request } = step.pending
+  if (request.device !== undefined) return deviceWarning(request.device, step, clientName(step))
+  const host = redirectHost(request.redirectUri)
   if (host === 'loopback') {
     return html`<div class="warning">
       <p><strong>Any program on this computer could be asking.</strong> Go on only if you started this yourself in ${clientName(step)} just now.</p>

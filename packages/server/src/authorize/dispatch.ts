@@ -14,15 +14,16 @@ import type { Connections } from '../upstreams/connections.ts'
 import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import { approvalOf, refusedByAdministrator, tooManyWaiting, waitForApproval, type ApprovalStepDeps } from './approval-step.ts'
-import type { CodeRecord } from './authorization.ts'
-import type { AuthorizeStore, Consent, PendingRequest } from './authorize-store.ts'
+import type { Authorization, CodeRecord } from './authorization.ts'
+import type { AuthorizeStore, Consent, PendingRequest, RedirectRequest } from './authorize-store.ts'
 import { nextConnection } from './connections-step.ts'
-import { consentPage, redirectHost } from './consent-page.ts'
+import { answerPlace, consentPage } from './consent-page.ts'
+import { denyDevice, grantDevice, type DeviceSteps } from './device-step.ts'
 import { codeResponse, errorResponse, requestEnded } from './respond.ts'
 import { afterSignIn, cameBackUnmet, judgeSession, signInReturn, startedSignIn, wantsNewSignIn, withUnmet } from './sign-in-again.ts'
 import type { StepUpStore } from './step-up-store.ts'
 import type { Step } from './step.ts'
-import { proveAgain } from './validate.ts'
+import { mayAsk, proveAgain } from './validate.ts'
 import { wantedOf } from './wanted.ts'
 
 const CODE_SECONDS = 60
@@ -38,6 +39,8 @@ export interface DispatchDeps extends ApprovalStepDeps {
   readonly stepUps: StepUpStore
   readonly scopes: ScopeMapping
   readonly audit: Recorder
+  /** Absent when device codes are switched off. */
+  readonly devices?: DeviceSteps
   /** How long a grant lasts at most, for the page that asks for it. */
   readonly grantSeconds: number
 }
@@ -58,13 +61,12 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   const profile = deps.profiles.byResource(pending.request.resource)
   // Whose it is not is told what is told of one that does not exist.
   if (profile === undefined || !isFor(profile, signedIn.user)) return refuse(deps, pending, new OAuthError('invalid_target', 'there is no such resource here', { reason: 'gone, or for others' }), signedIn)
-  const client = await proveAgain(pending.request, deps.clients)
+  const client = await proveAgain(pending.request, deps)
   const step = stepOf(deps, { pending, client, profile, signedIn, context })
   if (step.upstreams.length === 0 && profile.scopes === undefined) {
     return refuse(deps, pending, new OAuthError('access_denied', 'your administrator has not allowed you to use this with this application', { reason: 'no rule allows' }), signedIn)
   }
-  // Whoever holds such a token can change what everybody may do: nobody registers themselves for it.
-  if (profile.scopes !== undefined && client.kind !== 'pre-registered') {
+  if (!mayAsk(profile, client)) {
     return refuse(deps, pending, new OAuthError('unauthorized_client', 'only an application that your administrator configured may have this', { reason: 'not pre-registered' }), signedIn)
   }
   const since = deps.now()
@@ -76,7 +78,7 @@ export async function dispatch(deps: DispatchDeps, request: Request, context: Re
   }
   if (approval.kind === 'unknown') return waitFor(deps, step, approval.needs, { since, still: new URL(request.url).searchParams.has('still') })
   const connecting = silent ? undefined : await nextConnection(deps, request, step)
-  return connecting ?? issueCode(deps, step)
+  return connecting ?? grant(deps, step)
 }
 
 /** RFC 9470 §5: the sign-in that was asked for did not prove what it was to prove, and the next one would not either. */
@@ -132,52 +134,56 @@ export function stepOf({ policy }: Pick<DispatchDeps, 'policy'>, known: Omit<Ste
 
 /** What a consent must cover: D06, F08 of the field's attacks are a scope, a host, a document or a profile that grew since. */
 export function consentFor({ pending, client, profile, signedIn }: Step): Consent {
-  const { redirectUri, resource, scope } = pending.request
-  return { userId: signedIn.user.id, clientId: client.id, redirectHost: redirectHost(redirectUri), resource, scope, clientDigest: client.digest, reach: reachOf(profile) }
+  const { resource, scope } = pending.request
+  return { userId: signedIn.user.id, clientId: client.id, redirectHost: answerPlace(pending.request), resource, scope, clientDigest: client.digest, reach: reachOf(profile) }
 }
 
 async function needsConsent(deps: DispatchDeps, step: Step): Promise<boolean> {
-  if (step.pending.request.prompt.includes('consent') && step.pending.progress.consentedBy !== step.signedIn.session.id) return true
+  const { request, progress } = step.pending
+  // L03: what was approved for one device says nothing of the next one, so that nobody is connected in silence.
+  if ((request.prompt.includes('consent') || request.device !== undefined) && progress.consentedBy !== step.signedIn.session.id) return true
   const wanted = consentFor(step)
   const given = await deps.store.findConsent(wanted)
   return given === undefined || given.clientDigest !== wanted.clientDigest || !wanted.scope.every((scope) => given.scope.includes(scope)) || !isWithin(wanted.reach, given.reach)
 }
 
-async function issueCode(deps: DispatchDeps, step: Step): Promise<Response> {
+/** Gives the client what the person approved: a code by way of the browser, or the device its grant. */
+async function grant(deps: DispatchDeps, step: Step): Promise<Response> {
   const { pending, signedIn, context } = step
+  const { request } = pending
   await deps.approvals.used(step.client)
+  const authorization = authorizationOf(step)
+  const { id: grantId, clientId, resource, scope } = authorization
+  const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, ...applicationTrace(step.client), grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
+  if (request.device !== undefined) return grantDevice(deps, step, authorization, { ...event, detail: { scope, device: request.device.address } })
   const code = newSecret('lyd_ac')
   const now = deps.now()
-  const record = codeRecord(step, code, now)
-  const { id: grantId, clientId, resource, scope } = record.authorization
-  const event = { action: 'authorization.granted', outcome: 'success', subject: signedIn.user.id, clientId, ...applicationTrace(step.client), grantId, resource, reference: pending.reference, address: context.address, detail: { scope } } as const
+  const record = codeRecord(request, authorization, code, now)
   if (!(await deps.store.grantAuthorization(pending.id, signedIn.session.id, record, now, event))) throw requestEnded()
-  return codeResponse(deps.issuer, pending.request, code)
+  return codeResponse(deps.issuer, request, code)
 }
 
-function codeRecord({ pending, client, profile, signedIn }: Step, code: string, now: number): CodeRecord {
-  const { resource, scope, redirectUri, codeChallenge, dpopJkt } = pending.request
+function authorizationOf({ pending: { request }, client, profile, signedIn }: Step): Authorization {
+  const { resource, scope } = request
   return {
-    hash: hash(code),
-    authorization: {
-      id: newId('grt'),
-      userId: signedIn.user.id,
-      clientId: client.id,
-      resource,
-      scope,
-      reach: reachOf(profile),
-      ...authenticationOf(signedIn.session),
-      ...(dpopJkt === undefined ? {} : { jkt: dpopJkt }),
-    },
-    redirectUri,
-    codeChallenge,
-    expiresAt: Math.floor(now / 1000) + CODE_SECONDS,
+    id: newId('grt'),
+    userId: signedIn.user.id,
+    clientId: client.id,
+    resource,
+    scope,
+    reach: reachOf(profile),
+    ...authenticationOf(signedIn.session),
+    ...(request.device !== undefined || request.dpopJkt === undefined ? {} : { jkt: request.dpopJkt }),
   }
+}
+
+function codeRecord({ redirectUri, codeChallenge }: RedirectRequest, authorization: Authorization, code: string, now: number): CodeRecord {
+  return { hash: hash(code), authorization, redirectUri, codeChallenge, expiresAt: Math.floor(now / 1000) + CODE_SECONDS }
 }
 
 /** Ends a request with an error that the client is told of, and that the reference finds; at most one answer leaves. */
 export async function refuse(deps: DispatchDeps, pending: PendingRequest, error: OAuthError, signedIn: SignedIn | undefined, ...events: readonly AuditEvent[]): Promise<Response> {
-  const ended = await deps.store.endRequest(pending.id, ...events, {
+  const refused: AuditEvent = {
     action: 'authorization.refused',
     outcome: 'failure',
     clientId: pending.request.clientId,
@@ -185,7 +191,9 @@ export async function refuse(deps: DispatchDeps, pending: PendingRequest, error:
     reference: pending.reference,
     reason: `${error.code}: ${error.reason}`,
     ...(signedIn === undefined ? {} : { subject: signedIn.user.id }),
-  })
-  if (!ended) throw requestEnded()
-  return errorResponse(deps.issuer, pending.request, error)
+  }
+  const { request } = pending
+  if (request.device !== undefined) return denyDevice(deps, pending.id, request.device, error, [...events, refused])
+  if (!(await deps.store.endRequest(pending.id, ...events, refused))) throw requestEnded()
+  return errorResponse(deps.issuer, request, error)
 }

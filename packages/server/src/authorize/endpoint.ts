@@ -161,7 +161,7 @@ async function answer(deps: AuthorizeDeps, request: Request, context: RequestCon
     const pending = signedIn === undefined ? stored : await wantedOf(deps, stored, signedIn.user)
     const profile = deps.profiles.byResource(pending.request.resource)
     if (signedIn === undefined || profile === undefined || !isFor(profile, signedIn.user)) return stepResponse(pending)
-    const client = await proveAgain(pending.request, deps.clients)
+    const client = await proveAgain(pending.request, deps)
     const step = stepOf(deps, { pending, client, profile, signedIn, context })
     if (!checkCsrf(params.get('csrf'), signedIn.secret, answerPurpose(step))) {
       throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and answer there.', { reason: 'csrf' })

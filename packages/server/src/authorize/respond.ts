@@ -3,9 +3,9 @@ import { PageError } from '../http/errors.ts'
 import { page, referenceLine, sentence } from '../http/page.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { OAuthError } from '../oauth/error.ts'
-import type { AuthorizationRequest, PendingRequest } from './authorize-store.ts'
+import type { PendingRequest, RedirectRequest } from './authorize-store.ts'
 
-type Target = Pick<AuthorizationRequest, 'redirectUri' | 'state'>
+type Target = Pick<RedirectRequest, 'redirectUri' | 'state'>
 
 /** What an answer may hold: a redirect URI that was registered with one of these in its query gets none of its own in. */
 const ANSWER = new Set(['code', 'error', 'error_description', 'error_uri', 'state', 'iss'])

@@ -10,8 +10,9 @@ import { parseScope, resourceScopes } from '../oauth/scope.ts'
 import { baselineOf } from '../upstreams/profile.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
-import type { AuthorizationRequest } from './authorize-store.ts'
+import type { AuthorizationRequest, RedirectRequest } from './authorize-store.ts'
 import { readClaimsParameter } from './claims-parameter.ts'
+import { mayUseDevices, type DeviceRules } from './device.ts'
 
 /** Scopes of OpenID Connect that clients add by habit: accepted, and without effect here. */
 const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
@@ -52,12 +53,25 @@ export async function proveClient(params: Params, clients: Clients): Promise<Pro
  *
  * @throws PageError
  */
-export async function proveAgain({ clientId, redirectUri }: AuthorizationRequest, clients: Clients): Promise<Client> {
-  const client = await findClient(clientId, clients)
-  if (matchRedirectUri(redirectUri, client.redirectUris) === undefined) {
+export async function proveAgain(request: AuthorizationRequest, { clients, devices }: ProofDeps): Promise<Client> {
+  const client = await findClient(request.clientId, clients)
+  if (request.device !== undefined) return proveDeviceClient(client, devices?.rules)
+  if (matchRedirectUri(request.redirectUri, client.redirectUris) === undefined) {
     throw cannotAnswer('The address that the application wants to return to is no longer registered for it.', 'redirect_uri is no longer registered')
   }
   return client
+}
+
+/** Its answer goes to whoever holds the device code; whether it may have one is asked again, as it may have been switched off. */
+function proveDeviceClient(client: Client, rules: DeviceRules | undefined): Client {
+  if (rules !== undefined && mayUseDevices(rules, client)) return client
+  throw new PageError(403, 'This application may not be connected so', 'Your administrator does not allow it to be connected by a code.', { reason: 'device codes are not for this client' })
+}
+
+export interface ProofDeps {
+  readonly clients: Clients
+  /** Absent when device codes are switched off. */
+  readonly devices?: { readonly rules: DeviceRules }
 }
 
 async function findClient(clientId: string, clients: Clients): Promise<Client> {
@@ -74,9 +88,9 @@ async function findClient(clientId: string, clients: Clients): Promise<Client> {
 }
 
 /** Checks everything else of the request, in this order. @throws OAuthError, to be sent to the redirect URI. */
-export function checkRequest(params: Params, { client, redirectUri }: ProvenClient, profiles: Profiles): AuthorizationRequest {
+export function checkRequest(params: Params, { client, redirectUri }: ProvenClient, profiles: Profiles): RedirectRequest {
   checkForm(params, client)
-  const profile = checkResource(params, profiles)
+  const profile = requestedProfile(params, profiles)
   const [state, maxAge, loginHint, dpopJkt] = [params.get('state'), params.get('max_age'), params.get('login_hint'), params.get('dpop_jkt')]
   if (state !== undefined && state.length > MAX_STATE) throw new OAuthError('invalid_request', 'state is too long')
   if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) throw new OAuthError('invalid_request', 'max_age is not a number of seconds')
@@ -87,7 +101,7 @@ export function checkRequest(params: Params, { client, redirectUri }: ProvenClie
     redirectUri,
     codeChallenge: checkPkce(params),
     resource: profile.resource,
-    scope: checkScope(params, profile),
+    scope: requestedScope(params, profile),
     prompt: checkPrompt(params),
     ...(state === undefined ? {} : { state }),
     ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
@@ -116,7 +130,7 @@ function checkPkce(params: Params): string {
 }
 
 /** RFC 8707 §2, AS-29: one resource that exists here; old clients that name none mean the only one there is. */
-function checkResource(params: Params, profiles: Profiles): Profile {
+export function requestedProfile(params: Params, profiles: Profiles): Profile {
   const named = new Set(params.all('resource').map((value) => canonicalResource(value)))
   if (named.size > 1) throw new OAuthError('invalid_target', 'name one resource')
   if (named.size === 0) {
@@ -144,7 +158,7 @@ function checkProof(params: Params): Pick<AuthorizationRequest, 'acrValues' | 'c
   return { ...(acrValues.length === 0 ? {} : { acrValues: acrValues.join(' ') }), ...(claims === undefined ? {} : { claims }) }
 }
 
-function checkScope(params: Params, profile: Profile): readonly string[] {
+export function requestedScope(params: Params, profile: Profile): readonly string[] {
   const requested = parseScope(params.get('scope') ?? '')
   if (requested === undefined) throw new OAuthError('invalid_scope', 'scope is malformed')
   const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
@@ -153,6 +167,11 @@ function checkScope(params: Params, profile: Profile): readonly string[] {
   const unknown = wanted.filter((scope) => !known.includes(scope))
   if (unknown.length > 0) throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`)
   return wanted
+}
+
+/** Whoever holds a token for the JSON API can change what everybody may do: nobody registers themselves for it. */
+export function mayAsk({ scopes }: Profile, client: Client): boolean {
+  return scopes === undefined || (client.kind === 'pre-registered' && client.builtIn !== true)
 }
 
 /** OpenID Connect Core §3.1.2.1: `none` stands alone. */

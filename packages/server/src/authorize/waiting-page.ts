@@ -1,8 +1,8 @@
 import { html } from 'hono/html'
 import type { Need } from '../approval/approval.ts'
 import { csrfToken } from '../http/csrf.ts'
-import { formTarget, outside, page, plain, referenceLine, type Html } from '../http/page.ts'
-import { answerPurpose, clientName, identityBadge } from './consent-page.ts'
+import { outside, page, plain, referenceLine, type Html } from '../http/page.ts'
+import { answerPurpose, answerTargets, clientName, identityBadge } from './consent-page.ts'
 import type { Step } from './step.ts'
 
 const MINUTE_MS = 60_000
@@ -29,7 +29,7 @@ export function waitingPage(step: Step, needs: readonly Need[], { issuer, now, s
   const seconds = still ? undefined : pace
   return page({
     title: 'Waiting for your administrator',
-    formTargets: [formTarget(pending.request.redirectUri), ...outside(issuer)],
+    formTargets: [...answerTargets(pending.request), ...outside(issuer)],
     ...(seconds === undefined ? {} : { refresh: { seconds, url: here } }),
     body: html`<h1>Waiting for your administrator</h1>
       <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too; your request is with them.</p>

@@ -38,7 +38,7 @@ export async function wantedOf(deps: WantedDeps, pending: PendingRequest, user: 
   return { ...pending, request: { ...request, ...proofOf(request, told), scope: deps.scopes.narrow(user, scope) } }
 }
 
-function proofOf(request: AuthorizationRequest, told: StepUp | undefined): Partial<AuthorizationRequest> {
+function proofOf(request: AuthorizationRequest, told: StepUp | undefined): Pick<AuthorizationRequest, 'acrValues' | 'maxAge' | 'claims'> {
   if (told === undefined) return {}
   const { acrValues, maxAge, claims } = challengeOf([requirementOf(request), told.requirement])
   return {

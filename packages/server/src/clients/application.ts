@@ -25,8 +25,8 @@ export function applicationDigest({ digest, software }: Pick<Client, 'digest' | 
 }
 
 /** Who vouches for an application, in a few words for a page. */
-export function voucherOf({ kind, verifiedHost, software }: Pick<Client, 'kind' | 'verifiedHost' | 'software'>): string | undefined {
+export function voucherOf({ kind, builtIn, verifiedHost, software }: Pick<Client, 'kind' | 'builtIn' | 'verifiedHost' | 'software'>): string | undefined {
   if (verifiedHost !== undefined) return `verified: ${verifiedHost}`
-  if (kind === 'pre-registered') return 'registered by your administrator'
+  if (kind === 'pre-registered') return builtIn === true ? 'part of this gateway' : 'registered by your administrator'
   return software === undefined ? undefined : `verified by ${URL.canParse(software.issuer) ? new URL(software.issuer).host : software.issuer}`
 }

@@ -8,6 +8,8 @@ import type { Workload, WorkloadIdentity } from './workload.ts'
 export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software' | 'dpopBoundAccessTokens'> {
   readonly id: string
   readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
+  /** A part of the gateway itself, which no administrator configured. */
+  readonly builtIn?: boolean
   readonly secretHashes: readonly Hashed[]
   /** The host of the `client_id` URL: proven by having been fetched from there, or pinned in the built-in directory. */
   readonly verifiedHost?: string

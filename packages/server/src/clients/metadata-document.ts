@@ -1,6 +1,7 @@
 import type { Recorder } from '../audit/event.ts'
 import type { Outbound } from '../http/outbound.ts'
 import { OAuthError } from '../oauth/error.ts'
+import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import type { Client } from './client.ts'
 import { pinnedDocument } from './directory.ts'
 import { metadataDigest, parseClientMetadata } from './metadata.ts'
@@ -16,7 +17,7 @@ const STALE_MS = 24 * 3600_000
 const RETRY_MS = 60_000
 const MAX_CACHED = 2000
 const MAX_FETCHES = 16
-const GRANT_TYPES = ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer']
+const GRANT_TYPES = ['authorization_code', 'refresh_token', DEVICE_CODE, 'urn:ietf:params:oauth:grant-type:jwt-bearer']
 
 export interface MetadataDocuments {
   /** @throws OAuthError `invalid_client` */

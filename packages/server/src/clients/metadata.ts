@@ -3,6 +3,7 @@ import type { JSONWebKeySet, JWK } from 'jose'
 import * as z from 'zod'
 import { plain } from '../http/page.ts'
 import { OAuthError } from '../oauth/error.ts'
+import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 
 export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'workload_identity'
@@ -45,7 +46,7 @@ const text = z.string().max(MAX_TEXT)
 const shape = z.object({
   client_name: text.optional(),
   application_type: z.string().optional(),
-  redirect_uris: z.array(z.unknown()).max(MAX_REDIRECT_URIS),
+  redirect_uris: z.array(z.unknown()).max(MAX_REDIRECT_URIS).optional(),
   grant_types: z.array(text).max(20).optional(),
   response_types: z.array(text).max(20).optional(),
   token_endpoint_auth_method: text.optional(),
@@ -92,18 +93,19 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
     throw new OAuthError(field === 'redirect_uris' ? 'invalid_redirect_uri' : 'invalid_client_metadata', `${field} is missing or not valid`)
   }
   const given = parsed.data
-  const redirectUris = usableRedirectUris(given.redirect_uris, given.application_type)
   const grantTypes = (given.grant_types ?? ['authorization_code']).filter((type) => rules.grantTypes.includes(type))
-  if (!grantTypes.includes('authorization_code')) throw new OAuthError('invalid_client_metadata', 'grant_types must include authorization_code')
+  const isRedirected = grantTypes.includes('authorization_code') || !grantTypes.includes(DEVICE_CODE)
+  const redirectUris = redirectUrisOf(given, isRedirected)
+  if (isRedirected && !grantTypes.includes('authorization_code')) throw new OAuthError('invalid_client_metadata', 'grant_types must include authorization_code')
   const responseTypes = given.response_types ?? ['code']
-  if (!responseTypes.includes('code')) throw new OAuthError('invalid_client_metadata', 'response_types must include code')
+  if (isRedirected && !responseTypes.includes('code')) throw new OAuthError('invalid_client_metadata', 'response_types must include code')
   const tokenEndpointAuthMethods = authMethods(given, rules)
   return {
     name: nameOf(given.client_name, redirectUris[0] ?? 'unknown:'),
-    applicationType: redirectUris.every((uri) => redirectClass(uri) === 'https') ? 'web' : 'native',
+    applicationType: redirectUris.length > 0 && redirectUris.every((uri) => redirectClass(uri) === 'https') ? 'web' : 'native',
     redirectUris,
     grantTypes,
-    responseTypes: ['code'],
+    responseTypes: isRedirected ? ['code'] : [],
     tokenEndpointAuthMethods,
     ...keysOf(given, tokenEndpointAuthMethods),
     ...(given.scope === undefined ? {} : { scope: given.scope.split(' ').filter((scope) => scope !== '') }),
@@ -111,6 +113,13 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
     ...(given.software_id === undefined ? {} : { softwareId: given.software_id }),
     ...(given.dpop_bound_access_tokens === true ? { dpopBoundAccessTokens: true } : {}),
   }
+}
+
+/** RFC 7591 §2: for whoever is answered by redirect; a device that asks for codes needs none (RFC 8628 §3.1). */
+function redirectUrisOf({ redirect_uris: uris, application_type: type }: z.output<typeof shape>, isRedirected: boolean): readonly string[] {
+  if (uris === undefined && isRedirected) throw new OAuthError('invalid_redirect_uri', 'redirect_uris is missing or not valid')
+  if (isRedirected) return usableRedirectUris(uris ?? [], type)
+  return (uris ?? []).length === 0 ? [] : usableRedirectUris(uris ?? [], type)
 }
 
 /** What the client calls itself; a name that shows nothing is none. */

@@ -22,6 +22,7 @@ export interface PreRegisteredClient {
   readonly jwksUri?: string
   readonly workloadIdentities?: readonly WorkloadIdentity[]
   readonly dpopBoundAccessTokens?: boolean
+  readonly builtIn?: boolean
 }
 
 export interface ClientsDeps {
@@ -104,6 +105,7 @@ function fromConfiguration(client: PreRegisteredClient): Client {
     ...(client.jwksUri === undefined ? {} : { jwksUri: client.jwksUri }),
     ...(client.workloadIdentities === undefined ? {} : { workloadIdentities: client.workloadIdentities }),
     ...(client.dpopBoundAccessTokens === undefined ? {} : { dpopBoundAccessTokens: client.dpopBoundAccessTokens }),
+    ...(client.builtIn === undefined ? {} : { builtIn: client.builtIn }),
     digest: metadataDigest(client),
   }
 }

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { subjectPatternProblem } from '../clients/subject-pattern.ts'
+import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 import { httpUrl, mcpScope, publicKey } from './words.ts'
 
@@ -24,7 +25,7 @@ export const client = z.strictObject({
   id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
   name: z.string().min(1),
   redirectUris: z.array(redirectUri).default([]),
-  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token', 'client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer', 'urn:ietf:params:oauth:grant-type:token-exchange'])).default(['authorization_code', 'refresh_token']),
+  grantTypes: z.array(z.enum(['authorization_code', 'refresh_token', DEVICE_CODE, 'client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer', 'urn:ietf:params:oauth:grant-type:token-exchange'])).default(['authorization_code', 'refresh_token']),
   tokenEndpointAuthMethod: z.enum(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt', 'workload_identity']).default('client_secret_basic'),
   clientSecret: z.string().min(32, 'must have at least 32 characters').optional(),
   jwks: keys.optional(),

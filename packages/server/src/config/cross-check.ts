@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { SPIFFE } from '../clients/workload.ts'
 import { pathProblem } from '../http/api-path.ts'
+import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
@@ -158,7 +159,7 @@ function checkClient(client: NonNullable<Names['clients'][number]>, issuer: stri
   if (client.jwks && client.jwksUri) add(['jwksUri'], 'and jwks exclude each other')
   const isMachine = client.grantTypes.includes('client_credentials') || client.workloadIdentities !== undefined
   if (client.redirectUris.length === 0 && client.grantTypes.includes('authorization_code')) add(['redirectUris'], 'is missing: authorization_code sends the browser there')
-  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine && !client.grantTypes.some((type) => type === JWT_BEARER || type === TOKEN_EXCHANGE)) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
+  else if (client.redirectUris.length === 0 && client.resources.length === 0 && !isMachine && !client.grantTypes.includes(DEVICE_CODE) && !client.grantTypes.some((type) => type === JWT_BEARER || type === TOKEN_EXCHANGE)) add(['redirectUris'], 'is missing: name at least one, or the resources whose tokens this client may introspect')
   checkMachine(client, isMachine, add)
   client.resources.forEach((resource, index) => {
     const path = canonicalResource(resource)

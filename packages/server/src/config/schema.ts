@@ -4,6 +4,7 @@ import { plainPath } from '../gateway/forwarded-request.ts'
 import { canonicalResource } from '../oauth/resource.ts'
 import { ruleSchema } from '../policy/rule-schema.ts'
 import { client } from './client-schema.ts'
+import { deviceAuthorization } from './device-schema.ts'
 import { idJag } from './id-jag-schema.ts'
 import { notices } from './notices.ts'
 import { identityProvider } from './provider-schema.ts'
@@ -81,6 +82,7 @@ export const schema = z.strictObject({
   outbound: z.strictObject({ allow: z.array(cidr).default([]) }).default({ allow: [] }),
   identityProviders: z.array(identityProvider).min(1, 'name at least one identity provider'),
   clients: z.array(client).default([]),
+  deviceAuthorization,
   idJag,
   tokenExchange,
   registration: z

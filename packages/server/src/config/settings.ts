@@ -2,6 +2,7 @@
 // of the room, what was left out is absent.
 import { canonicalResource } from '../oauth/resource.ts'
 import type { ApprovalSettings } from '../approval/approval.ts'
+import { COMMAND_LINE } from '../clients/built-in.ts'
 import type { PreRegisteredClient } from '../clients/registry.ts'
 import type { SoftwareStatementSettings } from '../clients/software-statement.ts'
 import type { ExternalPolicySettings } from '../policy/external.ts'
@@ -50,11 +51,13 @@ export function acrValues(config: Config): readonly string[] {
 }
 
 export function preRegisteredClients(config: Config): readonly PreRegisteredClient[] {
-  return config.clients.map(({ resources: _resources, owner: _owner, groups: _groups, scopes: _scopes, workloadIdentities, ...client }) => ({
+  const builtIn = config.deviceAuthorization.allow.includes('pre-registered') && !config.clients.some(({ id }) => id === COMMAND_LINE.id) ? [COMMAND_LINE] : []
+  const configured = config.clients.map(({ resources: _resources, owner: _owner, groups: _groups, scopes: _scopes, workloadIdentities, ...client }) => ({
     ...present(client),
     // A platform's tokens are made for somebody: for this gateway, when nothing else is said.
     ...(workloadIdentities === undefined ? {} : { workloadIdentities: workloadIdentities.map((identity) => ({ ...present(identity), audience: identity.audience ?? config.issuer })) }),
   }))
+  return [...configured, ...builtIn]
 }
 
 /** The clients that may stand for themselves. */

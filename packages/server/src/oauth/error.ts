@@ -1,6 +1,6 @@
 // The vocabulary of OAuth: pure values and checks, no clock, no input or output.
 
-/** The error codes of RFC 6749, 6750, 7591, 8707, 9449, 9470 and OpenID Connect that Lanyard answers with, and their HTTP status. */
+/** The error codes of RFC 6749, 6750, 7591, 8628, 8707, 9449, 9470 and OpenID Connect that Lanyard answers with, and their HTTP status. */
 const STATUS = {
   invalid_request: 400,
   invalid_client: 401,
@@ -28,6 +28,9 @@ const STATUS = {
   invalid_dpop_proof: 400,
   use_dpop_nonce: 400,
   insufficient_user_authentication: 400,
+  authorization_pending: 400,
+  slow_down: 400,
+  expired_token: 400,
 } as const
 
 export type OAuthErrorCode = keyof typeof STATUS

@@ -1,3 +1,4 @@
+import { DEVICE_CODE } from './grant-type.ts'
 import { BASELINE_SCOPE } from './scope.ts'
 
 export interface MetadataFacts {
@@ -32,6 +33,8 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     registration_endpoint: facts.registration.dynamic ? `${issuer}/register` : undefined,
     revocation_endpoint: `${issuer}/revoke`,
     introspection_endpoint: `${issuer}/introspect`,
+    // RFC 8628 §4: absent when it is switched off.
+    device_authorization_endpoint: facts.grantTypes.includes(DEVICE_CODE) ? `${issuer}/device_authorization` : undefined,
     jwks_uri: `${issuer}/jwks`,
     // No `offline_access`: clients that see it ask for consent at every sign-in, and refresh tokens do not depend on it.
     scopes_supported: facts.baselineScope ?? BASELINE_SCOPE,

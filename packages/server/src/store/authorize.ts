@@ -1,9 +1,11 @@
+import type { Authorization } from '../authorize/authorization.ts'
 import type { AuthorizationRequest, AuthorizeStore, GrantSummary, PendingRequest, Progress } from '../authorize/authorize-store.ts'
 import type { Hashed } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import { formatScope } from '../oauth/scope.ts'
 import { authenticationColumns } from './authentications.ts'
 import { LONGEST_TOKEN_MS } from './changes.ts'
+import type { Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 import { stepUpDone } from './step-ups.ts'
 
@@ -68,9 +70,9 @@ function requestVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'addReque
     },
     endRequest: (id, ...events) =>
       db.transaction(async (tx) => {
-        const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [id])
-        if (ended.length > 0) await audit.append(tx, events)
-        return ended.length > 0
+        const ended = await endRequest(tx, id)
+        if (ended) await audit.append(tx, events)
+        return ended
       }),
     async reap(now) {
       await db.query('DELETE FROM authorization_requests WHERE expires_at < $1', [now])
@@ -106,29 +108,10 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
   return {
     grantAuthorization: (requestId, sessionId, { hash, authorization: granted, redirectUri, codeChallenge, expiresAt }, now, ...events) =>
       db.transaction(async (tx) => {
-        // The session's row is locked: whoever ends the person's access meanwhile waits, and then finds this grant; or was
-        // first, and then there is no session any more.
-        const sessions = await tx.query('UPDATE sessions SET last_used_at = last_used_at WHERE id = $1 AND user_id = $2 RETURNING id', [sessionId, granted.userId])
-        if (sessions.length === 0) return false
+        if (!(await lockSession(tx, sessionId, granted.userId))) return false
         // The request's row is the permission to issue: of parallel answers, one deletes it.
-        const ended = await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [requestId])
-        if (ended.length === 0) return false
-        await tx.query(
-          `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, session_id, created_at, last_used_at, reach, jkt)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)`,
-          [
-            granted.id,
-            granted.userId,
-            granted.clientId,
-            granted.resource,
-            formatScope(granted.scope),
-            ...authenticationColumns(granted),
-            sessionId,
-            Math.floor(now / 1000),
-            granted.reach === undefined ? null : JSON.stringify(granted.reach),
-            granted.jkt ?? null,
-          ],
-        )
+        if (!(await endRequest(tx, requestId))) return false
+        await insertGrant(tx, granted, sessionId, now)
         await tx.query('INSERT INTO codes (hash, grant_id, redirect_uri, code_challenge, expires_at) VALUES ($1, $2, $3, $4, $5)', [
           hash,
           granted.id,
@@ -136,9 +119,6 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
           codeChallenge,
           expiresAt,
         ])
-        await stepUpDone(tx, granted)
-        // From its first grant on, a registration is one that is used.
-        await tx.query('UPDATE clients SET last_used_at = $1 WHERE id = $2 AND last_used_at IS NULL', [now, granted.clientId])
         await audit.append(tx, events)
         return true
       }),
@@ -152,6 +132,41 @@ function grantVerbs({ db, audit }: StoreParts): Pick<AuthorizeStore, 'grantAutho
       return rows.map(toSummary)
     },
   }
+}
+
+/**
+ * Locks the session's row: whoever ends the person's access meanwhile waits, and then finds the grant; or was first, and
+ * then there is no session any more.
+ */
+export async function lockSession(tx: Transaction, sessionId: string, userId: string): Promise<boolean> {
+  return (await tx.query('UPDATE sessions SET last_used_at = last_used_at WHERE id = $1 AND user_id = $2 RETURNING id', [sessionId, userId])).length > 0
+}
+
+export async function endRequest(tx: Transaction, id: string): Promise<boolean> {
+  return (await tx.query('DELETE FROM authorization_requests WHERE id = $1 RETURNING id', [id])).length > 0
+}
+
+/** Writes what a person approved in a session, with all that follows from it. */
+export async function insertGrant(tx: Transaction, granted: Authorization, sessionId: string, now: number): Promise<void> {
+  await tx.query(
+    `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, session_id, created_at, last_used_at, reach, jkt)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)`,
+    [
+      granted.id,
+      granted.userId,
+      granted.clientId,
+      granted.resource,
+      formatScope(granted.scope),
+      ...authenticationColumns(granted),
+      sessionId,
+      Math.floor(now / 1000),
+      granted.reach === undefined ? null : JSON.stringify(granted.reach),
+      granted.jkt ?? null,
+    ],
+  )
+  await stepUpDone(tx, granted)
+  // From its first grant on, a registration is one that is used.
+  await tx.query('UPDATE clients SET last_used_at = $1 WHERE id = $2 AND last_used_at IS NULL', [now, granted.clientId])
 }
 
 function endingVerbs({ db, audit, changed }: StoreParts): Pick<AuthorizeStore, 'endAccess'> {

@@ -14,9 +14,9 @@ import type { StoreParts } from './parts.ts'
 /** Longer than any access token lives. */
 const KEEP_S = 86_400
 
-const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.claims, g.reach, g.expires_at AS ends_at, g.parents, g.actor, g.jkt, g.created_at AS granted_at'
+export const GRANT = 'g.id AS grant_id, g.user_id, g.client_id, g.resource, g.scope, g.auth_time, g.acr, g.amr, g.claims, g.reach, g.expires_at AS ends_at, g.parents, g.actor, g.jkt, g.created_at AS granted_at'
 
-interface GrantRow extends AuthenticationRow {
+export interface GrantRow extends AuthenticationRow {
   readonly grant_id: string
   readonly user_id: string
   readonly client_id: string
@@ -173,7 +173,11 @@ function columns(token: NewRefreshToken): Value[] {
   return [token.hash, token.family, token.grantId, token.generation, token.issuedAt, token.expiresAt]
 }
 
-async function touchGrant(tx: Transaction, grantId: string, at: number): Promise<boolean> {
+export async function addRefreshToken(tx: Transaction, token: NewRefreshToken): Promise<void> {
+  await tx.query(INSERT, columns(token))
+}
+
+export async function touchGrant(tx: Transaction, grantId: string, at: number): Promise<boolean> {
   return (await tx.query('UPDATE grants SET last_used_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])).length > 0
 }
 
@@ -209,7 +213,7 @@ async function rotateAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { h
   return won.length > 0
 }
 
-function grant(row: GrantRow): GrantRecord {
+export function grant(row: GrantRow): GrantRecord {
   return { authorization: authorization(row), createdAt: row.granted_at }
 }
 

@@ -6,7 +6,7 @@ import { addressBucket } from '../http/address.ts'
 import { Params } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
-import { OAuthError } from '../oauth/error.ts'
+import { OAuthError, type OAuthErrorCode } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
 import type { GrantType, Issued } from './grants/grant.ts'
 import type { Issuer } from './issue.ts'
@@ -32,6 +32,9 @@ export interface TokenLimits {
   readonly floods: RateLimit
 }
 
+/** Nothing was decided: whoever asks too often, or asks while nobody has answered, is not recorded. */
+const UNDECIDED: ReadonlySet<OAuthErrorCode> = new Set(['too_many_requests', 'authorization_pending', 'slow_down'])
+
 /** What is known of a request when it is refused. */
 type Known = Partial<Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource'>>
 
@@ -51,7 +54,7 @@ export function tokenEndpoint(options: TokenEndpointOptions): Route {
       try {
         return answer(await exchange(options, request, context, learn), options.now())
       } catch (error) {
-        if (error instanceof OAuthError && error.code !== 'too_many_requests') await options.recorder.record(refusal(error, known, context))
+        if (error instanceof OAuthError && !UNDECIDED.has(error.code)) await options.recorder.record(refusal(error, known, context))
         throw error
       }
     },

@@ -15,6 +15,7 @@ import type { Profiles } from '../upstreams/upstream.ts'
 import { DPOP_ALGORITHMS } from './dpop.ts'
 import { exchangeRoom, type ExchangeSettings } from './exchange/exchange.ts'
 import { tokenEndpoint, type TokenLimits } from './endpoint.ts'
+import type { DeviceGrantOptions } from './grants/device-code.ts'
 import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
 import type { AssertionOptions } from './grants/jwt-bearer.ts'
@@ -27,7 +28,7 @@ import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
 import { accessTokenVerifier, type AccessTokenVerifier } from './verify.ts'
 
-export interface TokenOptions extends AssertionOptions {
+export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly issuer: string
   readonly store: TokenStore
   readonly stepUps: Pick<StepUpStore, 'refuseRefresh'>

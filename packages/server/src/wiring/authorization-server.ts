@@ -14,11 +14,14 @@ import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
 import { assertionProfiles } from './assertions.ts'
 import { exchangeWiring } from './exchange.ts'
+import { deviceCodes, deviceRoom } from './devices.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
 export function authorizeRoom(ground: Ground, applications: Applications, people: People, accounts: Accounts): readonly Route[] {
+  const device = deviceRoom(ground, applications, people)
   const deps = {
+    ...device.steps,
     issuer: ground.issuer,
     clients: applications.clients,
     approvals: applications.approvals,
@@ -38,7 +41,7 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),
   }
-  return [...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
+  return [...device.routes, ...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
 export function tokenRoom(ground: Ground, applications: Applications, people: People): Tokens {
@@ -53,6 +56,7 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     authentication,
     users: knownUsers(ground.findUser, ground.store.feed),
     machines: ground.machines,
+    ...deviceCodes(ground),
     assertions: assertionProfiles(ground, applications),
     ...exchangeWiring(ground, people),
     stepUps: stepUpStore(ground.store),

@@ -43,6 +43,10 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   // No link that was sealed here.
   'GET /step-up': everybody(400),
   'POST /step-up': everybody(400),
+  // Whoever is not signed in is sent to sign in; bob's form has the token of another form.
+  'GET /device': [303, 200, 303, 303],
+  'POST /device': [303, 403, 303, 303],
+  'POST /device_authorization': everybody(401),
   'POST /token': everybody(401),
   'POST /revoke': everybody(401),
   'POST /introspect': everybody(401),

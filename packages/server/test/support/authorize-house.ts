@@ -4,10 +4,13 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { ApprovalSettings } from '../../src/approval/approval.ts'
 import type { Approvals } from '../../src/approval/approvals.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
+import { deviceAuthorizationEndpoint } from '../../src/authorize/device-authorization.ts'
+import { devicePageRoutes, type UserCodeLimits } from '../../src/authorize/device-page.ts'
+import type { DeviceRules } from '../../src/authorize/device.ts'
 import { authorizeRoutes } from '../../src/authorize/endpoint.ts'
 import { homeRoutes } from '../../src/authorize/home.ts'
 import { stepUpRoutes } from '../../src/authorize/step-up-page.ts'
-import type { Client } from '../../src/clients/client.ts'
+import type { Client, ClientAuthentication } from '../../src/clients/client.ts'
 import { assetRoutes } from '../../src/http/assets.ts'
 import { cookies } from '../../src/http/cookies.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
@@ -28,6 +31,7 @@ import { canonicalResource, type Resource } from '../../src/oauth/resource.ts'
 import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
 import { authorizeStore } from '../../src/store/authorize.ts'
 import { connectionStore } from '../../src/store/connections.ts'
+import { deviceStore } from '../../src/store/devices.ts'
 import { profileStore } from '../../src/store/profiles.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
 import { identityStore } from '../../src/store/users.ts'
@@ -40,6 +44,7 @@ import type { ProfileSettings } from '../../src/upstreams/profiles.ts'
 import { storedProfiles, type LiveProfiles } from '../../src/upstreams/stored-profiles.ts'
 import type { Profile, Profiles, Upstream } from '../../src/upstreams/upstream.ts'
 import { vault, type Vault } from '../../src/vault/credential.ts'
+import { userCodeLimits } from '../../src/wiring/devices.ts'
 import { OPEN, testApprovals } from './approvals.ts'
 import { browser, type Browser, type Page } from './browser.ts'
 import { eachStore, type TestStore } from './store.ts'
@@ -56,6 +61,10 @@ export interface World {
   readonly clients: Map<string, Client>
   rules: Policy
   flood: RateLimit
+  devices: DeviceRules
+  entries: UserCodeLimits
+  /** Where requests come from. */
+  address: string
   /** Who the identity provider says is there, and how. */
   person: Partial<Identity> & { readonly subject: string }
   /** Who may hold which scopes. */
@@ -96,7 +105,7 @@ export interface House extends World {
   close(): Promise<void>
 }
 
-export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'profiles' | 'sessions' | 'step_ups' | 'audit'
+export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'device_codes' | 'profiles' | 'sessions' | 'step_ups' | 'audit'
 /** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
 export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -145,6 +154,9 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
     clients: new Map([client('editor'), client('other', { name: 'Other' })].map((each) => [each.id, each])),
     rules: policy([EVERYTHING]),
     flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }),
+    devices: { allow: ['pre-registered', 'verified', 'unverified'], freshSignIn: true },
+    entries: userCodeLimits(() => world.now),
+    address: '192.0.2.1',
     person: { subject: 'alice' },
     scopes: EVERY_SCOPE,
     state: stateSealer([{ id: 'k1', key: randomBytes(32) }]),
@@ -158,7 +170,7 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
   }
   const routes = await wire(issuer, world, store, options)
   const log = (line: object): void => console.error(line)
-  answer = router(routes, { issuer, hosts: [], clientAddress: () => '192.0.2.1', log }).fetch
+  answer = router(routes, { issuer, hosts: [], clientAddress: () => world.address, log }).fetch
   return Object.assign(tools(issuer, server.address, world, store), { close: () => server.close(0) })
 }
 
@@ -225,8 +237,36 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     scopes: { mayHold: (user: Pick<User, 'groups' | 'roles'>, scope: string) => world.scopes.mayHold(user, scope), narrow: (user: Pick<User, 'groups' | 'roles'>, scope: readonly string[]) => world.scopes.narrow(user, scope) },
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
+    ...deviceSteps(world, store),
   }
-  return [...assetRoutes(), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+  return [...assetRoutes(), ...deviceRoutes(world, store, shared), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+}
+
+function deviceSteps(world: World, store: TestStore) {
+  const rules: DeviceRules = {
+    get allow() {
+      return world.devices.allow
+    },
+    get freshSignIn() {
+      return world.devices.freshSignIn
+    },
+  }
+  return { devices: { rules, store: deviceStore(store), state: world.state } }
+}
+
+type DeviceDeps = Omit<Parameters<typeof devicePageRoutes>[0] & Parameters<typeof deviceAuthorizationEndpoint>[0], 'rules' | 'devices' | 'entries' | 'authentication' | 'requests'>
+
+/** Clients authenticate by their secret, or say who they are. */
+function deviceRoutes(world: World, store: TestStore, shared: DeviceDeps): readonly Route[] {
+  const { devices } = deviceSteps(world, store)
+  const entries: UserCodeLimits = { person: (key) => world.entries.person(key), network: (key) => world.entries.network(key), everybody: (key) => world.entries.everybody(key) }
+  const authenticate: ClientAuthentication['authenticate'] = async ({ params }) => {
+    const found = await findClient(world, params.get('client_id') ?? '')
+    if (found.tokenEndpointAuthMethods.includes('none') || found.secretHashes.includes(hash(params.get('client_secret') ?? ''))) return found
+    throw new OAuthError('invalid_client', 'the client could not be authenticated')
+  }
+  const deps = { ...shared, rules: devices.rules, devices: devices.store, entries }
+  return [...devicePageRoutes(deps), deviceAuthorizationEndpoint({ ...deps, authentication: { authenticate }, requests: shared.flood })]
 }
 
 /** Its settings may change while the house stands. */

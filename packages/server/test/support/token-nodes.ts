@@ -21,6 +21,7 @@ import { hash, newId, newSecret } from '../../src/oauth/secret.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/store/changes.ts'
 import type { Database } from '../../src/store/database.ts'
+import { deviceStore } from '../../src/store/devices.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { proofStore } from '../../src/store/proofs.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
@@ -220,6 +221,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
   }
   const keys = await keyRing({ store: keyStore(parts), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
   const plain = tokenStore(parts)
+  const devices = deviceStore(parts)
   const store: TokenStore = {
     ...plain,
     rotate: async (change, events) => world.beforeWrite().then(() => plain.rotate(change, events)),
@@ -232,6 +234,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     store,
     keys,
     stepUps: stepUpStore(parts),
+    devices: { poll: devices.poll, consumeDevice: async (change, events) => world.beforeWrite().then(() => devices.consumeDevice(change, events)) },
     sealer: secrets,
     authentication: { authenticate: async (request) => authenticate(world, request.params.get('client_id'), request.params.get('client_secret')) },
     users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? people.findUser(id) },

@@ -1,12 +1,11 @@
 import type { AuditEvent } from '../../audit/event.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { verifyCodeVerifier } from '../../oauth/pkce.ts'
-import { formatScope } from '../../oauth/scope.ts'
 import { hash } from '../../oauth/secret.ts'
-import type { Issuer } from '../issue.ts'
 import { requireResource } from '../narrow.ts'
 import type { StoredCode, TokenStore } from '../token-store.ts'
-import { trace, type GrantRequest, type GrantType, type Issued } from './grant.ts'
+import { boundTo, firstTokens } from './first-tokens.ts'
+import { trace, type GrantRequest, type GrantType } from './grant.ts'
 
 export interface CodeGrantOptions {
   readonly store: TokenStore
@@ -39,7 +38,7 @@ export function authorizationCode({ store, now }: CodeGrantOptions): GrantType {
         grantedAt: code.grantedAt,
         recheck: false,
         async issue(issuer, hold) {
-          const { issued, events, record } = mint(issuer, request, code, hold(authorization.scope))
+          const { issued, events, record } = firstTokens(issuer, request, { authorization, createdAt: code.grantedAt }, hold(authorization.scope))
           const result = await store.consumeCode({ hash: code.hash, grantId: authorization.id, at: seconds(), ...(record && { refreshToken: record }), ...boundTo(request) }, events)
           if (result === 'spent') throw await replayed(store, request, code, seconds())
           if (result === 'ended') throw refused('grant revoked')
@@ -58,28 +57,6 @@ function checkCode(code: StoredCode, request: { readonly redirectUri: string | u
   if (request.redirectUri !== undefined && request.redirectUri !== code.redirectUri) throw refused('redirect_uri differs')
   // RFC 7636 §4.6.
   if (!verifyCodeVerifier(request.verifier, code.codeChallenge)) throw refused('code_verifier does not match')
-}
-
-function mint(issuer: Issuer, request: GrantRequest, code: StoredCode, scope: readonly string[]) {
-  // Whoever is registered for it gets a refresh token; `offline_access` has no say.
-  const withRefreshToken = request.client.grantTypes.includes('refresh_token')
-  const { authorization, grantedAt } = code
-  const access = issuer.accessToken({ authorization, scope, grantedAt })
-  const refresh = withRefreshToken ? issuer.refreshToken({ grantId: authorization.id, grantedAt }) : undefined
-  const issued: Issued = {
-    accessToken: access.token,
-    expiresAt: access.expiresAt,
-    scope,
-    ...(refresh && { refreshToken: refresh.token }),
-  }
-  const detail = { jti: access.jti, scope: formatScope(scope), refresh_token: withRefreshToken }
-  const events: AuditEvent[] = [{ action: 'token.issued', outcome: 'success', ...trace(request, authorization), detail }]
-  return { issued, events, record: refresh?.record }
-}
-
-/** RFC 9449 §5: the refresh token of a public client is bound to its key; that of any other is bound to how it authenticates. */
-function boundTo({ client, jkt }: GrantRequest): { readonly jkt?: string } {
-  return jkt !== undefined && client.tokenEndpointAuthMethods.includes('none') ? { jkt } : {}
 }
 
 /** RFC 6749 §4.1.2, OAuth 2.1 §4.1.3: deny, and revoke all tokens that came of the code. */
