@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { ownFields, type AuditEvent } from './event.ts'
 
 const SRC = resolve(import.meta.dirname, '..')
-const FIELDS = new Set(['action', 'outcome', 'subject', 'owner', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail'])
+const FIELDS = new Set(['action', 'outcome', 'subject', 'owner', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'credential', 'tool', 'rule', 'reason', 'reference', 'address', 'detail'])
 const SECRET = /token|secret|password|code|verifier|assertion|credential|cookie|authorization|argument|body|state$|nonce|private|session(?!Id)/i
 const sources = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts') && file !== join('audit', 'event.ts'))
@@ -74,7 +74,7 @@ test('what a spread object carries along is not recorded', () => {
   const event: AuditEvent = { action: 'token.issued', outcome: 'success', ...carried, detail: { kid: 'k' } }
   assert.deepEqual(ownFields(event), { action: 'token.issued', outcome: 'success', subject: 'usr_1', detail: { kid: 'k' } })
   const full: Required<AuditEvent> = {
-    action: 'logout', outcome: 'success', subject: 's', owner: 'o', clientId: 'c', application: 'p', verified: true, grantId: 'g', resource: 'r', upstream: 'u', tool: 't', rule: 'l', reason: 'x', reference: 'f', address: 'a', detail: {},
+    action: 'logout', outcome: 'success', subject: 's', owner: 'o', clientId: 'c', application: 'p', verified: true, grantId: 'g', resource: 'r', upstream: 'u', credential: 'shared', tool: 't', rule: 'l', reason: 'x', reference: 'f', address: 'a', detail: {},
   }
   assert.deepEqual(ownFields(full), full)
 })

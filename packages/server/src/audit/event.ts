@@ -36,6 +36,8 @@ export interface AuditEvent {
   readonly grantId?: string
   readonly resource?: string
   readonly upstream?: string
+  /** The upstream knows the call by one account that everybody shares, not by one of the subject's own. */
+  readonly credential?: 'shared'
   readonly tool?: string
   /** The rule that decided, for policy. */
   readonly rule?: string
@@ -47,7 +49,7 @@ export interface AuditEvent {
 }
 
 const FIELDS = [
-  'action', 'outcome', 'subject', 'owner', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
+  'action', 'outcome', 'subject', 'owner', 'clientId', 'application', 'verified', 'grantId', 'resource', 'upstream', 'credential', 'tool', 'rule', 'reason', 'reference', 'address', 'detail',
 ] as const satisfies readonly (keyof AuditEvent)[]
 
 /** The fields of the schema alone: what else an object carried along, that was spread into an event, is never recorded. */

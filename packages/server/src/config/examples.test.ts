@@ -7,7 +7,7 @@ import { ConfigError, parseConfig } from './load.ts'
 import { schema } from './schema.ts'
 
 const page = readFileSync(new URL('../../../../docs/configuration.md', import.meta.url), 'utf8')
-const environment = { PDP_TOKEN: 'f', CORP_CLIENT_SECRET: 'a', WEATHER_KEY: 'b', REPORTING_SECRET: 'c'.repeat(32), WEBHOOK_SECRET: 'd'.repeat(32), MAIL_PASSWORD: 'e', PROXY_KEY: 'g'.repeat(32) }
+const environment = { PDP_TOKEN: 'f', CORP_CLIENT_SECRET: 'a', WEATHER_KEY: 'b', REPORTING_SECRET: 'c'.repeat(32), WEBHOOK_SECRET: 'd'.repeat(32), MAIL_PASSWORD: 'e', PROXY_KEY: 'g'.repeat(32), BILLING_SECRET: 'h' }
 
 function examples(): string[] {
   return [...page.matchAll(/```yaml\n(.*?)```/gs)].map((match) => match[1] ?? '')

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { test } from 'node:test'
@@ -331,6 +332,24 @@ test('a workload is named by issuer, subject and an audience of its own, with ke
   assert.deepEqual(one({ jwksUri: 'https://a.example/jwks', jwks: { keys: [{ kty: 'EC' }] } }), ['jwksUri: and jwks exclude each other'])
   assert.deepEqual(one({ subject: 'spiffe://other.org/x/y' }, svid), ['subject: must begin with spiffe://example.org/'])
   assert.deepEqual(one({ jwksUri: undefined }, svid), ['jwksUri: is missing (or name jwks): where the bundle of the trust domain is'])
+})
+
+test('the connector of the gateway\'s own account needs what its way of authenticating takes, and nothing else', () => {
+  const [rsa, ec] = [generateKeyPairSync('rsa', { modulusLength: 2048 }), generateKeyPairSync('ec', { namedCurve: 'P-256' })].map(({ privateKey }) => privateKey.export({ format: 'pem', type: 'pkcs8' }))
+  const found = (connector: object): string[] => mistakes({ upstreams: [{ id: 'tickets', url: 'https://tickets.example.com/mcp', connector: { type: 'client-credentials', clientId: 'lanyard', ...connector } }] }).map((mistake) => mistake.replace('upstreams.0.connector.', ''))
+  const keyed = { tokenEndpointAuthMethod: 'private_key_jwt', privateKey: rsa, keyId: 'k1', algorithm: 'PS256', issuer: 'https://as.example.com' }
+  const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+  for (const connector of [{ clientSecret: 's', tokenEndpoint: 'https://as.example.com/token', audience: 'a', resource: 'r', scopes: ['s'] }, keyed, { tokenEndpointAuthMethod: 'workload_identity', tokenFile: '/var/run/token', grantType: jwtBearer }]) {
+    const [upstream] = parse({ ...minimal, upstreams: [{ id: 'tickets', url: 'https://tickets.example.com/mcp', connector: { type: 'client-credentials', clientId: 'lanyard', ...connector } }] }).upstreams
+    assert.equal(upstream?.connector.type, 'client-credentials')
+  }
+  assert.deepEqual(found({}), ['clientSecret: is missing: tokenEndpointAuthMethod is client_secret_basic'])
+  assert.deepEqual(found({ ...keyed, clientSecret: 's' }), ['clientSecret: is of no use with tokenEndpointAuthMethod private_key_jwt'])
+  assert.deepEqual(found({ clientSecret: 's', keyId: 'k1' }), ['keyId: is of no use without a privateKey'])
+  assert.deepEqual(found({ ...keyed, privateKey: 'no key' }), ['privateKey: must be a private key in PEM without a passphrase'])
+  assert.deepEqual(found({ ...keyed, privateKey: ec }), ['algorithm: is for keys of RSA: any other key has but one'])
+  assert.deepEqual(found({ clientSecret: 's', grantType: jwtBearer }), ['grantType: needs the token of a platform: tokenEndpointAuthMethod workload_identity'])
+  assert.deepEqual(found({ tokenEndpointAuthMethod: 'workload_identity' }), ['tokenFile: is missing: tokenEndpointAuthMethod is workload_identity'])
 })
 
 test('each field takes what it should', () => {

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { clientCredentials } from './client-credentials-schema.ts'
 import { googleDelegation } from './google-schema.ts'
 import { httpUrl, id, patterns, secret } from './words.ts'
 
@@ -14,7 +15,8 @@ const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
   z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional(), dpop: z.boolean().optional(), offlineAccess: z.enum(['scope', 'access_type']).optional() }),
   googleDelegation,
-], { error: 'this version knows the connectors none, api-key, oauth and google-delegation' })
+  clientCredentials,
+], { error: 'this version knows the connectors none, api-key, oauth, client-credentials and google-delegation' })
 
 export const upstream = z.strictObject({
   id,

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import type { AuditEvent } from '../audit/event.ts'
 import type { Caller } from '../token/verify.ts'
+import { hasSharedAccount } from '../upstreams/shared-account.ts'
 import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import type { Message } from './message.ts'
 import type { OpenCall } from './open-calls.ts'
@@ -40,8 +41,8 @@ export interface Call extends Contact, Asked {
 }
 
 /** The members that all events of one call share. */
-export function trace({ caller, upstream, address }: Pick<Contact, 'caller' | 'address'> & Partial<Pick<Contact, 'upstream'>>): Pick<AuditEvent, 'subject' | 'owner' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'upstream' | 'address'> {
+export function trace({ caller, upstream, address }: Pick<Contact, 'caller' | 'address'> & Partial<Pick<Contact, 'upstream'>>): Pick<AuditEvent, 'subject' | 'owner' | 'clientId' | 'application' | 'verified' | 'grantId' | 'resource' | 'upstream' | 'credential' | 'address'> {
   const { user, clientId, grantId, resource, standing } = caller
   const { id: application, verified } = standing.application
-  return { subject: user.id, ...(user.owner === undefined ? {} : { owner: user.owner }), clientId, application, verified, grantId, resource, ...(upstream === undefined ? {} : { upstream: upstream.id }), address }
+  return { subject: user.id, ...(user.owner === undefined ? {} : { owner: user.owner }), clientId, application, verified, grantId, resource, ...(upstream === undefined ? {} : { upstream: upstream.id, ...(hasSharedAccount(upstream) ? { credential: 'shared' } : {}) }), address }
 }

@@ -65,7 +65,7 @@ function attemptVerbs({ db }: StoreParts): Pick<ConnectionStore, 'addAttempt' | 
   }
 }
 
-function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'find' | 'list' | 'connect' | 'needReconnect'> {
+function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionStore, 'find' | 'list' | 'add' | 'connect' | 'needReconnect'> {
   return {
     async find({ userId, upstream }) {
       const [row] = await db.query<ConnectionRow>(`SELECT ${COLUMNS} FROM connections WHERE user_id = $1 AND upstream = $2`, [userId, upstream])
@@ -74,6 +74,16 @@ function connectionVerbs({ db, audit, changed }: StoreParts): Pick<ConnectionSto
     async list(userId) {
       return (await db.query<ConnectionRow>(`SELECT ${COLUMNS} FROM connections WHERE user_id = $1 ORDER BY upstream`, [userId])).map(toRecord)
     },
+    add: ({ userId, upstream }, credential, now, ...events) =>
+      db.transaction(async (tx) => {
+        const added = await tx.query(
+          `INSERT INTO connections (user_id, upstream, version, credential, state, connected_at, updated_at) VALUES ($1, $2, $4, $3, 'active', $4, $4)
+           ON CONFLICT (user_id, upstream) DO NOTHING RETURNING version`,
+          [userId, upstream, credential, now],
+        )
+        if (added.length > 0) await audit.append(tx, events)
+        return added.length > 0
+      }),
     connect: ({ userId, upstream }, credential, now, ...events) =>
       db.transaction(async (tx) => {
         await tx.query(

@@ -35,6 +35,8 @@ export interface ConnectionStore {
   takeAttempt(stateHash: Hashed, now: number): Promise<AttemptRecord | undefined>
   find(key: ConnectionKey): Promise<ConnectionRecord | undefined>
   list(userId: string): Promise<readonly ConnectionRecord[]>
+  /** Stores a connection unless there is one. @returns whether it did */
+  add(key: ConnectionKey, credential: Sealed, now: number, ...events: readonly AuditEvent[]): Promise<boolean>
   /** Stores a new connection, or a new credential of an old one. */
   connect(key: ConnectionKey, credential: Sealed, now: number, ...events: readonly AuditEvent[]): Promise<void>
   /**

@@ -1,6 +1,7 @@
 // Owns upstream servers, the profiles made of them, and users' connections to them. It does not forward calls.
 import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
+import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'
 
 export interface Upstream {
   readonly id: string
@@ -43,6 +44,7 @@ export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
 }
 
 export type ConnectorSettings =
+  | ClientCredentialsSettings
   | { readonly type: 'none' }
   | { readonly type: 'api-key'; readonly header: string; readonly value: string }
   | GoogleDelegationSettings

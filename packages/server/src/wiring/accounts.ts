@@ -15,7 +15,7 @@ export function upstreamRoom(ground: Ground, { sessions, login }: People) {
   const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
-  const connector = connectors(oauth, { outbound, audit, users: knownUsers(ground.findUser, ground.store.feed), now })
+  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

@@ -48,7 +48,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
   // Upstreams listen on this machine, some by its name and on either family.
   const client = outbound({ allow: ['127.0.0.0/8', '::1/128'], discoveredLoopback: true })
   const shared = { issuer: ISSUER, outbound: client, sealer: sealer(keys), vault: vault(sealer(keys)), store: connectionStore(store), audit: store.audit, now }
-  const connector = connectors(oauthConnector({ ...shared, feed: store.feed }), { ...shared, users: { find: () => Promise.resolve(ALICE.user) } })
+  const connector = connectors(oauthConnector({ ...shared, feed: store.feed }), { ...shared, feed: store.feed, users: { find: () => Promise.resolve(ALICE.user) } })
   const pages = {
     ...shared,
     upstreams: [upstream],

@@ -1,5 +1,6 @@
 import type { ConnectorSettings, Upstream } from '../upstream.ts'
 import { apiKeyConnector } from './api-key.ts'
+import { clientCredentialsConnector, type ClientCredentialsDeps } from './client-credentials/connector.ts'
 import type { Connector } from './connector.ts'
 import { googleDelegation, type GoogleDelegationDeps } from './google-delegation.ts'
 import { noneConnector } from './none.ts'
@@ -10,7 +11,7 @@ export type Connectors = (upstream: Upstream) => Connector
 type Make<Type> = (settings: Extract<ConnectorSettings, { readonly type: Type }>) => Connector
 
 /** What connectors are made of, besides the one that is made for all upstreams. */
-export type ConnectorDeps = GoogleDelegationDeps
+export type ConnectorDeps = GoogleDelegationDeps & ClientCredentialsDeps
 
 /** Finds the connector of an upstream: a new kind is one file and one line. */
 export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connectors {
@@ -19,6 +20,7 @@ export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connecto
     none: () => none,
     'api-key': apiKeyConnector,
     oauth: () => oauth,
+    'client-credentials': () => clientCredentialsConnector(deps),
     'google-delegation': (settings) => googleDelegation(settings, deps),
   }
   const made = new Map<string, Connector>()

@@ -15,7 +15,8 @@ const protectedResource = z.object({
 
 const authorizationServer = z.object({
   issuer: z.string(),
-  authorization_endpoint: z.string(),
+  /** RFC 8414 §2: absent where no grant type uses it. */
+  authorization_endpoint: z.string().default(''),
   token_endpoint: z.string(),
   registration_endpoint: z.string().optional(),
   revocation_endpoint: z.string().optional(),
@@ -55,7 +56,8 @@ export function discovery(outbound: Outbound, now: () => number): Discovery {
   const underWay = new Map<string, Promise<Discovered>>()
   const provenance: Discovery['provenance'] = (upstream) => {
     const issuer = configuredIssuer(upstream)
-    const hosts = new Set([upstream.url, ...(issuer === undefined ? [] : [issuer])].map((url) => new URL(url).host))
+    const endpoint = upstream.connector.type === 'client-credentials' ? upstream.connector.tokenEndpoint : undefined
+    const hosts = new Set([upstream.url, issuer ?? [], endpoint ?? []].flat().map((url) => new URL(url).host))
     return (url) => (hosts.has(url.host) ? 'configured' : 'discovered')
   }
 
@@ -103,11 +105,12 @@ async function find(outbound: Outbound, upstream: Upstream, provenance: (url: UR
     return answer.status === 200 ? jsonOf(answer.body) : undefined
   }
   const challenge = await challengeOf(outbound, upstream)
+  const use: Use = upstream.connector.type === 'client-credentials' ? 'machine' : 'browser'
   for (const url of resourceMetadataUrls(upstream, challenge.resourceMetadata)) {
     const document = protectedResource.safeParse(await fetchJson(url))
     if (!document.success) continue
     if (!resourceFits(document.data.resource, upstream.url)) throw new ConnectionRefused('the resource metadata is of another resource')
-    const server = await firstUsableServer(serversOf(upstream, document.data.authorization_servers ?? []), fetchJson)
+    const server = await firstUsableServer(serversOf(upstream, document.data.authorization_servers ?? []), fetchJson, use)
     return { server, resource: document.data.resource, scope: challenge.scope ?? document.data.scopes_supported ?? [] }
   }
   // The revision of 2025-03-26 had no resource metadata: the upstream's origin was its authorization server.
@@ -115,8 +118,8 @@ async function find(outbound: Outbound, upstream: Upstream, provenance: (url: UR
   // An HTTP API may know nothing of RFC 9728, nor its server of RFC 8707, or of saying that it does PKCE (C-5, which is
   // about MCP servers): there the operator's word for the server is enough.
   const configured = upstream.http === undefined ? undefined : configuredIssuer(upstream)
-  if (configured !== undefined) return { server: await firstUsableServer([configured], fetchJson, true), scope: challenge.scope ?? [] }
-  const server = await firstUsableServer(serversOf(upstream, [origin]), fetchJson)
+  if (configured !== undefined) return { server: await firstUsableServer([configured], fetchJson, use === 'browser' ? 'vouched' : use), scope: challenge.scope ?? [] }
+  const server = await firstUsableServer(serversOf(upstream, [origin]), fetchJson, use)
   return { server, resource: upstream.url, scope: challenge.scope ?? [] }
 }
 
@@ -138,7 +141,7 @@ function requireCalm(status: number): void {
 }
 
 function configuredIssuer({ connector }: Upstream): string | undefined {
-  return connector.type === 'oauth' ? connector.issuer : undefined
+  return connector.type === 'oauth' || connector.type === 'client-credentials' ? connector.issuer : undefined
 }
 
 /** C-10: where the operator said whose client Lanyard is there, no upstream can name another authorization server. */
@@ -191,13 +194,16 @@ function resourceFits(resource: string, upstreamUrl: string): boolean {
   return named.origin === actual.origin && `${actual.pathname.replace(/\/$/, '')}/`.startsWith(above)
 }
 
-async function firstUsableServer(issuers: readonly string[], fetchJson: (url: URL) => Promise<unknown>, vouchedFor = false): Promise<ServerMetadata> {
+/** What a server is wanted for: codes that a browser brings, from a server whose PKCE the operator vouches for or not, or no browser at all. */
+type Use = 'browser' | 'vouched' | 'machine'
+
+async function firstUsableServer(issuers: readonly string[], fetchJson: (url: URL) => Promise<unknown>, use: Use): Promise<ServerMetadata> {
   let reason = 'the upstream names no authorization server'
   for (const issuer of issuers) {
     for (const url of serverMetadataUrls(issuer)) {
       const document = authorizationServer.safeParse(await fetchJson(url))
       if (!document.success) continue
-      const problem = serverProblem(document.data, issuer, vouchedFor)
+      const problem = serverProblem(document.data, issuer, use)
       if (problem === undefined) return document.data
       reason = problem
     }
@@ -215,12 +221,12 @@ function serverMetadataUrls(issuer: string): readonly URL[] {
   return urls.map((url) => new URL(url))
 }
 
-function serverProblem(server: ServerMetadata, issuer: string, vouchedFor: boolean): string | undefined {
+function serverProblem(server: ServerMetadata, issuer: string, use: Use): string | undefined {
   // C-3, RFC 8414 §3.3: identical, without any normalisation.
   if (server.issuer !== issuer) return 'the authorization server metadata is of another issuer'
   // C-5: a server that does not say that it does PKCE may ignore it.
-  if (!vouchedFor && server.code_challenge_methods_supported?.includes('S256') !== true) return 'the authorization server does not support S256'
-  const endpoints = [issuer, server.authorization_endpoint, server.token_endpoint, server.registration_endpoint, server.revocation_endpoint]
+  if (use === 'browser' && server.code_challenge_methods_supported?.includes('S256') !== true) return 'the authorization server does not support S256'
+  const endpoints = [issuer, ...(use === 'machine' ? [] : [server.authorization_endpoint]), server.token_endpoint, server.registration_endpoint, server.revocation_endpoint]
   const plain = issuer.startsWith('http:')
   return endpoints.every((url) => url === undefined || isSecure(url, plain)) ? undefined : 'an endpoint of the authorization server is not https'
 }

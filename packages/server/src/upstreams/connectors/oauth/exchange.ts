@@ -93,7 +93,7 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
 }
 
 /** RFC 6749 §5.2: 401 comes with a challenge, and oauth4webapi reads no error code behind one. */
-function withoutChallenge(ask: OutboundFetch): OutboundFetch {
+export function withoutChallenge(ask: OutboundFetch): OutboundFetch {
   return async (url, init) => {
     const response = await ask(url, init)
     response.headers.delete('www-authenticate')
@@ -124,7 +124,7 @@ async function keyOptions(key: OAuthCredential['proofKey'], client: oauth.Client
   return key === undefined ? {} : { DPoP: await dpopHandle(key, client) }
 }
 
-function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
+export function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
   const isBound = result.token_type === 'dpop' && before.proofKey !== undefined
   if (result.token_type !== 'bearer' && !isBound) throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
   // RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, and must not be tried.
@@ -150,7 +150,7 @@ function toCredential(result: oauth.TokenEndpointResponse, party: Party, before:
 }
 
 /** Tells what the server refused from what kept it from answering. */
-async function translated<T>(work: () => Promise<T>): Promise<T> {
+export async function translated<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

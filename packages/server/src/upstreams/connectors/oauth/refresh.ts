@@ -28,6 +28,8 @@ export interface RefreshDeps {
   readonly prepare: (upstream: Upstream) => Promise<Refresh>
   /** Told of a credential that could not be stored, because something newer stands there or the connection is gone. */
   readonly orphaned: (key: ConnectionKey, credential: OAuthCredential) => Promise<void>
+  /** Whether a credential can be had anew without the person; when absent, one with a refresh token can. */
+  readonly renewable?: (credential: OAuthCredential) => boolean
   readonly now: () => number
 }
 
@@ -66,7 +68,7 @@ export async function currentCredential(deps: RefreshDeps, wanted: Wanted): Prom
     // One refresh is enough for one call: what it brought is used, however short it lives.
     if (!refused && (refreshAt > deps.now() || record.version !== first)) return current
     const usable = !refused && expiresAt > deps.now()
-    if (current.credential.refreshToken === undefined) {
+    if (!(deps.renewable ?? hasRefreshToken)(current.credential)) {
       if (usable) return current
       await endConnection(deps, record, 'it ended at the upstream and cannot be refreshed')
       continue
@@ -78,6 +80,10 @@ export async function currentCredential(deps: RefreshDeps, wanted: Wanted): Prom
     if (deps.now() - startedAt > MAX_WAIT_MS) throw new UpstreamUnavailable('the upstream account is being refreshed elsewhere')
     await delay(POLL_MS)
   }
+}
+
+function hasRefreshToken({ refreshToken }: OAuthCredential): boolean {
+  return refreshToken !== undefined
 }
 
 /** @returns `busy` while somebody else refreshes, `unavailable` when this try failed and the next may not. */

@@ -81,7 +81,7 @@ export async function upstreamClient(deps: RegistrationDeps, upstream: Upstream,
  * C-10: a configured secret goes to the first authorization server that it was used with and to no other, so that an
  * upstream that changes hands cannot ask for it by naming a server of its own.
  */
-async function requirePinnedIssuer({ store, sealer, now }: RegistrationDeps, upstream: Upstream, clientId: string, issuer: string): Promise<void> {
+export async function requirePinnedIssuer({ store, sealer, now }: Pick<RegistrationDeps, 'store' | 'sealer' | 'now'>, upstream: Upstream, clientId: string, issuer: string): Promise<void> {
   const pin = `configured ${clientId}`
   const row = ['upstream_clients', pin, upstream.id]
   const standing = (await store.findClient(pin, upstream.id)) ?? (await store.addClient(pin, upstream.id, sealer.seal(issuer, row), now()))
