@@ -2,6 +2,8 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { ConfigError } from '../config/load.ts'
 import { StartError } from '../main.ts'
+import { admin } from './admin.ts'
+import { WrongUsage } from './api-client.ts'
 import { check } from './check.ts'
 import { demo } from './demo.ts'
 import { keysList, keysRevoke, keysRotate } from './keys.ts'
@@ -12,7 +14,7 @@ import { CommandFailed } from './command.ts'
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
 
 function program(): Command {
-  const lanyard = new Command('lanyard').description('One login, every approved MCP tool: the Lanyard gateway.').exitOverride().showHelpAfterError()
+  const lanyard = new Command('lanyard').description('One login, every approved MCP tool: the Lanyard gateway.').exitOverride().showHelpAfterError().enablePositionalOptions()
   lanyard.command('serve').description('run the gateway').option(...CONFIG).action(serve)
   lanyard
     .command('demo')
@@ -36,6 +38,8 @@ function program(): Command {
     .option('--json', 'print JSON')
     .action(keysRotate)
   keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option('--json', 'print JSON').action(keysRevoke)
+  // What there is to know of it, the gateway says.
+  lanyard.command('admin').description('what the JSON API of a running gateway can do').argument('[command...]').helpOption(false).allowUnknownOption().passThroughOptions().action(admin)
   return lanyard
 }
 
@@ -52,7 +56,7 @@ async function main(): Promise<void> {
   } catch (error) {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? 0 : 2
-    } else if (error instanceof ConfigError) {
+    } else if (error instanceof ConfigError || error instanceof WrongUsage) {
       console.error(error.message)
       process.exitCode = 2
     } else if (error instanceof CommandFailed || error instanceof StartError) {

@@ -10,7 +10,7 @@ import { Agent, buildConnector, request } from './undici.ts'
 export type { Provenance } from './outbound-address.ts'
 
 export interface OutboundRequest {
-  readonly method?: 'GET' | 'POST'
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
   readonly provenance: Provenance
