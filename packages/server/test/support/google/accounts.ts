@@ -14,7 +14,7 @@ function problem(state: Google, asked: URLSearchParams): string | undefined {
   if (asked.get('scope')?.split(' ').includes('offline_access') === true) return 'Error 400: invalid_scope. Some requested scopes were invalid. {invalid=[offline_access]}'
   if (asked.has('resource')) return "Error 400: invalid_request. Parameter not allowed for this message type: resource"
   const prompts = (asked.get('prompt') ?? '').split(' ').filter((value) => value !== '')
-  const unknown = prompts.find((value) => !['none', 'consent', 'select_account', 'login'].includes(value))
+  const unknown = prompts.find((value) => !['none', 'consent', 'select_account'].includes(value))
   return unknown === undefined ? undefined : `Error 400: invalid_request. Invalid parameter value for prompt: Invalid prompt: ${unknown}`
 }
 

@@ -32,6 +32,7 @@ export async function google(): Promise<Google> {
     unticked: new Set(),
     blocked: new Set(),
     bareIssuer: false,
+    sessionAge: false,
     pageSize: 200,
     machine: undefined,
     instead: () => false,

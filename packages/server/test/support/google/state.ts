@@ -75,6 +75,8 @@ export interface Google {
   readonly blocked: Set<string>
   /** `iss` without a scheme, as some of Google's ID tokens have it. */
   bareIssuer: boolean
+  /** Whether the project has session age claims switched on: then `auth_time` is told to whoever asks for it. */
+  sessionAge: boolean
   /** Groups on one page of the Directory API; 200 at most. */
   pageSize: number
   /** The service account of the machine, at the metadata server; none where it runs elsewhere. */

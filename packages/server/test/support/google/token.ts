@@ -40,7 +40,7 @@ async function redeem(state: Google, { form }: Seen, response: ServerResponse, c
   if (code.asked.get('code_challenge') !== null && code.asked.get('code_challenge') !== verifier) return refuse(response, 400, 'invalid_grant', 'Invalid code verifier.')
   const grant: Grant = { person: code.person, clientId, scopes: code.scopes }
   const refreshToken = code.offline ? newRefreshToken(state, grant) : undefined
-  json(response, 200, { ...(await tokensFor(state, grant, code.asked.get('nonce'))), ...(refreshToken === undefined ? {} : { refresh_token: refreshToken }) })
+  json(response, 200, { ...(await tokensFor(state, grant, code.asked)), ...(refreshToken === undefined ? {} : { refresh_token: refreshToken }) })
 }
 
 /** A hundred for one person and client; the oldest dies without a word. */
@@ -56,17 +56,19 @@ async function refresh(state: Google, { form }: Seen, response: ServerResponse, 
   const grant = state.refreshTokens.get(form.get('refresh_token') ?? '')
   if (grant === undefined || grant.clientId !== clientId) return refuse(response, 400, 'invalid_grant', 'Token has been expired or revoked.')
   if (grant.person.suspended === true) return refuse(response, 400, 'invalid_grant', 'Account has been deleted')
-  json(response, 200, await tokensFor(state, grant, null))
+  json(response, 200, await tokensFor(state, grant))
 }
 
-async function tokensFor(state: Google, grant: Grant, nonce: string | null): Promise<Readonly<Record<string, unknown>>> {
+async function tokensFor(state: Google, grant: Grant, asked?: URLSearchParams): Promise<Readonly<Record<string, unknown>>> {
   const { person, clientId, scopes } = grant
   const accessToken = newAccess(state, { sub: person.sub, email: person.email, clientId, scopes, expiresAt: seconds(state) + LIFETIME_S, grant })
   const body = { access_token: accessToken, expires_in: LIFETIME_S, scope: scopes.join(' '), token_type: 'Bearer' }
-  return scopes.includes('openid') ? { ...body, id_token: await idToken(state, person, { clientId, accessToken, nonce, scopes }) } : body
+  return scopes.includes('openid') ? { ...body, id_token: await idToken(state, person, { clientId, accessToken, asked, scopes }) } : body
 }
 
-function idToken(state: Google, person: Person, { clientId, accessToken, nonce, scopes }: { clientId: string; accessToken: string; nonce: string | null; scopes: readonly string[] }): Promise<string> {
+function idToken(state: Google, person: Person, { clientId, accessToken, asked, scopes }: { clientId: string; accessToken: string; asked: URLSearchParams | undefined; scopes: readonly string[] }): Promise<string> {
+  const nonce = asked?.get('nonce') ?? null
+  const asksAge = state.sessionAge && asked?.get('claims')?.includes('"auth_time"') === true
   const claims = {
     iss: state.bareIssuer ? new URL(state.origin).host : state.origin,
     azp: clientId,
@@ -76,6 +78,7 @@ function idToken(state: Google, person: Person, { clientId, accessToken, nonce, 
     ...(scopes.some((scope) => scope.endsWith('userinfo.email')) ? { email: person.email, email_verified: person.emailVerified } : {}),
     at_hash: createHash('sha256').update(accessToken).digest().subarray(0, 16).toString('base64url'),
     ...(nonce === null ? {} : { nonce }),
+    ...(asksAge ? { auth_time: seconds(state) } : {}),
     ...(scopes.some((scope) => scope.endsWith('userinfo.profile')) ? { name: person.name, given_name: person.name } : {}),
     iat: seconds(state),
     exp: seconds(state) + 3600,
