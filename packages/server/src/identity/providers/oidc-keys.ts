@@ -18,19 +18,23 @@ export interface ProviderKeys {
   /**
    * Checks the signature of an ID token (OpenID Connect Core §3.1.3.7).
    *
+   * @param issuer whose token it is: not every key of the set may sign for everybody
    * @throws LoginRefused when none of the keys made it
    * @throws ProviderUnavailable when the keys cannot be had
    */
-  verify(idToken: string, jwksUri: string | undefined): Promise<void>
+  verify(idToken: string, jwksUri: string | undefined, issuer?: string): Promise<void>
 }
+
+/** Whether a key of the set may sign for an issuer. */
+export type MayKeySign = (key: Readonly<Record<string, unknown>>, issuer: string) => boolean
 
 interface Known {
   readonly uri: string
-  readonly find: CompactVerifyGetKey
+  readonly find: (issuer: string | undefined) => CompactVerifyGetKey
   readonly at: number
 }
 
-export function providerKeys(send: OutboundFetch, now: () => number): ProviderKeys {
+export function providerKeys(send: OutboundFetch, now: () => number, mayKeySign?: MayKeySign): ProviderKeys {
   let known: Known | undefined
   let triedAt = -Infinity
   let underWay: { readonly uri: string; readonly keys: Promise<Known> } | undefined
@@ -38,7 +42,7 @@ export function providerKeys(send: OutboundFetch, now: () => number): ProviderKe
   const fetchKeys = (uri: string): Promise<Known> => {
     if (underWay?.uri === uri) return underWay.keys
     triedAt = now()
-    const keys = download(send, uri, triedAt).then((fetched) => (known = fetched))
+    const keys = download(send, uri, triedAt, mayKeySign).then((fetched) => (known = fetched))
     const started = { uri, keys }
     underWay = started
     const ended = (): void => {
@@ -67,20 +71,20 @@ export function providerKeys(send: OutboundFetch, now: () => number): ProviderKe
   }
 
   return {
-    async verify(idToken, jwksUri) {
+    async verify(idToken, jwksUri, issuer) {
       if (jwksUri === undefined) throw new ProviderUnavailable('the identity provider names no keys')
       const first = await keysOf(jwksUri)
-      if (await fits(idToken, first)) return
+      if (await fits(idToken, first, issuer)) return
       const newer = await keysOf(jwksUri, first)
-      if (newer !== first && (await fits(idToken, newer))) return
+      if (newer !== first && (await fits(idToken, newer, issuer))) return
       throw new LoginRefused('signature: no key of the identity provider made it')
     },
   }
 }
 
-async function fits(idToken: string, { find }: Known): Promise<boolean> {
+async function fits(idToken: string, { find }: Known, issuer: string | undefined): Promise<boolean> {
   try {
-    await compactVerify(idToken, find, { algorithms: ALGORITHMS })
+    await compactVerify(idToken, find(issuer), { algorithms: ALGORITHMS })
     return true
   } catch (error) {
     if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed) return false
@@ -89,17 +93,30 @@ async function fits(idToken: string, { find }: Known): Promise<boolean> {
   }
 }
 
-async function download(send: OutboundFetch, uri: string, at: number): Promise<Known> {
+async function download(send: OutboundFetch, uri: string, at: number, mayKeySign: MayKeySign | undefined): Promise<Known> {
   try {
     const response = await send(uri, { headers: { accept: 'application/json, application/jwk-set+json' } })
     if (response.status !== 200) throw new ProviderUnavailable(`the keys of the identity provider: status ${response.status}`)
     const body: unknown = await response.json()
     if (!isKeySet(body)) throw new ProviderUnavailable('the keys of the identity provider: not a JWK set')
-    return { uri, find: createLocalJWKSet(body), at }
+    return { uri, find: finder(body, mayKeySign), at }
   } catch (error) {
     if (error instanceof ProviderUnavailable) throw error
     const reason = error instanceof OutboundError ? error.reason : 'not a JWK set'
     throw new ProviderUnavailable(`the keys of the identity provider: ${reason}`, { cause: error })
+  }
+}
+
+/** The keys that may sign for an issuer, read once for each. */
+function finder(set: JSONWebKeySet, mayKeySign: MayKeySign | undefined): Known['find'] {
+  const all = createLocalJWKSet(set)
+  if (mayKeySign === undefined) return () => all
+  const made = new Map<string, CompactVerifyGetKey>()
+  return (issuer = '') => {
+    const found = made.get(issuer) ?? createLocalJWKSet({ keys: set.keys.filter((key) => mayKeySign({ ...key }, issuer)) })
+    if (made.size > MAX_KEYS) made.clear()
+    made.set(issuer, found)
+    return found
   }
 }
 

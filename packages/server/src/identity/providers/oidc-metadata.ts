@@ -19,7 +19,8 @@ export interface ProviderMetadata {
   readonly options: { [oauth.customFetch]: OutboundFetch; [oauth.allowInsecureRequests]: boolean }
 }
 
-export function providerMetadata(issuer: string, outbound: Outbound, now: () => number): ProviderMetadata {
+/** @param isIssuer whether the document may name an issuer other than the address that it was asked at */
+export function providerMetadata(issuer: string, outbound: Outbound, now: () => number, isIssuer?: (named: string) => boolean): ProviderMetadata {
   const url = new URL(issuer)
   const contact = { answeredAt: 0, failedAt: 0 }
   const options = { [oauth.customFetch]: watched(url, outbound, now, contact), [oauth.allowInsecureRequests]: url.protocol === 'http:' }
@@ -30,7 +31,7 @@ export function providerMetadata(issuer: string, outbound: Outbound, now: () => 
     try {
       const response = await oauth.discoveryRequest(url, { ...options, algorithm: 'oidc', signal: AbortSignal.timeout(TIMEOUT_MS) })
       // OpenID Connect Discovery §4.3: the issuer in the document is the one that was asked.
-      const server = await oauth.processDiscoveryResponse(url, response)
+      const server = await oauth.processDiscoveryResponse(isIssuer === undefined ? url : new URL(await namedIssuer(response, isIssuer)), response)
       checkEndpoints(server, url.protocol)
       known = { server, at: now() }
       return server
@@ -82,6 +83,14 @@ function watched(issuer: URL, outbound: Outbound, now: () => number, contact: { 
       throw error
     }
   }
+}
+
+/** OpenID Connect Discovery §4.3, of a provider that is known to name other issuers than the address of its document. */
+async function namedIssuer(response: Response, isIssuer: (named: string) => boolean): Promise<string> {
+  const document: unknown = await response.clone().json().catch(() => undefined)
+  const named = typeof document === 'object' && document !== null && 'issuer' in document ? document.issuer : undefined
+  if (typeof named !== 'string' || !isIssuer(named)) throw new ProviderUnavailable('the document names another issuer')
+  return named
 }
 
 const REQUIRED = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const

@@ -17,6 +17,8 @@ export interface LoginOptions {
   /** Claims that the sign-in must bring, each with one of the values. */
   readonly claims?: Claims
   readonly loginHint?: string
+  /** A value of `claims` that a resource demanded, to be asked for as it is (OpenID Connect Core §5.5). */
+  readonly demanded?: string
   /** Milliseconds since the epoch, when the browser left for the provider. */
   readonly startedAt?: number
 }
