@@ -58,6 +58,8 @@ export function clients(deps: ClientsDeps): Clients & Applications {
       if (known !== undefined) return applicationOf(known)
       // The address is the application; who asks for a call must not wait for its host.
       if (clientId.startsWith('https://')) return deps.documents === undefined ? { id: clientId, verified: false } : { id: clientId, verified: true, by: 'host' }
+      // A client of an identity provider, which vouches for it; that its tokens are accepted, an administrator said.
+      if (clientId.startsWith('provider:')) return { id: clientId, verified: true, by: 'administrator' }
       return registered(clientId).then(applicationOf, (error: unknown) => {
         if (error instanceof OAuthError && error.code === 'invalid_client') return { id: clientId, verified: false }
         throw error

@@ -22,7 +22,7 @@ const workloadIdentity = z.strictObject({
 })
 
 export const client = z.strictObject({
-  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:)/.test(value), 'is taken by applications that register themselves when it starts with dyn_ or software:'),
+  id: z.string().min(1).refine((value) => !value.startsWith('https://'), 'is taken by client ID metadata documents when it starts with https://').refine((value) => !/^(?:dyn_|software:|provider:)/.test(value), 'is taken by applications that others vouch for when it starts with dyn_, software: or provider:'),
   name: z.string().min(1),
   redirectUris: z.array(redirectUri).default([]),
   grantTypes: z.array(z.enum(['authorization_code', 'refresh_token', DEVICE_CODE, 'client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer', 'urn:ietf:params:oauth:grant-type:token-exchange'])).default(['authorization_code', 'refresh_token']),

@@ -14,5 +14,6 @@ export const identityProvider = z.strictObject({
   claims: z.array(z.string().min(1).max(128)).max(32, 'name at most 32').default([]),
   acrValues: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).default([]),
   offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
-  acceptTokens: z.array(z.string()).max(0, { error: 'tokens of the identity provider cannot be presented directly in this version' }).default([]),
+  acceptTokens: z.array(z.string().min(1)).default([]),
+  acceptIdTokens: z.array(z.string().min(1)).default([]),
 })

@@ -33,7 +33,7 @@ const EXCHANGING: ReadonlySet<string> = new Set(['token-exchange', 'id-jag'])
 export function providerSettings(config: Config): readonly ProviderSettings[] {
   const keepsAccessToken = config.upstreams.some(({ connector }) => EXCHANGING.has(connector.type))
   return config.identityProviders.map((provider) => ({
-    ...present({ ...provider, acceptTokens: undefined }),
+    ...present({ ...provider, acceptTokens: undefined, acceptIdTokens: undefined }),
     ...(keepsAccessToken ? { keepsAccessToken } : {}),
     name: provider.name ?? provider.id,
     scopes: provider.scopes ?? DEFAULT_SCOPES,

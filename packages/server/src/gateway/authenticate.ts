@@ -4,7 +4,7 @@ import type { Change, ChangeFeed, Cutoffs, IssuedToken } from '../audit/change.t
 import type { Recorder } from '../audit/event.ts'
 import { addressBucket } from '../http/address.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
-import { AccessTokenError } from '../token/access-token.ts'
+import { AccessTokenError, type AccessTokenRefusal } from '../token/access-token.ts'
 import { DpopError } from '../token/dpop.ts'
 import { presentedToken, requirePossession, type PresentedToken, type ProofRules } from '../token/possession.ts'
 import type { AccessTokenVerifier, Caller } from '../token/verify.ts'
@@ -39,6 +39,12 @@ interface Known {
 }
 
 const MAX_CACHED = 50_000
+
+/** G06: what to do, for a client that took a token of the identity provider for one of this server's. */
+const DESCRIPTIONS: Partial<Record<AccessTokenRefusal, string>> = {
+  foreign: 'a token of the identity provider is not accepted here: get one from the authorization server that resource_metadata names',
+  provider: 'the token of the identity provider is invalid, expired, or not for this server: see the authorization server that resource_metadata names',
+}
 
 /** What a change says something new of, by its key. */
 const OUTDATED: Readonly<Partial<Record<Change['kind'], (caller: Caller) => string>>> = {
@@ -120,9 +126,9 @@ async function refused({ audit, flood }: AuthenticationDeps, error: unknown, { r
   // RFC 9449 §9: not wrong, only without the nonce that this answer brings.
   const isNews = !(error instanceof DpopError && error.code === 'use_dpop_nonce')
   // A flood is refused like anything else, but it does not write the audit trail full.
-  if (isNews && flood(addressBucket(address)).allowed) await audit.record({ action: 'token.refused', outcome: 'failure', reason: error.reason, resource, address })
+  if (isNews && flood(addressBucket(address)).allowed) await audit.record({ action: 'token.refused', outcome: 'failure', reason: error instanceof AccessTokenError && error.detail !== undefined ? `${error.reason}: ${error.detail}` : error.reason, resource, address })
   // RFC 6750 §3.1: one code, whatever is wrong with the token.
-  return error instanceof DpopError ? new ProofChallenge(error) : new Challenge('invalid_token', 'the access token is invalid, expired or revoked')
+  return error instanceof DpopError ? new ProofChallenge(error) : new Challenge('invalid_token', DESCRIPTIONS[error.reason] ?? 'the access token is invalid, expired or revoked')
 }
 
 function header(value: string | string[] | undefined): string | undefined {

@@ -45,6 +45,8 @@ export async function elevate<Asking extends Contact, Result>(deps: ElevateDeps,
   if (!(error instanceof Challenge) || elevation === undefined) throw error
   // Nobody stands behind a machine who could sign in, or approve more: asking would make a loop.
   if (asking.caller.user.kind === 'machine') throw error.error === 'insufficient_user_authentication' ? noSignIn() : error
+  // What the identity provider issued is asked for there: nothing that is remembered here would change it.
+  if (asking.caller.presented === true) throw error
   if (error.error === 'insufficient_scope') throw await challenged(deps, elevation, asking, wanted, error)
   if (error.error !== 'insufficient_user_authentication') throw error
   const newer = await newerAuthentication(elevation, asking)

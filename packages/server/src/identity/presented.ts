@@ -3,12 +3,15 @@
 import { errors, decodeJwt } from 'jose'
 import type { IdentityProvider, PresentedClaims, PresentedKind } from './providers/provider.ts'
 import { LoginRefused } from './providers/provider.ts'
+import { kindOf, readUnverified } from './providers/oidc-presented.ts'
 import type { Recognized } from './recognize.ts'
 import type { User } from './user.ts'
 
 export interface PresentedTokens {
   /** The identity provider that a token says that it is of; undefined for every other token. Nothing is verified. */
   providerOf(token: string): string | undefined
+  /** What the token says that it is. Nothing is verified. @throws LoginRefused for what is no JWT */
+  kindOf(token: string): PresentedKind | undefined
   /**
    * Verifies a token of a configured identity provider: signature, issuer, kind and times, not for whom it is.
    * @throws LoginRefused, ProviderUnavailable
@@ -30,6 +33,7 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
   }
   return {
     providerOf: (token) => find(token)?.id,
+    kindOf: (token) => kindOf(readUnverified(token)),
     async verify(token, kind) {
       const provider = find(token)
       if (provider?.present === undefined) throw new LoginRefused('it is of no identity provider that is known here')

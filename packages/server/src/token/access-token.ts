@@ -5,15 +5,20 @@ import type { KeyRing } from '../keys/signing.ts'
 /** Why a token is no access token of this issuer: for the audit trail; the caller hears `invalid_token` alone. */
 export type AccessTokenRefusal =
   | 'malformed' | 'typ' | 'alg' | 'kid' | 'signature' | 'issuer' | 'audience' | 'expired' | 'not_yet_valid' | 'cut' | 'unknown_user' | 'disabled' | 'bound' | 'not_bound'
+  /** A token of an identity provider: where none is accepted, and one that is not. */
+  | 'foreign' | 'provider'
 
 /** A bearer token that is refused. */
 export class AccessTokenError extends Error {
   override readonly name = 'AccessTokenError'
   readonly reason: AccessTokenRefusal
+  /** More for the audit trail. */
+  readonly detail: string | undefined
 
-  constructor(reason: AccessTokenRefusal) {
+  constructor(reason: AccessTokenRefusal, detail?: string) {
     super(`the access token is refused: ${reason}`)
     this.reason = reason
+    this.detail = detail
   }
 }
 

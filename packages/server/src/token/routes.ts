@@ -23,6 +23,7 @@ import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
 import { metadataRoutes, type MetadataSettings } from './metadata.ts'
 import type { ProofRules } from './possession.ts'
+import { acceptingVerifier, type PresentedOptions } from './presented.ts'
 import { revocationEndpoint } from './revoke.ts'
 import { subjectCheck } from './subject.ts'
 import type { TokenStore } from './token-store.ts'
@@ -48,6 +49,8 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly lifetimes: TokenLifetimes
   readonly limits: TokenLimits
   readonly proof: ProofRules
+  /** When absent, the data plane accepts Lanyard's own tokens alone. */
+  readonly accept?: Pick<PresentedOptions, 'accepted' | 'presented'>
   /** When absent, no token is exchanged. */
   readonly exchange?: ExchangeSettings
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
@@ -58,7 +61,10 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
 
 export interface Tokens {
   readonly routes: readonly Route[]
+  /** Of Lanyard's own tokens. */
   readonly verifier: AccessTokenVerifier
+  /** Of those and of identity providers' tokens, where they are accepted: for the data plane. */
+  readonly accepting: AccessTokenVerifier
   /** The grant types that clients may register for. */
   readonly grantTypes: readonly string[]
   /** Forgets what is of no use any more: to be called every few minutes, on any node. */
@@ -80,6 +86,7 @@ export function tokens(options: TokenOptions): Tokens {
   return {
     routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
     verifier,
+    accepting: options.accept === undefined ? verifier : acceptingVerifier(verifier, { ...options, ...options.accept }),
     grantTypes: names,
     async maintain() {
       const at = Math.floor(now() / 1000)

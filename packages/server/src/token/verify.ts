@@ -30,6 +30,8 @@ export interface Caller {
   readonly standing: Standing
   /** The grants that the token's own came of. */
   readonly parents?: readonly string[]
+  /** Set when the token is none of Lanyard's, but of the person's identity provider: nothing of it can be asked for anew here. */
+  readonly presented?: true
   /** Who acts for the person (RFC 8693 §4.1). */
   readonly actor?: Actor
   /** The thumbprint of the key that the token is bound to (RFC 9449 §6.1). */

@@ -12,7 +12,7 @@ import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
 import type { Ground } from './ground.ts'
 
-export function dataPlane(ground: Ground, { approvals: judging, notices }: Applications, { connector, connections }: Accounts, { verifier }: Tokens): ReturnType<typeof gateway> {
+export function dataPlane(ground: Ground, { approvals: judging, notices }: Applications, { connector, connections }: Accounts, { accepting: verifier }: Tokens): ReturnType<typeof gateway> {
   const { config, issuer, store, state, outbound, limits, audit, log, now } = ground
   return gateway({
     issuer,

@@ -1,13 +1,13 @@
 // Wires which tokens are exchanged, and the identity providers' tokens that may be presented.
-import { exchangeSettings } from '../config/token-exchange-settings.ts'
+import { acceptedTokens, exchangeSettings } from '../config/token-exchange-settings.ts'
 import { presentedTokens } from '../identity/presented.ts'
 import { recognition } from '../identity/recognize.ts'
 import type { TokenOptions } from '../token/routes.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
-export function exchangeWiring({ config, identityStore: store, now }: Ground, { providers }: People): Pick<TokenOptions, 'exchange'> {
+export function exchangeWiring({ config, identityStore: store, now }: Ground, { providers }: People): Pick<TokenOptions, 'exchange' | 'accept'> {
   const rules = exchangeSettings(config)
-  if (rules.length === 0) return {}
-  return { exchange: { rules, presented: presentedTokens({ providers, people: recognition({ store, now }) }) } }
+  const presented = presentedTokens({ providers, people: recognition({ store, now }) })
+  return { accept: { accepted: acceptedTokens(config), presented }, ...(rules.length === 0 ? {} : { exchange: { rules, presented } }) }
 }

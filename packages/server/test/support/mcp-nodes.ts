@@ -13,6 +13,10 @@ import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { rateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { listen } from '../../src/http/server.ts'
+import { presentedTokens } from '../../src/identity/presented.ts'
+import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
+import { recognition } from '../../src/identity/recognize.ts'
+import type { ScopeMapping } from '../../src/identity/scope-mapping.ts'
 import type { User } from '../../src/identity/user.ts'
 import { sealer, stateSealer, type Sealer, type StateSealer } from '../../src/keys/seal.ts'
 import { keyRing, type KeyRing } from '../../src/keys/signing.ts'
@@ -27,8 +31,10 @@ import { keyStore } from '../../src/store/keys.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { proofStore } from '../../src/store/proofs.ts'
+import { identityStore } from '../../src/store/users.ts'
 import { proofCheck } from '../../src/token/dpop.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
+import { acceptingVerifier, type Acceptance } from '../../src/token/presented.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
 import type { Connector, Credential } from '../../src/upstreams/connectors/connector.ts'
@@ -106,6 +112,8 @@ export interface World {
   renew: (userId: string, refused: string) => string | undefined
   /** Told what an account lacks: what to connect it with, or undefined when that would not help. */
   stepUp: (lacking: readonly string[]) => readonly string[] | undefined
+  /** Which tokens of which identity providers are accepted besides: read when the nodes start. */
+  accept?: { readonly providers: readonly ProviderSettings[]; readonly accepted: ReadonlyMap<string, Acceptance>; readonly scopes?: ScopeMapping }
   /** Runs before an event is recorded: to fail or hold it. */
   beforeRecord: () => Promise<void>
   /** Runs before a user is read: to fail or hold it. */
@@ -306,6 +314,8 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
   const keys = await keyRing({ store: keyStore({ db, audit: plain, changed: async () => undefined }), sealer: shared.secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
   const users = { find: async (id: string) => world.beforeUser().then(() => world.users.get(id)) }
   const approvals = testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now, settings: world.approval, find: (id) => world.applications.get(id) })
+  const own = accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now })
+  const people = identityStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (made) => shared.feeds.forEach((each) => each.deliver(made))) })
   const plane = gateway({
     issuer: ISSUER,
     hosts: [],
@@ -315,7 +325,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     profiles: profiles(ISSUER, shared.upstreams, shared.profiles),
     connector: connectorsOf(shared),
     connections: { connectUrl: (userId, upstream) => `${ISSUER}/connections/${upstream.id}?for=${userId}` },
-    verifier: accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now }),
+    verifier: world.accept === undefined ? own : acceptingVerifier(own, { ...world.accept, cutoffs: live, approvals, presented: presentedTokens({ providers: identityProviders(world.accept.providers, { outbound: shared.client, now }), people: recognition({ store: people, now }) }) }),
     proof: { required: false, check: proofCheck({ store: proofStore({ db }), state: shared.state, requireNonce: false, now }) },
     approvals,
     policy: { decide: (input) => world.policy.decide(input), mayReach: (input) => world.policy.mayReach(input), restriction: (input) => world.policy.restriction(input), asksAnnotations: (upstream) => world.policy.asksAnnotations(upstream) },
