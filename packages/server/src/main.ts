@@ -3,6 +3,7 @@
 import { app, type App } from './app.ts'
 import { jsonLines } from './audit/json-lines.ts'
 import type { Config } from './config/load.ts'
+import { makesAssertions } from './config/id-jag-settings.ts'
 import { keyOverlapMs, upstreamSettings } from './config/settings.ts'
 import { apiCatalogue, type ApiCatalogue } from './gateway/openapi/catalogue.ts'
 import { DocumentError } from './gateway/openapi/document.ts'
@@ -59,6 +60,7 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     const store = await open(config, options.sink ?? jsonLines())
     opened.defer(() => store.close())
     const keys = await signingKeys(config, keyStore(store), secrets)
+    const assertionKeys = makesAssertions(config) ? await signingKeys(config, keyStore(store, 'assertion'), secrets) : undefined
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
@@ -66,7 +68,7 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     await readDocuments(config, apis)
     const stored = await storedProfiles(profileStore(store), store.feed)
     const rules = await livePolicy({ declared: config.rules, store: ruleStore(store), feed: store.feed, upstreams: config.upstreams.map(({ id }) => id), log })
-    const gateway = app({ config, store, storedProfiles: stored, apis, policy: rules, keys, sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const gateway = app({ config, store, storedProfiles: stored, apis, policy: rules, keys, ...(assertionKeys && { assertionKeys }), sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
     const server = await listenOn(config, gateway)
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.

@@ -10,6 +10,7 @@ export type AuditAction =
   | 'subject.revoked'
   | 'step-up.requested' | 'step-up.granted' | 'step-up.refused'
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
+  | 'assertion.issued'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'
   | 'api.refused' | 'rule.created' | 'rule.changed' | 'rule.deleted' | 'access.evaluated'

@@ -15,18 +15,27 @@ const MEANING: Readonly<Record<KeyRecord['state'], string>> = {
   revoked: 'ended, with every token that it signed',
 }
 
+interface KeyOptions extends CommonOptions {
+  /** The keys that sign ID-JAGs, in place of those of access tokens. */
+  readonly assertions?: boolean
+}
+
+function kindOf({ assertions }: KeyOptions): 'access' | 'assertion' {
+  return assertions === true ? 'assertion' : 'access'
+}
+
 /** Lists the signing keys; needs no key-encryption key. */
-export async function keysList(options: CommonOptions): Promise<void> {
-  const records = await withStore(loadConfig(options.config), (parts) => keyStore(parts).all())
+export async function keysList(options: KeyOptions): Promise<void> {
+  const records = await withStore(loadConfig(options.config), (parts) => keyStore(parts, kindOf(options)).all())
   const keys = records.map(({ kid, algorithm, state, since }) => ({ kid, algorithm, state, since: new Date(since).toISOString() }))
   const lines = keys.map((key) => `${key.kid}  ${key.algorithm.padEnd(5)}  ${key.state.padEnd(7)}  since ${key.since.slice(0, 16).replace('T', ' ')} UTC  (${MEANING[key.state]})`)
   print(options, keys, lines.length === 0 ? ['There is no signing key yet: the gateway makes the first ones when it starts.'] : lines)
 }
 
 /** Signs with the next key from now on. */
-export async function keysRotate(options: CommonOptions & { readonly force?: boolean }): Promise<void> {
+export async function keysRotate(options: KeyOptions & { readonly force?: boolean }): Promise<void> {
   const config = loadConfig(options.config)
-  await withKeys(config, async (ring) => {
+  await withKeys(config, options, async (ring) => {
     const result = await ring.rotate({ force: options.force === true })
     if (result === 'too_early') {
       const minutes = Math.ceil(keyOverlapMs(config) / 60_000)
@@ -39,17 +48,17 @@ export async function keysRotate(options: CommonOptions & { readonly force?: boo
 }
 
 /** Ends a key and every token that it signed, on all nodes. */
-export async function keysRevoke(kid: string, options: CommonOptions): Promise<void> {
-  await withKeys(loadConfig(options.config), async (ring) => {
+export async function keysRevoke(kid: string, options: KeyOptions): Promise<void> {
+  await withKeys(loadConfig(options.config), options, async (ring) => {
     const done = await ring.revoke(kid)
     if (!done) throw new CommandFailed(`there is no key ${kid}, or it was revoked before: look with "lanyard keys list"`)
     print(options, { revoked: kid }, [`Revoked: ${kid} and every token that it signed have ended; running nodes follow within a second.`])
   })
 }
 
-function withKeys(config: Config, run: (ring: KeyRing) => Promise<void>): Promise<void> {
+function withKeys(config: Config, options: KeyOptions, run: (ring: KeyRing) => Promise<void>): Promise<void> {
   return withStore(config, async (parts) => {
-    const store = keyStore(parts)
+    const store = keyStore(parts, kindOf(options))
     if ((await store.all()).length === 0) throw new CommandFailed('there is no signing key yet: the gateway makes the first ones when it starts')
     await run(await signingKeys(config, store, sealer(encryptionKeys(config, false))))
   })

@@ -12,6 +12,7 @@ import { serve } from './serve.ts'
 import { CommandFailed } from './command.ts'
 
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
+const ASSERTIONS: [string, string] = ['--assertions', 'the keys that sign ID-JAGs, in place of those of access tokens']
 
 function program(): Command {
   const lanyard = new Command('lanyard').description('One login, every approved MCP tool: the Lanyard gateway.').exitOverride().showHelpAfterError().enablePositionalOptions()
@@ -29,15 +30,16 @@ function program(): Command {
     .action(check)
   lanyard.command('migrate').description('bring the store to the newest schema').option(...CONFIG).option('--json', 'print JSON').action(migrateStore)
   const keys = lanyard.command('keys').description('signing keys')
-  keys.command('list').description('list the signing keys').option(...CONFIG).option('--json', 'print JSON').action(keysList)
+  keys.command('list').description('list the signing keys').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysList)
   keys
     .command('rotate')
     .description('sign with the next key from now on; the present one stays valid until its tokens have ended')
     .option(...CONFIG)
+    .option(...ASSERTIONS)
     .option('--force', 'do not wait until the next key has been published long enough')
     .option('--json', 'print JSON')
     .action(keysRotate)
-  keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option('--json', 'print JSON').action(keysRevoke)
+  keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysRevoke)
   // What there is to know of it, the gateway says.
   lanyard.command('admin').description('what the JSON API of a running gateway can do').argument('[command...]').helpOption(false).allowUnknownOption().passThroughOptions().action(admin)
   return lanyard

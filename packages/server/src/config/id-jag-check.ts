@@ -11,13 +11,28 @@ function list<Shape extends z.ZodRawShape>(shape: Shape) {
 const lenient = z.object({
   issuer: text,
   identityProviders: list({ id: text, issuer: word }),
-  idJag: z.object({ trustedIssuers: list({ id: text, issuer: text, tenant: word, identityProvider: word }) }).catch({ trustedIssuers: [] }),
+  idJag: z
+    .object({ trustedIssuers: list({ id: text, issuer: text, tenant: word, identityProvider: word }), audiences: list({ issuer: text, resources: z.array(text).catch([]) }) })
+    .catch({ trustedIssuers: [], audiences: [] }),
 })
+
+/** Checks for whom ID-JAGs are issued: each authorization server once, and never this gateway or what it protects. */
+function checkAudiences({ issuer: own, idJag: { audiences } }: z.output<typeof lenient>, add: (path: readonly PropertyKey[], message: string) => void): void {
+  audiences.forEach((audience, index) => {
+    if (audience === undefined || own === '') return
+    if (audience.issuer === own) add(['idJag', 'audiences', index, 'issuer'], 'is this gateway: an ID-JAG is never for whoever made it')
+    if (audiences.findIndex((other) => other?.issuer === audience.issuer) < index) add(['idJag', 'audiences', index, 'issuer'], 'is taken: another one has it')
+    audience.resources.forEach((resource, position) => {
+      if (`${resource}/`.startsWith(`${own}/`)) add(['idJag', 'audiences', index, 'resources', position], 'is an address of this gateway')
+    })
+  })
+}
 
 /** Checks whose ID-JAGs are trusted: each issuer and tenant once, none of our own, and each of its own people. */
 export function checkIdJagSettings(value: unknown, add: (path: readonly PropertyKey[], message: string) => void): void {
   const { data } = lenient.safeParse(value)
   if (data === undefined) return
+  checkAudiences(data, add)
   const { issuer: own, identityProviders, idJag } = data
   const seen = new Set<string>()
   const ids = new Set(identityProviders.map((provider) => provider?.id))

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { canonicalResource } from '../oauth/resource.ts'
 import { httpUrl, id } from './words.ts'
 
 /** Those of key pairs: `none`, and HMAC with a secret that others know too, prove nothing. */
@@ -19,4 +20,15 @@ const trustedIssuer = z.strictObject({
   groupsClaim: z.string().min(1).optional(),
 })
 
-export const idJag = z.strictObject({ trustedIssuers: z.array(trustedIssuer).default([]) }).default({ trustedIssuers: [] })
+const audience = z.strictObject({
+  issuer,
+  resources: z.array(httpUrl.refine((value) => canonicalResource(value) !== undefined, 'must have no query, fragment or credentials')).min(1, 'name at least one'),
+  scopes: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).min(1, 'leave it out for whatever it knows, or name at least one').optional(),
+  clients: z.record(z.string().min(1), z.string().min(1)).refine((clients) => Object.keys(clients).length > 0, 'name at least one client, and its identifier there'),
+  groups: z.array(z.string().min(1)).min(1, 'leave it out for everybody, or name at least one').optional(),
+  tenant: z.string().min(1).optional(),
+})
+
+export const idJag = z
+  .strictObject({ trustedIssuers: z.array(trustedIssuer).default([]), audiences: z.array(audience).default([]) })
+  .default({ trustedIssuers: [], audiences: [] })

@@ -1,6 +1,19 @@
+import type { IdJagAudience } from '../token/exchange/id-jag.ts'
 import type { TrustedIssuer } from '../token/assertions/id-jag.ts'
 import type { Config } from './load.ts'
 import { providerSettings } from './settings.ts'
+
+/** The authorization servers elsewhere that ID-JAGs are issued for. */
+export function idJagAudiences(config: Config): readonly IdJagAudience[] {
+  return config.idJag.audiences.map(({ issuer, resources, scopes, clients, groups, tenant }) => ({
+    issuer,
+    resources,
+    clients: new Map(Object.entries(clients)),
+    ...(scopes === undefined ? {} : { scopes }),
+    ...(groups === undefined ? {} : { groups }),
+    ...(tenant === undefined ? {} : { tenant }),
+  }))
+}
 
 /**
  * The issuers whose ID-JAGs are trusted. Whoever signs in at the identity provider of the same issuer is the same person;
@@ -23,4 +36,9 @@ export function trustedIssuers(config: Config): readonly TrustedIssuer[] {
       ...(groupsClaim === undefined ? {} : { groupsClaim }),
     }
   })
+}
+
+/** Whether Lanyard signs assertions for authorization servers elsewhere. */
+export function makesAssertions({ idJag }: Config): boolean {
+  return idJag.audiences.length > 0
 }

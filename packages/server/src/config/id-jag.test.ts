@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stringify } from 'yaml'
-import { trustedIssuers } from './id-jag-settings.ts'
+import { idJagAudiences, makesAssertions, trustedIssuers } from './id-jag-settings.ts'
 import { ConfigError, parseConfig, type Config } from './load.ts'
 
 const minimal = { issuer: 'https://lanyard.example.com', identityProviders: [{ id: 'corp', type: 'oidc', issuer: 'https://acme.okta.com', clientId: 'lanyard' }] }
@@ -46,6 +46,20 @@ test('nobody trusts themselves, one issuer twice, or symmetric keys (ID-JAG §7.
   assert.match(mistakes(trusting({ ...okta, identityProvider: 'nobody' })).join(), /no such identity provider/)
   assert.match(mistakes(trusting({ ...okta, issuer: 'https://other.example', identityProvider: 'corp' })).join(), /another issuer/)
   assert.match(mistakes(trusting({ ...okta, tenant: 'a', identityProvider: 'corp' }, { ...okta, id: 'b', tenant: 'b', identityProvider: 'corp' })).join(), /trustedIssuers\.1\.identityProvider: is taken/)
+})
+
+test('ID-JAGs are issued for authorization servers elsewhere alone, each named once (ID-JAG §7.3)', () => {
+  const chat = { issuer: 'https://auth.chat.example/', resources: ['https://mcp.chat.example/'], clients: { assistant: 'x' } }
+  const asking = (...audiences: readonly object[]): object => ({ idJag: { audiences } })
+  const config = parse(asking({ ...chat, scopes: ['chat.read'], groups: ['engineering'], tenant: 'acme' }))
+  assert.deepEqual(idJagAudiences(config), [{ ...chat, clients: new Map([['assistant', 'x']]), scopes: ['chat.read'], groups: ['engineering'], tenant: 'acme' }])
+  assert.deepEqual([makesAssertions(config), makesAssertions(parse({}))], [true, false])
+  assert.match(mistakes(asking({ ...chat, issuer: 'https://lanyard.example.com' })).join(), /idJag\.audiences\.0\.issuer: is this gateway/)
+  assert.match(mistakes(asking(chat, chat)).join(), /idJag\.audiences\.1\.issuer: is taken/)
+  assert.match(mistakes(asking({ ...chat, resources: ['https://lanyard.example.com/mcp/notes'] })).join(), /idJag\.audiences\.0\.resources\.0: is an address of this gateway/)
+  assert.match(mistakes(asking({ ...chat, resources: [] })).join(), /resources: name at least one/)
+  assert.match(mistakes(asking({ ...chat, clients: {} })).join(), /name at least one client/)
+  assert.match(mistakes(asking({ ...chat, scopes: ['two words'] })).join(), /one printable word/)
 })
 
 test('a client that presents ID-JAGs alone needs no redirect URI', () => {

@@ -5,6 +5,8 @@ export interface MetadataFacts {
   readonly issuer: string
   /** The grant types of the token endpoint's registry. */
   readonly grantTypes: readonly string[]
+  /** What is issued for authorization servers elsewhere, in exchange for a token. */
+  readonly requestedTokenTypes?: readonly string[]
   /** The profiles of assertions that are processed; of whose, is nobody's business (ID-JAG §7.4). */
   readonly grantProfiles?: readonly string[]
   /** How clients may authenticate. */
@@ -41,6 +43,8 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     response_types_supported: ['code'],
     response_modes_supported: ['query'],
     grant_types_supported: facts.grantTypes,
+    // ID-JAG §6.1, draft-ietf-oauth-identity-chaining.
+    identity_chaining_requested_token_types_supported: facts.requestedTokenTypes === undefined || facts.requestedTokenTypes.length === 0 ? undefined : facts.requestedTokenTypes,
     // ID-JAG §6.2: absent when nobody's assertions are trusted.
     authorization_grant_profiles_supported: facts.grantProfiles === undefined || facts.grantProfiles.length === 0 ? undefined : facts.grantProfiles,
     // AS-4: clients of MCP refuse a server that does not name it.

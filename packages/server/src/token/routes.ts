@@ -19,6 +19,7 @@ import type { DeviceGrantOptions } from './grants/device-code.ts'
 import { REPLAY_WINDOW } from './grants/refresh-token.ts'
 import { grantTypes } from './grants/index.ts'
 import type { AssertionOptions } from './grants/jwt-bearer.ts'
+import type { ExchangeTarget } from './grants/token-exchange.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
 import { metadataRoutes, type MetadataSettings } from './metadata.ts'
@@ -53,6 +54,10 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly accept?: Pick<PresentedOptions, 'accepted' | 'presented'>
   /** When absent, no token is exchanged. */
   readonly exchange?: ExchangeSettings
+  /** What tokens are exchanged for besides access tokens of Lanyard. */
+  readonly exchangeTargets?: readonly ExchangeTarget[]
+  /** The keys of assertions for authorization servers elsewhere: published beside those of access tokens. */
+  readonly assertionKeys?: Pick<KeyRing, 'jwks'>
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'baselineScope' | 'registration'>
@@ -71,6 +76,11 @@ export interface Tokens {
   maintain(): Promise<void>
 }
 
+/** Whoever verifies finds all keys at one address; each says what it is by the type of what it signed. */
+function published({ keys, assertionKeys }: Pick<TokenOptions, 'keys' | 'assertionKeys'>): Pick<KeyRing, 'jwks'> {
+  return { jwks: () => ({ keys: [...keys.jwks().keys, ...(assertionKeys?.jwks().keys ?? [])] }) }
+}
+
 /** A used refresh token is known for this long by its row, and by its family after that. */
 const KEEP_USED = 10 * REPLAY_WINDOW
 
@@ -79,10 +89,10 @@ export function tokens(options: TokenOptions): Tokens {
   const { issuer, now, store } = options
   const verifier = accessTokenVerifier(options)
   const { exchange, ...others } = options
-  const grants = grantTypes({ ...others, ...(exchange === undefined ? {} : { exchange: exchangeRoom({ ...options, ...exchange, verifier }) }) })
+  const grants = grantTypes({ ...others, ...(exchange === undefined ? {} : { exchange: exchangeRoom({ ...options, ...exchange, targets: options.exchangeTargets ?? [], verifier }) }) })
   const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options), url: `${issuer}/token` })
   const names = grants.map(({ type }) => type)
-  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, grantProfiles: options.assertions?.flatMap(({ identifier = [] }) => identifier) ?? [], dpopAlgorithms: DPOP_ALGORITHMS }, options.keys)
+  const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, grantProfiles: options.assertions?.flatMap(({ identifier = [] }) => identifier) ?? [], requestedTokenTypes: exchange === undefined ? [] : (options.exchangeTargets ?? []).flatMap(({ tokenType = [] }) => tokenType), dpopAlgorithms: DPOP_ALGORITHMS }, published(options))
   return {
     routes: [endpoint, revocationEndpoint(options), introspectionEndpoint(options), ...metadata],
     verifier,

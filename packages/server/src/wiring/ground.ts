@@ -37,6 +37,8 @@ export interface AppDeps {
   readonly config: Config
   readonly store: Store
   readonly keys: KeyRing
+  /** The keys of assertions for authorization servers elsewhere, where any are made. */
+  readonly assertionKeys?: KeyRing
   readonly sealer: Sealer
   readonly state: StateSealer
   readonly outbound: Outbound

@@ -27,7 +27,9 @@ import { proofStore } from '../../src/store/proofs.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
 import { tokenStore } from '../../src/store/tokens.ts'
 import { identityStore } from '../../src/store/users.ts'
+import { idJagMint } from '../../src/token/assertions/mint.ts'
 import { proofCheck } from '../../src/token/dpop.ts'
+import { idJagIssuer, type IdJagAudience } from '../../src/token/exchange/id-jag.ts'
 import type { ExchangeRule } from '../../src/token/exchange/rules.ts'
 import { tokens, type Tokens } from '../../src/token/routes.ts'
 import type { TokenStore } from '../../src/token/token-store.ts'
@@ -79,6 +81,8 @@ export interface World {
   readonly introspectors: Map<string, readonly string[]>
   /** Read when the nodes start. */
   exchange: readonly ExchangeRule[]
+  /** The authorization servers elsewhere that ID-JAGs are issued for. */
+  audiences: readonly IdJagAudience[]
   providers: readonly ProviderSettings[]
   /** Runs before a rotation or consumption is written: to hold a request there. */
   beforeWrite: () => Promise<void>
@@ -165,6 +169,7 @@ async function makeCluster(handles: Handles, feeds: RunningFeed[], prepare: (wor
     limits: { requests: plenty, floods: plenty },
     introspectors: new Map(),
     exchange: [],
+    audiences: [],
     providers: [],
     beforeWrite: () => Promise.resolve(),
   }
@@ -220,6 +225,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     isCut: (token) => known.isCut(token),
   }
   const keys = await keyRing({ store: keyStore(parts), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
+  const assertionKeys = world.audiences.length === 0 ? undefined : await keyRing({ store: keyStore(parts, 'assertion'), sealer: secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
   const plain = tokenStore(parts)
   const devices = deviceStore(parts)
   const store: TokenStore = {
@@ -240,6 +246,8 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? people.findUser(id) },
     assertions: testAssertions(world.assertions, { issuer: ISSUER, parts, store, cutoffs: live, profiles: { byResource: (value) => profile(value) }, lifetimes: LIFETIMES, approvals: testApprovals({ parts, feed, now }), mayReach: ({ upstream }) => world.reachable && upstream === 'notes', now }),
     machines: { ofClient: (id) => world.machines.ofClient(id), find: (id) => world.machines.find(id) },
+    ...(assertionKeys && { assertionKeys }),
+    exchangeTargets: assertionKeys === undefined ? [] : [idJagIssuer({ issuer: ISSUER, audiences: world.audiences, mint: idJagMint({ issuer: ISSUER, keys: assertionKeys, now }), recorder: parts.audit, now })],
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
     scopes: { mayHold: (user, scope) => world.scopes.mayHold(user, scope), narrow: (user, scope) => world.scopes.narrow(user, scope) },
     approvals: testApprovals({ parts, feed, now }),

@@ -6,7 +6,8 @@ import type { Authentication } from '../../policy/rule.ts'
 import { refusedAssertion } from '../grants/jwt-bearer.ts'
 
 /** The type in the header (§3): what keeps every other JWT of the same issuer from being taken for one. */
-export const ID_JAG_TYPES: readonly string[] = ['oauth-id-jag+jwt', 'application/oauth-id-jag+jwt']
+export const ID_JAG_TYPE = 'oauth-id-jag+jwt'
+export const ID_JAG_TYPES: readonly string[] = [ID_JAG_TYPE, `application/${ID_JAG_TYPE}`]
 /** Its identifier among the profiles that are advertised (§7.2). */
 export const ID_JAG_PROFILE = 'urn:ietf:params:oauth:grant-profile:id-jag'
 

@@ -2,12 +2,11 @@
 // (draft-ietf-oauth-identity-assertion-authz-grant §4.3), for authorization servers elsewhere that trust it.
 import type { AuditEvent, Recorder } from '../../audit/event.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
-import type { KeyRing } from '../../keys/signing.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { canonicalResource, type Resource } from '../../oauth/resource.ts'
 import { formatScope, parseScope } from '../../oauth/scope.ts'
 import { newId } from '../../oauth/secret.ts'
-import { ID_JAG_LIFETIME_S, ID_JAG_TYPE } from '../assertions/id-jag-claims.ts'
+import type { MintIdJag } from '../assertions/mint.ts'
 import { trace, type Granted, type GrantRequest, type Issued } from '../grants/grant.ts'
 import type { ExchangeTarget } from '../grants/token-exchange.ts'
 import { TOKEN_TYPE } from '../grants/token-type.ts'
@@ -33,13 +32,14 @@ export interface IdJagAudience {
 export interface IdJagIssuerOptions {
   readonly issuer: string
   readonly audiences: readonly IdJagAudience[]
-  readonly keys: Pick<KeyRing, 'sign'>
+  readonly mint: MintIdJag
   readonly recorder: Recorder
   readonly now: () => number
 }
 
 export function idJagIssuer(options: IdJagIssuerOptions): ExchangeTarget {
   return {
+    tokenType: TOKEN_TYPE.idJag,
     accepts: (params) => params.get('requested_token_type') === TOKEN_TYPE.idJag,
     async authorize(request, subject) {
       const audience = audienceOf(options, request, subject)
@@ -61,7 +61,7 @@ function audienceOf({ audiences, issuer }: IdJagIssuerOptions, { params }: Grant
   const found = others.length > 0 ? undefined : audiences.find((audience) => audience.issuer === name)
   // §7.3: none for ourselves, which would widen what a token is for.
   if (found === undefined || found.issuer === issuer) throw refusedTarget('the audience is not one that an administrator approved')
-  if (!rules.some(({ isTarget }) => isTarget(found.issuer))) throw refusedTarget('no rule of the administrator names the audience')
+  if (!rules.some(({ isTarget }) => isTarget(canonicalResource(found.issuer) ?? found.issuer))) throw refusedTarget('no rule of the administrator names the audience')
   return found
 }
 
@@ -101,45 +101,24 @@ interface Target {
   readonly scope: readonly string[]
 }
 
-function grant({ issuer, keys, recorder, now }: IdJagIssuerOptions, request: GrantRequest, subject: ExchangeSubject, { audience, clientId, resource, scope }: Target): Granted {
-  const at = Math.floor(now() / 1000)
-  const { user, authentication, actor, expiresAt: end } = subject
+function grant({ mint, recorder, now }: IdJagIssuerOptions, request: GrantRequest, subject: ExchangeSubject, { audience, clientId, resource, scope }: Target): Granted {
+  const { user, authentication, actor, expiresAt, kind, grantId } = subject
+  const { jkt } = request
   // Nothing is kept of it: it ends by itself, within minutes, and the authorization server elsewhere decides anew.
   const authorization: Authorization = { id: newId('grt'), userId: user.id, clientId: request.client.id, resource: resource.resource, scope, ...authentication, ...(actor === undefined ? {} : { actor }) }
   return {
     authorization,
     scope,
-    grantedAt: at,
+    grantedAt: Math.floor(now() / 1000),
     recheck: false,
     isElsewhere: true,
     async issue() {
-      const { authTime, acr, amr } = authentication
-      const expiresAt = Math.min(at + ID_JAG_LIFETIME_S, end)
-      const jti = newId('jti')
-      const claims = {
-        iss: issuer,
-        // §3: by this issuer, whatever they are called at their identity provider: two of these may call two people the same.
-        sub: user.id,
-        aud: audience.issuer,
-        client_id: clientId,
-        jti,
-        iat: at,
-        exp: expiresAt,
-        resource: resource.value,
-        ...(scope.length === 0 ? {} : { scope: formatScope(scope) }),
-        ...(audience.tenant === undefined ? {} : { aud_tenant: audience.tenant }),
-        ...(user.email === undefined ? {} : { email: user.email }),
-        ...(authTime === undefined ? {} : { auth_time: authTime }),
-        ...(acr === undefined ? {} : { acr }),
-        ...(amr === undefined ? {} : { amr: [...amr] }),
-        ...(actor === undefined ? {} : { act: actor }),
-        // §7.5.1: whoever proved a key gets an assertion that is worth nothing without it.
-        ...(request.jkt === undefined ? {} : { cnf: { jkt: request.jkt } }),
-      }
-      const detail = { jti, scope: formatScope(scope), audience: audience.issuer, client_there: clientId, subject_token: subject.kind, ...(actor && { actor: actor.sub }) }
-      const event: AuditEvent = { action: 'assertion.issued', outcome: 'success', ...trace(request, authorization), ...(subject.grantId === undefined ? {} : { grantId: subject.grantId }), detail }
+      const { issuer: there, tenant } = audience
+      const made = mint({ user, audience: there, clientId, resource: resource.value, scope, authentication, expiresAt, ...(tenant && { tenant }), ...(actor && { actor }), ...(jkt && { jkt }) })
+      const detail = { jti: made.jti, scope: formatScope(scope), audience: there, client_there: clientId, subject_token: kind, ...(actor && { actor: actor.sub }) }
+      const event: AuditEvent = { action: 'assertion.issued', outcome: 'success', ...trace(request, authorization), ...(grantId && { grantId }), detail }
       await recorder.record(event)
-      const issued: Issued = { accessToken: keys.sign(claims, ID_JAG_TYPE), expiresAt, scope, tokenType: 'N_A', issuedTokenType: TOKEN_TYPE.idJag }
+      const issued: Issued = { accessToken: made.assertion, expiresAt: made.expiresAt, scope, tokenType: 'N_A', issuedTokenType: TOKEN_TYPE.idJag }
       return issued
     },
   }

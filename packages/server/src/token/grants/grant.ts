@@ -33,6 +33,8 @@ export interface Granted {
   readonly grantedAt: number
   /** Whether the identity provider is asked if the user may still go on. */
   readonly recheck: boolean
+  /** Whether it is for a resource of somebody else, whose authorization server decides what the person may do there. */
+  readonly isElsewhere?: true
   /** What a client is told of a resource or scope that the person may not have: `invalid_grant` when absent, for a grant that had it. */
   readonly refusals?: { readonly resource: 'invalid_target'; readonly scope: 'invalid_scope' }
   /**

@@ -9,6 +9,8 @@ export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 
 /** Something that tokens are exchanged for. */
 export interface ExchangeTarget {
+  /** What it issues for authorization servers elsewhere, as the metadata names it (`identity_chaining_requested_token_types_supported`). */
+  readonly tokenType?: string
   /** Whether the request asks for it, by `requested_token_type`, `resource` and `audience`. */
   accepts(params: Params): boolean
   /** What may be issued for the subject. @throws OAuthError */
