@@ -13,6 +13,7 @@ import { flows } from '../../src/identity/flow.ts'
 import type { IdentityStore } from '../../src/identity/identity-store.ts'
 import { login } from '../../src/identity/login.ts'
 import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
+import type { OidcSettings } from '../../src/identity/providers/oidc.ts'
 import { providerTokens, type ProviderTokens } from '../../src/identity/provider-tokens.ts'
 import { recheck } from '../../src/identity/recheck.ts'
 import { sessions } from '../../src/identity/sessions.ts'
@@ -70,7 +71,7 @@ export interface NodeOverrides {
   readonly deadlineMs?: number
 }
 
-export function settingsOf(idp: { readonly issuer: string }, more: Partial<ProviderSettings> = {}): ProviderSettings {
+export function settingsOf(idp: { readonly issuer: string }, more: Partial<OidcSettings> = {}): ProviderSettings<'oidc'> {
   return {
     type: 'oidc',
     id: 'corp',

@@ -1,13 +1,31 @@
-import { oidcProvider, type OidcDeps, type OidcSettings } from './oidc.ts'
+import { entraIdProvider } from './entra-id.ts'
+import { googleWorkspace } from './google-workspace.ts'
+import { keycloak } from './keycloak.ts'
+import { oidcProvider, type OidcDeps } from './oidc.ts'
+import { okta } from './okta.ts'
+import { ping } from './ping.ts'
 import type { IdentityProvider } from './provider.ts'
+import type { EntraDeps } from '../entra/client.ts'
 
-/** The kinds of identity provider: a new one is one file and one line. */
+/** The kinds of identity provider: a new one is one file and one line. A preset is a short file over the generic one. */
 const KINDS = {
   oidc: oidcProvider,
-} as const satisfies Record<string, (settings: OidcSettings, deps: OidcDeps) => IdentityProvider>
+  'entra-id': entraIdProvider,
+  'google-workspace': googleWorkspace,
+  keycloak,
+  okta,
+  ping,
+}
 
-export type ProviderSettings = OidcSettings & { readonly type: keyof typeof KINDS }
+type Kinds = typeof KINDS
+type Kind = keyof Kinds
 
-export function identityProviders(settings: readonly ProviderSettings[], deps: OidcDeps): ReadonlyMap<string, IdentityProvider> {
-  return new Map(settings.map((provider) => [provider.id, KINDS[provider.type](provider, deps)]))
+export type ProviderDeps = OidcDeps & EntraDeps
+
+export type ProviderSettings<Type extends Kind = Kind> = { readonly [Each in Type]: Parameters<Kinds[Each]>[0] & { readonly type: Each } }[Type]
+
+type Make = (settings: ProviderSettings, deps: ProviderDeps) => IdentityProvider
+
+export function identityProviders(settings: readonly ProviderSettings[], deps: ProviderDeps): ReadonlyMap<string, IdentityProvider> {
+  return new Map(settings.map((provider) => [provider.id, (KINDS[provider.type] as Make)(provider, deps)]))
 }
