@@ -104,12 +104,15 @@ async function inputOf(deps: PolicyEndpointDeps, { user, groups, client, upstrea
   }
 }
 
-/** The calls as they would be decided today: by the groups that people have now, and what is known of applications and tools. */
+/** The calls as they were made, by the groups that people had then; of what nobody wrote down, tools among it, as it is known today. */
 async function inputsOf(deps: PolicyEndpointDeps, recorded: readonly RecordedCall[]): Promise<readonly SimulatedCall[]> {
   const clients = [...new Set(recorded.map(({ clientId }) => clientId))]
   const applications = new Map(await Promise.all(clients.map(async (id) => [id, await deps.applications.of(id)] as const)))
+  // Machines are nobody's rows: what they are is configured.
+  const strangers = [...new Set(recorded.flatMap(({ subject, groups }) => (groups === undefined ? [subject] : [])))]
+  const groupsNow = new Map(await Promise.all(strangers.map(async (id) => [id, (await deps.findUser(id))?.groups] as const)))
   const factsOf = await toolFacts(deps)
-  return recorded.map(({ groups = [], ...call }) => ({ application: applications.get(call.clientId), ...call, groups, toolFacts: factsOf(call.upstream, call.tool) }))
+  return recorded.map(({ groups: then, ...call }) => ({ application: applications.get(call.clientId), ...call, groups: then ?? groupsNow.get(call.subject) ?? [], toolFacts: factsOf(call.upstream, call.tool) }))
 }
 
 /** What is known of tools, by the definitions of them that were approved last. */

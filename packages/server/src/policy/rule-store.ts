@@ -15,12 +15,12 @@ export interface RuleChanges {
   readonly removed: readonly string[]
 }
 
-/** A call as the audit trail has it, with what is known now of who made it. */
+/** A call as the audit trail has it, with what is known of who made it. */
 export interface RecordedCall {
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly subject: string
-  /** Today's; undefined of somebody who is not known any more. */
+  /** Those that held then; today's where nobody wrote them down; undefined of somebody who is no person that is known. */
   readonly groups: readonly string[] | undefined
   readonly clientId: string
   readonly application?: { readonly id?: string; readonly verified: boolean }

@@ -4,6 +4,7 @@ import type { Hashed } from '../oauth/secret.ts'
 import { authenticationColumns, toAuthentication } from './authentications.ts'
 import type { Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
+import { reapGroups } from './user-groups.ts'
 
 interface SessionRow {
   readonly hash: Hashed
@@ -61,6 +62,7 @@ export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityS
     async reap(now) {
       await db.query('DELETE FROM sessions WHERE expires_at < $1', [now])
       await db.query('DELETE FROM logins WHERE expires_at < $1', [now])
+      await reapGroups(db, now)
     },
   }
 }

@@ -6,6 +6,7 @@ import type { Database, Transaction } from './database.ts'
 import type { StoreParts } from './parts.ts'
 import { tokenVerbs } from './sign-in-tokens.ts'
 import { addSession, sessionVerbs } from './sessions.ts'
+import { rememberGroups } from './user-groups.ts'
 
 interface UserRow {
   readonly id: string
@@ -46,6 +47,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
       db.transaction(async (tx) => {
         const { user, tokens } = await upsertUser(tx, entry)
         if (user.disabled) return undefined
+        await rememberGroups(tx, user.id, user.groups, entry.now)
         await tx.query('UPDATE users SET tokens = $1, sign_in = $2, tokens_leased_until = 0 WHERE id = $3', [entry.sealTokens(user.id, tokens ?? undefined), entry.session.id, user.id])
         if (entry.replaces !== undefined) await tx.query('DELETE FROM sessions WHERE hash = $1', [entry.replaces])
         await addSession(tx, { ...entry.session, userId: user.id }, entry.now)
@@ -58,6 +60,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
       if (known !== undefined && !saysMore(person, known)) return known
       return db.transaction(async (tx) => {
         const user = await addOrTell(tx, person, newUserId, now)
+        await rememberGroups(tx, user.id, user.groups, now)
         await changed(tx, { kind: 'user', key: user.id, at: now })
         return user
       })
@@ -76,6 +79,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
           verifiedColumn(identity),
         ])
         if (updated === undefined) return
+        await rememberGroups(tx, userId, identity.groups, now)
         if (updated.sign_in !== null) await renewAuthentication(tx, updated.sign_in, identity)
         await changed(tx, { kind: 'user', key: userId, at: now })
       }),
