@@ -17,6 +17,8 @@ export interface MetadataFacts {
   readonly signingAlgorithms: readonly string[]
   /** The authentication contexts that identity providers know. */
   readonly acrValues?: readonly string[]
+  /** The algorithms of DPoP proofs. */
+  readonly dpopAlgorithms: readonly string[]
   /** What clients are told to ask for. */
   readonly baselineScope?: readonly string[]
   readonly registration: { readonly dynamic: boolean; readonly clientIdMetadataDocuments: boolean }
