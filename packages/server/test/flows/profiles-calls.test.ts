@@ -207,6 +207,34 @@ eachMcpCluster('an upstream answers what it was asked, and cannot answer for ano
   assert.doesNotMatch(JSON.stringify(none), /forged/)
 }, TEAM)
 
+eachMcpCluster('MCP Apps: a host finds the page of a tool under the address that it is told, in either generation', async (cluster) => {
+  const { token, send } = inTeam(cluster)
+  const page = { contents: [{ uri: 'ui://notes/view.html', mimeType: 'text/html;profile=mcp-app', text: '<p>' }] }
+  for (const upstream of [cluster.notes, cluster.weather]) {
+    upstream.script = (asked, response) => {
+      const { method, params } = asked.message as { method?: string; params?: { uri?: string } }
+      if (method === 'tools/list') return reply(response, result(asked, { resultType: 'complete', tools: [{ ...TOOLS[0], _meta: { ui: { resourceUri: 'ui://notes/view.html' }, 'ui/resourceUri': 'ui://notes/view.html' } }] }))
+      return method === 'resources/read' && params?.uri === 'ui://notes/view.html' ? reply(response, result(asked, { resultType: 'complete', ...page })) : false
+    }
+  }
+  const session = String((await send(initialize(token))).headers['mcp-session-id'])
+  const generations = [(method: string, params = {}) => modern(token, method, params), (method: string, params = {}) => legacy(token, method, params, session)]
+  for (const ask of generations) {
+    const tools = resultOf((await send(ask('tools/list'))).body)['tools'] as { name: string; _meta: { ui: { resourceUri: string } } }[]
+    assert.deepEqual(tools.map(({ name, _meta }) => [name, _meta]), ['weather', 'notes'].map((id) => [`${id}__read_note`, { ui: { resourceUri: `ui://${id}/notes/view.html` }, 'ui/resourceUri': `ui://${id}/notes/view.html` }]))
+    for (const [index, { _meta }] of tools.entries()) {
+      const { resourceUri: uri } = _meta.ui
+      // What a host of MCP Apps takes for a page.
+      assert.ok(uri.startsWith('ui://'))
+      assert.deepEqual(resultOf((await send(ask('resources/read', { uri }))).body)['contents'], [{ ...page.contents[0], uri }])
+      const [asked, other] = index === 0 ? [cluster.weather, cluster.notes] : [cluster.notes, cluster.weather]
+      assert.deepEqual([asked.of('resources/read').length, other.of('resources/read').length], [1, 0])
+      for (const upstream of [asked, other]) upstream.forget()
+    }
+  }
+  assert.equal(errorOf((await send(modern(token, 'resources/read', { uri: 'ui://tickets/view.html' }))).body).code, -32602)
+}, TEAM)
+
 eachMcpCluster('what a client says under reserved names reaches no upstream as the gateway’s word, nor the other way round (H13)', async (cluster) => {
   const { token, send } = inTeam(cluster)
   cluster.notes.script = (asked, response) => (asked.message['method'] === 'tools/list' ? reply(response, result(asked, { tools: TOOLS, ttlMs: 1, cacheScope: 'public', _meta: { 'lanyard/unavailable': [{ upstream: 'weather', reason: 'made up' }], subject: 'usr_dana' } })) : false)

@@ -32,8 +32,25 @@ function balanced(cluster: Cluster): (url: URL | string, init?: RequestInit) => 
   }
 }
 
+const clients = new Set<Client>()
+
+/** Runs a test, and closes its clients whatever becomes of it. */
+function scene(name: string, run: (cluster: Cluster) => Promise<void>): void {
+  const closing = async (cluster: Cluster): Promise<void> => {
+    server.asked.splice(0)
+    try {
+      await run(cluster)
+    } finally {
+      for (const client of clients) await client.close()
+      clients.clear()
+    }
+  }
+  eachMcpCluster(name, closing, OPTIONS)
+}
+
 async function connect(cluster: Cluster, profile: string, options: Partial<TokenOptions> = {}): Promise<{ client: Client; related: unknown[] }> {
   const client = new Client({ name: 'tasks', version: '1' }, { capabilities: { elicitation: { form: {} } } })
+  clients.add(client)
   const related: unknown[] = []
   client.setRequestHandler(ElicitRequestSchema, ({ params }) => {
     related.push((params._meta as Record<string, { taskId?: unknown }> | undefined)?.['io.modelcontextprotocol/related-task']?.taskId)
@@ -55,8 +72,7 @@ async function begin(client: Client, name: string): Promise<string> {
 }
 
 for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as const) {
-  eachMcpCluster(`a task runs to its end, asking on its way, with each request at another node: ${profile} (MCP 2025-11-25 tasks)`, async (cluster) => {
-    server.asked.splice(0)
+  scene(`a task runs to its end, asking on its way, with each request at another node: ${profile} (MCP 2025-11-25 tasks)`, async (cluster) => {
     const { client, related } = await connect(cluster, profile)
     assert.deepEqual(client.getServerCapabilities()?.tasks, { cancel: {}, requests: { tools: { call: {} } } })
     await client.listTools()
@@ -71,19 +87,17 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
       if (message.type === 'result') texts.push(message.result.content[0], message.result.content[1], (message.result._meta?.['io.modelcontextprotocol/related-task'] as { taskId?: string } | undefined)?.taskId)
     }
     assert.equal(seen[0], 'taskCreated')
-    assert.deepEqual(texts, [{ type: 'text', text: 'Hello, Ada' }, { type: 'resource_link', uri: profile === 'team' ? 'lanyard:slow/ui://report' : 'ui://report', name: 'report' }, taskId])
+    assert.deepEqual(texts, [{ type: 'text', text: 'Hello, Ada' }, { type: 'resource_link', uri: profile === 'team' ? 'ui://slow/report' : 'ui://report', name: 'report' }, taskId])
     assert.deepEqual(related, [taskId], 'what the server asks belongs to the task that the client knows')
     const own = new Set([...server.named('tasks/get'), ...server.named('tasks/result')])
     assert.deepEqual(own.size, 1)
     assert.ok(!taskId.includes(String([...own][0])), 'the server’s own name stays here')
     assert.equal((await client.experimental.tasks.getTask(taskId)).status, 'completed')
-    await client.close()
     const events = await cluster.events('call.allowed')
     assert.deepEqual(new Set(events.map(({ tool: named, detail }) => `${String(named)} ${String(detail?.['method'] ?? 'tools/call')}`)), new Set(['survey tools/call', 'survey tasks/get', 'survey tasks/result']))
-  }, OPTIONS)
+  })
 
-  eachMcpCluster(`a task of somebody else, of another application or profile, and the server’s own name are like none: ${profile} (RS-43, RS-14, RS-15)`, async (cluster) => {
-    server.asked.splice(0)
+  scene(`a task of somebody else, of another application or profile, and the server’s own name are like none: ${profile} (RS-43, RS-14, RS-15)`, async (cluster) => {
     const { client } = await connect(cluster, profile)
     const taskId = await begin(client, tool)
     await client.experimental.tasks.getTask(taskId)
@@ -105,11 +119,9 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     await assert.rejects(client.experimental.tasks.listTasks(), /-32601/)
     assert.equal((await client.experimental.tasks.cancelTask(taskId)).status, 'cancelled')
     assert.deepEqual(server.named('tasks/cancel'), [own])
-    for (const each of [client, ...others.map((other) => other.client)]) await each.close()
-  }, OPTIONS)
+  })
 
-  eachMcpCluster(`each message about a task is decided about like the call that began it: ${profile} (RS-43)`, async (cluster) => {
-    server.asked.splice(0)
+  scene(`each message about a task is decided about like the call that began it: ${profile} (RS-43)`, async (cluster) => {
     const { client } = await connect(cluster, profile)
     const survey = await begin(client, tool)
     const erase = await begin(client, tool.replace('survey', 'erase'))
@@ -127,6 +139,5 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     assert.equal(server.named('tasks/get').length, 0)
     await client.experimental.tasks.cancelTask(survey)
     assert.equal(server.named('tasks/cancel').length, 1)
-    for (const each of [client, narrow.client]) await each.close()
-  }, OPTIONS)
+  })
 }

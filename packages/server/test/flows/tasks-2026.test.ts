@@ -39,7 +39,7 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     assert.equal(resultOf((await first(on(token, 'tasks/update', taskId, { inputResponses: { who: { action: 'accept', content: { name: 'Ada' } } } }))).body)['resultType'], 'complete')
     const done = resultOf((await second(on(token, 'tasks/get', taskId))).body)
     assert.deepEqual([done['taskId'], done['status']], [taskId, 'completed'])
-    assert.deepEqual(done['result'], { content: [{ type: 'text', text: 'Hello, Ada' }, { type: 'resource_link', uri: profile === 'team' ? 'lanyard:slow/ui://report' : 'ui://report', name: 'report' }] })
+    assert.deepEqual(done['result'], { content: [{ type: 'text', text: 'Hello, Ada' }, { type: 'resource_link', uri: profile === 'team' ? 'ui://slow/report' : 'ui://report', name: 'report' }] })
     assert.equal(new Set([...server.named('tasks/get'), ...server.named('tasks/update')]).size, 1)
     assert.ok(!taskId.includes(String(server.named('tasks/get')[0])))
     // RS-18: the header names what the body names, in the client's words.

@@ -72,7 +72,7 @@ function legacyTools(taskStore: TaskStore): McpServer {
 
 async function work(extra: CreateTaskRequestHandlerExtra, taskId: string): Promise<void> {
   await extra.taskStore.updateTaskStatus(taskId, 'input_required')
-  const options = { timeout: 60_000, relatedTask: { taskId } }
+  const options = { timeout: 20_000, relatedTask: { taskId } }
   const answer = await extra.sendRequest({ method: 'elicitation/create', params: { message: 'Who?', requestedSchema: FORM } }, ElicitResultSchema, options)
   await extra.taskStore.updateTaskStatus(taskId, 'working')
   await extra.taskStore.storeTaskResult(taskId, 'completed', link(`Hello, ${String(answer.content?.['name'])}`))

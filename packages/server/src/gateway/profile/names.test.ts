@@ -7,7 +7,7 @@ import { innerId, innerName, innerUri, outerId, outerName, outerUri } from './na
 const ID_UNITS = Array.from('abcdefghijklmnopqrstuvwxyz0123456789-')
 const upstreamId = fc.string({ unit: fc.constantFrom(...ID_UNITS), minLength: 1, maxLength: 6 })
 /** Names made of what could be confused: separators, other upstreams' identifiers, anything. */
-const name = fc.oneof(fc.string({ unit: fc.constantFrom('_', '__', 'a', 'b', '-', ':', '/', 'lanyard:', '{id}'), maxLength: 8 }), fc.string({ unit: 'binary' }))
+const name = fc.oneof(fc.string({ unit: fc.constantFrom('_', '__', 'a', 'b', '-', ':', '/', 'lanyard:', 'ui://', '{id}'), maxLength: 8 }), fc.string({ unit: 'binary' }))
 const ids = fc.uniqueArray(upstreamId, { minLength: 1, maxLength: 5 })
 
 function upstream(id: string): Upstream {
@@ -32,7 +32,7 @@ for (const [what, [outer, inner]] of Object.entries(ways)) {
   test(`a ${what} that names no upstream of the profile is nobody's`, () => {
     const profile = { upstreams: [upstream('a')] }
     assert.ok(inner(profile, outer(upstream('a'), 'x')))
-    for (const bad of [outer(upstream('b'), 'x'), outer(upstream('constructor'), 'x'), outer(upstream('__proto__'), 'x'), 'x', '', '__x', 'A__x', ':1', 'lanyard:', 'lanyard:/x', 'LANYARD:a/x', 'a']) {
+    for (const bad of [outer(upstream('b'), 'x'), outer(upstream('constructor'), 'x'), outer(upstream('__proto__'), 'x'), 'x', '', '__x', 'A__x', ':1', 'lanyard:', 'lanyard:/x', 'LANYARD:a/x', 'UI://a/x', 'ui://', 'ui://a', 'ui:///x', 'a']) {
       assert.equal(inner(profile, bad), undefined, bad)
     }
   })
@@ -62,6 +62,15 @@ test('a template in a profile expands to what the expanded template is in the pr
       assert.equal(expand(outerUri(upstream(id), own), { id: value }), outerUri(upstream(id), expand(own, { id: value })))
     }),
   )
+})
+
+test('MCP Apps: a page keeps its scheme, which a host looks for, and leads to its upstream', () => {
+  const profile = { upstreams: [upstream('a'), upstream('notes')] }
+  for (const [own, outer] of [['ui://report', 'ui://notes/report'], ['ui://weather/view.html?v=1#x', 'ui://notes/weather/view.html?v=1#x'], ['ui://a/x', 'ui://notes/a/x'], ['ui://', 'ui://notes/'], ['ui://{id}/page', 'ui://notes/{id}/page']] as const) {
+    assert.equal(outerUri(upstream('notes'), own), outer)
+    assert.deepEqual(innerUri(profile, outer), { upstream: upstream('notes'), name: own })
+  }
+  assert.equal(outerUri(upstream('notes'), 'UI://x'), 'lanyard:notes/UI://x')
 })
 
 test('a parser of addresses leaves what is behind the prefix as it is, dots and slashes too', () => {

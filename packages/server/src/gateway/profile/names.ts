@@ -25,6 +25,8 @@ export function innerName(profile: Pick<Profile, 'upstreams'>, outer: string): I
 }
 
 const SCHEME = 'lanyard:'
+/** MCP Apps: a host shows nothing of another scheme, so there the upstream stands behind it. */
+const APP_SCHEME = 'ui://'
 
 /**
  * The address of a resource in the profile, or the template of such addresses: the upstream's own behind a prefix of
@@ -32,12 +34,14 @@ const SCHEME = 'lanyard:'
  * is no `//` behind the scheme: the rest is opaque to whoever parses it (WHATWG URL §4.4), and no `..` in it is resolved.
  */
 export function outerUri({ id }: Named, uri: string): string {
-  return `${SCHEME}${id}/${uri}`
+  return uri.startsWith(APP_SCHEME) ? `${APP_SCHEME}${id}/${uri.slice(APP_SCHEME.length)}` : `${SCHEME}${id}/${uri}`
 }
 
 /** @returns undefined when it names no upstream of the profile */
 export function innerUri(profile: Pick<Profile, 'upstreams'>, outer: string): Inner<string> | undefined {
-  return outer.startsWith(SCHEME) ? split(profile, outer.slice(SCHEME.length), '/') : undefined
+  if (outer.startsWith(SCHEME)) return split(profile, outer.slice(SCHEME.length), '/')
+  const found = outer.startsWith(APP_SCHEME) ? split(profile, outer.slice(APP_SCHEME.length), '/') : undefined
+  return found === undefined ? undefined : { upstream: found.upstream, name: `${APP_SCHEME}${found.name}` }
 }
 
 /** What an upstream chose as the identifier of its own request, or as a progress token; strings and numbers stay apart. */

@@ -41,6 +41,17 @@ test('what belongs to the upstream is renamed, at every place of a result, and n
   assert.equal('requestState' in (outwardMessage(notes, { id: 1, result }) as { result: object }).result, false, 'of a request that nobody knows, there is none')
 })
 
+test('MCP Apps: what a tool or its result is shown by is named as its resource is, and nothing else of `_meta` changes', () => {
+  const meta = { ui: { resourceUri: 'ui://report', visibility: ['app'] }, 'ui/resourceUri': 'ui://report', 'openai/outputTemplate': 'ui://old', other: 'ui://kept' }
+  const changed = { ui: { resourceUri: 'ui://notes/report', visibility: ['app'] }, 'ui/resourceUri': 'ui://notes/report', 'openai/outputTemplate': 'ui://notes/old', other: 'ui://kept' }
+  const result = { tools: [{ name: 'a', _meta: meta }, { name: 'b', _meta: { ui: { visibility: [] } } }, { name: 'c', _meta: { ui: 7, 'ui/resourceUri': 7 } }], content: [{ type: 'resource', resource: { uri: 'ui://report', text: '' } }], _meta: meta }
+  assert.deepEqual((outwardMessage(notes, { id: 1, result }, seal) as { result: unknown }).result, {
+    tools: [{ name: 'notes__a', _meta: changed }, { name: 'notes__b', _meta: { ui: { visibility: [] } } }, { name: 'notes__c', _meta: { ui: 7, 'ui/resourceUri': 7 } }],
+    content: [{ type: 'resource', resource: { uri: 'ui://notes/report', text: '' } }],
+    _meta: changed,
+  })
+})
+
 test('whatever shape an upstream gives to what it sends, a message comes out', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.constantFrom('id', 'method', 'params', 'result', 'error', 'jsonrpc', 'RESULT', 'Id'), fc.dictionary(fc.constantFrom('content', 'contents', 'messages', 'tools', 'uri', '_meta', 'requestId', 'data', 'requestState'), fc.jsonValue())), (message) => {

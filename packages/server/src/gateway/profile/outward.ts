@@ -61,7 +61,7 @@ function outwardResult(upstream: Upstream, result: Json, seal: ((own: string) =>
   const rest = typeof others['taskId'] === 'string' && isObject(others['result']) ? { ...others, result: outwardResult(upstream, others['result'], undefined) } : others
   const items = (list: ItemList, value: unknown): Readonly<Record<string, unknown>> => (value === undefined ? {} : { [list]: Array.isArray(value) ? value.map((each) => outwardItem(upstream, list, each)) : value })
   return {
-    ...rest,
+    ...withApp(upstream, rest),
     ...(content === undefined ? {} : { content: outwardContent(upstream, content) }),
     ...(messages === undefined ? {} : { messages: Array.isArray(messages) ? messages.map((each) => withContent(upstream, each)) : messages }),
     ...(contents === undefined ? {} : { contents: Array.isArray(contents) ? contents.map((each) => withUri(upstream, each)) : contents }),
@@ -80,7 +80,22 @@ export function outwardItem(upstream: Upstream, list: ItemList, item: unknown): 
   if (!isObject(item)) return item
   if (list === 'resources') return withUri(upstream, item)
   if (list === 'resourceTemplates') return typeof item['uriTemplate'] === 'string' ? { ...item, uriTemplate: outerUri(upstream, item['uriTemplate']) } : item
-  return typeof item['name'] === 'string' ? { ...item, name: outerName(upstream, item['name']) } : item
+  const named = typeof item['name'] === 'string' ? { ...item, name: outerName(upstream, item['name']) } : item
+  return list === 'tools' ? withApp(upstream, named) : named
+}
+
+/** What an application of the chat is shown by (MCP Apps), as it was called before there was an extension, and as ChatGPT calls it. */
+const APP_KEYS = ['ui/resourceUri', 'openai/outputTemplate']
+
+/** The page that a tool, or its result, is shown by is a resource of the upstream. */
+function withApp(upstream: Upstream, value: Json): Json {
+  const { _meta: meta } = value
+  if (!isObject(meta)) return value
+  const { ui } = meta
+  const changed: Record<string, unknown> = {}
+  if (isObject(ui) && typeof ui['resourceUri'] === 'string') changed['ui'] = { ...ui, resourceUri: outerUri(upstream, ui['resourceUri']) }
+  for (const key of APP_KEYS) if (typeof meta[key] === 'string') changed[key] = outerUri(upstream, meta[key])
+  return Object.keys(changed).length === 0 ? value : { ...value, _meta: { ...meta, ...changed } }
 }
 
 function withUri(upstream: Upstream, value: unknown): unknown {
