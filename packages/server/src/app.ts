@@ -10,6 +10,7 @@ import type { ServerOptions } from './http/server.ts'
 import { bridgeStore } from './store/bridge.ts'
 import { deviceStore } from './store/devices.ts'
 import { proofStore } from './store/proofs.ts'
+import { pushedRequestStore } from './store/pushed-requests.ts'
 import { unready } from './store/readiness.ts'
 import type { Tokens } from './token/routes.ts'
 import { upstreamRoom } from './wiring/accounts.ts'
@@ -95,6 +96,7 @@ async function maintain({ approvalStore, policy, keys, assertionKeys, clientStor
     sessions: () => identityStore.reap(at),
     authorizations: () => authorizeStore.reap(at),
     devices: () => deviceStore(store).reap(at),
+    'pushed requests': () => pushedRequestStore(store).reap(at),
     connections: () => connectionStore.reap(at),
     bridges: () => bridgeStore(store).reap(at),
   }

@@ -4,6 +4,7 @@
 export type AuditAction =
   | 'client.registered' | 'client.updated' | 'client.deleted' | 'client.refused'
   | 'authorization.requested' | 'authorization.granted' | 'authorization.refused'
+  | 'authorization.pushed'
   | 'device.requested' | 'device.entered' | 'device.refused'
   | 'consent.granted' | 'consent.denied' | 'consent.revoked'
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'

@@ -17,6 +17,8 @@ import type { PendingRequest, Progress } from './authorize-store.ts'
 import { withSkipped } from './connections-step.ts'
 import { answerPurpose } from './consent-page.ts'
 import { consentFor, dispatch, refuse, stepOf, type DispatchDeps } from './dispatch.ts'
+import { isPushed, takePushed } from './par.ts'
+import type { PushedRequestStore } from './par-store.ts'
 import { errorResponse, leavingPage, requestEnded, stepResponse } from './respond.ts'
 import type { Step } from './step.ts'
 import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
@@ -30,6 +32,9 @@ export interface AuthorizeDeps extends DispatchDeps {
   readonly flows: Flows
   /** A guard against floods of requests from one network. */
   readonly flood: RateLimit
+  readonly pushed: Pick<PushedRequestStore, 'take'>
+  /** Whether every client must push its requests (RFC 9126 §5). */
+  readonly requirePushed: boolean
 }
 
 export function authorizeRoutes(deps: AuthorizeDeps): readonly Route[] {
@@ -67,7 +72,8 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
     address: context.address,
     detail: { scope: pending.request.scope },
   })
-  const response = await dispatch(deps, withFlow(request, flow), context, pending)
+  // A page that stood at the address of a pushed request could not be loaded again: it is good once.
+  const response = isPushed(Params.from(new URL(request.url).searchParams)) ? stepResponse(pending) : await dispatch(deps, withFlow(request, flow), context, pending)
   if (flow.isNew) response.headers.append('set-cookie', flow.setCookie)
   return response
 }
@@ -84,6 +90,7 @@ async function check(deps: AuthorizeDeps, request: Request, flowHash: PendingReq
   })
   const { params, client, redirectUri } = proven
   try {
+    if (!proven.pushed && (deps.requirePushed || client.requirePushedAuthorizationRequests === true)) throw new OAuthError('invalid_request', 'the client must push its requests (RFC 9126)', { reason: 'not pushed' })
     const checked = checkRequest(params, proven, deps.profiles)
     const now = deps.now()
     return { id: newId('req'), flowHash, request: checked, progress: {}, reference: context.reference, createdAt: now, expiresAt: now + PENDING_MS }
@@ -107,8 +114,10 @@ async function mayLeave({ sessions }: AuthorizeDeps, request: Request, { client,
 
 /** RFC 6749 §3.1: a repeated parameter is refused before anything is believed, so it is a page whichever it is. */
 async function prove(deps: AuthorizeDeps, search: URLSearchParams) {
-  const params = Params.from(search)
-  return { params, ...(await proveClient(params, deps.clients)) }
+  const given = Params.from(search)
+  const pushed = isPushed(given)
+  const params = pushed ? await takePushed(deps, given) : given
+  return { params, pushed, ...(await proveClient(params, deps.clients)) }
 }
 
 /** The request as this browser will send it from now on: a first step must not make a second flow of it. */

@@ -36,15 +36,20 @@ export async function proveClient(params: Params, clients: Clients): Promise<Pro
   const clientId = params.get('client_id')
   if (clientId === undefined) throw cannotAnswer('The application did not say who it is.', 'client_id is missing')
   const client = await findClient(clientId, clients)
+  const redirectUri = redirectUriOf(params, client)
+  if (typeof redirectUri !== 'string') throw cannotAnswer(redirectUri.message, redirectUri.reason)
+  return { client, redirectUri }
+}
+
+/** Where the answer goes, or why it goes nowhere: in words for people, and for the client. */
+export function redirectUriOf(params: Params, client: Client): RedirectUri | { readonly message: string; readonly reason: string } {
   const given = params.get('redirect_uri')
   const [only, ...others] = client.redirectUris
   // RFC 6749 §3.1.2.3: it may be left out when exactly one was registered in full.
   const wanted = given ?? (others.length === 0 ? only : undefined)
-  if (wanted === undefined) throw cannotAnswer('The application did not say where to return to.', 'redirect_uri is missing')
+  if (wanted === undefined) return { message: 'The application did not say where to return to.', reason: 'redirect_uri is missing' }
   // AS-12, RFC 9700 §2.1: exact comparison.
-  const redirectUri = matchRedirectUri(wanted, client.redirectUris)
-  if (redirectUri === undefined) throw cannotAnswer('The address that the application wants to return to is not registered for it.', 'redirect_uri is not registered')
-  return { client, redirectUri }
+  return matchRedirectUri(wanted, client.redirectUris) ?? { message: 'The address that the application wants to return to is not registered for it.', reason: 'redirect_uri is not registered' }
 }
 
 /**

@@ -27,7 +27,8 @@ export async function verifyClientAssertion(deps: AssertionDeps, client: Client,
   // RFC 7523 §3: issuer and subject are the client.
   if (sub !== client.id || iss !== client.id || typeof jti !== 'string' || jti === '') return 'claims'
   // draft-ietf-oauth-rfc7523bis: the issuer as the sole audience; older clients name the token endpoint.
-  if (aud !== deps.issuer && aud !== deps.tokenEndpoint) return 'audience'
+  // RFC 9126 §2: or the endpoint that requests are pushed to.
+  if (aud !== deps.issuer && aud !== deps.tokenEndpoint && aud !== `${deps.issuer}/par`) return 'audience'
   const now = Math.floor(deps.now() / 1000)
   if (exp === undefined || exp <= now - SKEW_S || exp > now + MAX_LIFETIME_S + SKEW_S) return 'lifetime'
   return (await deps.store.useAssertion(client.id, hash(jti), Math.ceil((exp + SKEW_S) * 1000))) ? undefined : 'replayed'

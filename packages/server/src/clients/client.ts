@@ -5,7 +5,7 @@ import type { ClientMetadata } from './metadata.ts'
 import type { Workload, WorkloadIdentity } from './workload.ts'
 
 /** A client, and of what it says of itself that which decides something. */
-export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software' | 'dpopBoundAccessTokens'> {
+export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | 'grantTypes' | 'tokenEndpointAuthMethods' | 'jwks' | 'jwksUri' | 'software' | 'dpopBoundAccessTokens' | 'requirePushedAuthorizationRequests'> {
   readonly id: string
   readonly kind: 'pre-registered' | 'metadata-document' | 'dynamic'
   /** A part of the gateway itself, which no administrator configured. */

@@ -24,6 +24,8 @@ export interface ClientMetadata {
   readonly softwareId?: string
   /** RFC 9449 §5.2: it never gets a token that is bound to no key. */
   readonly dpopBoundAccessTokens?: boolean
+  /** RFC 9126 §6: its requests count only when it pushed them. */
+  readonly requirePushedAuthorizationRequests?: boolean
   /** Stated by an issuer that was trusted when the client registered. */
   readonly software?: Software
 }
@@ -57,6 +59,7 @@ const shape = z.object({
   client_uri: text.optional(),
   software_id: text.optional(),
   dpop_bound_access_tokens: z.boolean().optional(),
+  require_pushed_authorization_requests: z.boolean().optional(),
 })
 
 /** A public key, with nothing but what verifies a signature. */
@@ -112,6 +115,7 @@ export function parseClientMetadata(input: unknown, rules: MetadataRules): Clien
     ...(given.client_uri !== undefined && /^https?:\/\//.test(given.client_uri) && URL.canParse(given.client_uri) ? { clientUri: given.client_uri } : {}),
     ...(given.software_id === undefined ? {} : { softwareId: given.software_id }),
     ...(given.dpop_bound_access_tokens === true ? { dpopBoundAccessTokens: true } : {}),
+    ...(given.require_pushed_authorization_requests === true ? { requirePushedAuthorizationRequests: true } : {}),
   }
 }
 

@@ -201,6 +201,7 @@ function answer(deps: RegistrationDeps, client: RegisteredClient, { status, secr
     ...(metadata.clientUri === undefined ? {} : { client_uri: metadata.clientUri }),
     ...(metadata.softwareId === undefined ? {} : { software_id: metadata.softwareId }),
     ...(metadata.dpopBoundAccessTokens === undefined ? {} : { dpop_bound_access_tokens: metadata.dpopBoundAccessTokens }),
+    ...(metadata.requirePushedAuthorizationRequests === undefined ? {} : { require_pushed_authorization_requests: metadata.requirePushedAuthorizationRequests }),
     // RFC 7591 §3.2.1: "its value MUST be returned unmodified in the response".
     ...(metadata.software === undefined ? {} : { software_statement: metadata.software.statement }),
   }

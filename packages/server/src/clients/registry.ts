@@ -22,6 +22,7 @@ export interface PreRegisteredClient {
   readonly jwksUri?: string
   readonly workloadIdentities?: readonly WorkloadIdentity[]
   readonly dpopBoundAccessTokens?: boolean
+  readonly requirePushedAuthorizationRequests?: boolean
   readonly builtIn?: boolean
 }
 
@@ -107,6 +108,7 @@ function fromConfiguration(client: PreRegisteredClient): Client {
     ...(client.jwksUri === undefined ? {} : { jwksUri: client.jwksUri }),
     ...(client.workloadIdentities === undefined ? {} : { workloadIdentities: client.workloadIdentities }),
     ...(client.dpopBoundAccessTokens === undefined ? {} : { dpopBoundAccessTokens: client.dpopBoundAccessTokens }),
+    ...(client.requirePushedAuthorizationRequests === undefined ? {} : { requirePushedAuthorizationRequests: client.requirePushedAuthorizationRequests }),
     ...(client.builtIn === undefined ? {} : { builtIn: client.builtIn }),
     digest: metadataDigest(client),
   }

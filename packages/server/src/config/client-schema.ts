@@ -32,6 +32,7 @@ export const client = z.strictObject({
   jwksUri: httpUrl.optional(),
   workloadIdentities: z.array(workloadIdentity).min(1, 'name at least one').optional(),
   dpopBoundAccessTokens: z.boolean().default(false),
+  requirePushedAuthorizationRequests: z.boolean().optional(),
   resources: z.array(z.string()).default([]),
   owner: z.string().min(1).optional(),
   groups: z.array(z.string().min(1)).default([]),

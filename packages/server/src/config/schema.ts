@@ -83,6 +83,7 @@ export const schema = z.strictObject({
   identityProviders: z.array(identityProvider).min(1, 'name at least one identity provider'),
   clients: z.array(client).default([]),
   deviceAuthorization,
+  requirePushedAuthorizationRequests: z.boolean().default(false),
   idJag,
   tokenExchange,
   registration: z

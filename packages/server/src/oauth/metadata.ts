@@ -21,6 +21,8 @@ export interface MetadataFacts {
   readonly dpopAlgorithms: readonly string[]
   /** What clients are told to ask for. */
   readonly baselineScope?: readonly string[]
+  /** Whether requests count only when they were pushed. */
+  readonly requirePushed?: boolean
   readonly registration: { readonly dynamic: boolean; readonly clientIdMetadataDocuments: boolean }
 }
 
@@ -39,6 +41,9 @@ export function authorizationServerMetadata(facts: MetadataFacts): Record<string
     introspection_endpoint: `${issuer}/introspect`,
     // RFC 8628 §4: absent when it is switched off.
     device_authorization_endpoint: facts.grantTypes.includes(DEVICE_CODE) ? `${issuer}/device_authorization` : undefined,
+    // RFC 9126 §5.
+    pushed_authorization_request_endpoint: `${issuer}/par`,
+    require_pushed_authorization_requests: facts.requirePushed === true ? true : undefined,
     jwks_uri: `${issuer}/jwks`,
     // No `offline_access`: clients that see it ask for consent at every sign-in, and refresh tokens do not depend on it.
     scopes_supported: facts.baselineScope ?? BASELINE_SCOPE,

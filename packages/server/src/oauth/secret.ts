@@ -11,7 +11,7 @@ export type Hashed = string & { readonly [hashed]: true }
 export type Sealed = string & { readonly [sealed]: true }
 
 /** Makes an unguessable secret of 256 bits behind a prefix that scanners of leaked secrets can look for. */
-export function newSecret(prefix: 'lyd_ac' | 'lyd_dc' | 'lyd_rt' | 'lyd_cs' | 'lyd_rat' | 'lyd_ses' | 'lyd_flow' | 'lyd_st'): string {
+export function newSecret(prefix: 'lyd_ac' | 'lyd_dc' | 'lyd_par' | 'lyd_rt' | 'lyd_cs' | 'lyd_rat' | 'lyd_ses' | 'lyd_flow' | 'lyd_st'): string {
   return `${prefix}_${random(32).toString('base64url')}`
 }
 

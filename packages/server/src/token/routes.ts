@@ -60,7 +60,7 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly assertionKeys?: Pick<KeyRing, 'jwks'>
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
-  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'baselineScope' | 'registration'>
+  readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'requirePushed' | 'baselineScope' | 'registration'>
   readonly now: () => number
 }
 

@@ -17,11 +17,14 @@ import { exchangeWiring } from './exchange.ts'
 import { deviceCodes, deviceRoom } from './devices.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
+import { pushRoom } from './pushed-requests.ts'
 
 export function authorizeRoom(ground: Ground, applications: Applications, people: People, accounts: Accounts): readonly Route[] {
   const device = deviceRoom(ground, applications, people)
+  const push = pushRoom(ground, applications)
   const deps = {
     ...device.steps,
+    ...push.taking,
     issuer: ground.issuer,
     clients: applications.clients,
     approvals: applications.approvals,
@@ -41,7 +44,7 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),
   }
-  return [...device.routes, ...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
+  return [push.route, ...device.routes, ...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
 export function tokenRoom(ground: Ground, applications: Applications, people: People): Tokens {
@@ -73,7 +76,7 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     limits,
     proof: ground.proof,
     mayIntrospect: introspectors(config),
-    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), baselineScope: config.baselineScope, registration: config.registration },
+    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), requirePushed: config.requirePushedAuthorizationRequests, baselineScope: config.baselineScope, registration: config.registration },
     now,
   })
 }

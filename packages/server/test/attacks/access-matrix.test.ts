@@ -47,6 +47,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   'GET /device': [303, 200, 303, 303],
   'POST /device': [303, 403, 303, 303],
   'POST /device_authorization': everybody(401),
+  'POST /par': everybody(401),
   'POST /token': everybody(401),
   'POST /revoke': everybody(401),
   'POST /introspect': everybody(401),

@@ -15,10 +15,12 @@ eachCluster('every address of the metadata names the one issuer and what exists 
     assert.equal(answer.body['issuer'], ISSUER)
     assert.deepEqual(answer.body['code_challenge_methods_supported'], ['S256'])
     assert.deepEqual(answer.body['response_types_supported'], ['code'])
-    assert.deepEqual(answer.body['grant_types_supported'], ['authorization_code', 'refresh_token', 'client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'])
+    assert.deepEqual(answer.body['grant_types_supported'], ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code', 'client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'])
     assert.equal(answer.body['authorization_response_iss_parameter_supported'], true)
     assert.equal(answer.body['client_id_metadata_document_supported'], true)
     assert.equal(answer.body['registration_endpoint'], `${ISSUER}/register`)
+    assert.equal(answer.body['pushed_authorization_request_endpoint'], `${ISSUER}/par`)
+    assert.equal('require_pushed_authorization_requests' in answer.body, false)
     assert.deepEqual(answer.body['scopes_supported'], ['mcp.read', 'mcp.write'])
     assert.equal(answer.text.includes('offline_access'), false)
   }

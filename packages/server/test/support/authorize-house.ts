@@ -8,6 +8,7 @@ import { deviceAuthorizationEndpoint } from '../../src/authorize/device-authoriz
 import { devicePageRoutes, type UserCodeLimits } from '../../src/authorize/device-page.ts'
 import type { DeviceRules } from '../../src/authorize/device.ts'
 import { authorizeRoutes } from '../../src/authorize/endpoint.ts'
+import { pushEndpoint } from '../../src/authorize/par.ts'
 import { homeRoutes } from '../../src/authorize/home.ts'
 import { stepUpRoutes } from '../../src/authorize/step-up-page.ts'
 import type { Client, ClientAuthentication } from '../../src/clients/client.ts'
@@ -32,9 +33,13 @@ import { policy, type Policy, type Rule } from '../../src/policy/policy.ts'
 import { authorizeStore } from '../../src/store/authorize.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import { deviceStore } from '../../src/store/devices.ts'
+import { pushedRequestStore } from '../../src/store/pushed-requests.ts'
 import { profileStore } from '../../src/store/profiles.ts'
+import { proofStore } from '../../src/store/proofs.ts'
 import { stepUpStore } from '../../src/store/step-ups.ts'
 import { identityStore } from '../../src/store/users.ts'
+import { proofCheck } from '../../src/token/dpop.ts'
+import { provenKey } from '../../src/token/possession.ts'
 import type { ConnectionStart, Connector } from '../../src/upstreams/connectors/connector.ts'
 import type { Connectors } from '../../src/upstreams/connectors/index.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
@@ -63,6 +68,7 @@ export interface World {
   flood: RateLimit
   devices: DeviceRules
   entries: UserCodeLimits
+  requirePushed: boolean
   /** Where requests come from. */
   address: string
   /** Who the identity provider says is there, and how. */
@@ -105,7 +111,7 @@ export interface House extends World {
   close(): Promise<void>
 }
 
-export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'device_codes' | 'profiles' | 'sessions' | 'step_ups' | 'audit'
+export type Table = 'applications' | 'application_decisions' | 'approval_requests' | 'notices' | 'authorization_requests' | 'codes' | 'grants' | 'consents' | 'connections' | 'connection_attempts' | 'device_codes' | 'pushed_requests' | 'profiles' | 'sessions' | 'step_ups' | 'audit'
 /** Parameters of an authorization request; undefined leaves one out, a list repeats it. */
 export type Changes = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -156,6 +162,7 @@ export async function openHouse(store: TestStore, options: HouseOptions = {}): P
     flood: rateLimit({ limit: 100_000, windowMs: 60_000, now: Date.now }),
     devices: { allow: ['pre-registered', 'verified', 'unverified'], freshSignIn: true },
     entries: userCodeLimits(() => world.now),
+    requirePushed: false,
     address: '192.0.2.1',
     person: { subject: 'alice' },
     scopes: EVERY_SCOPE,
@@ -238,8 +245,12 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
     grantSeconds: 90 * DAY_SECONDS,
     flood: (key: string) => world.flood(key),
     ...deviceSteps(world, store),
+    pushed: pushedRequestStore(store),
+    get requirePushed() {
+      return world.requirePushed
+    },
   }
-  return [...assetRoutes(), ...deviceRoutes(world, store, shared), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+  return [...assetRoutes(), pushEndpoint({ ...shared, authentication: authentication(world), requests: shared.flood, provenKey: (each, proof) => provenKey({ check: proofCheck({ store: proofStore(store), state: world.state, requireNonce: false, now }), required: false }, each, proof, `${issuer}/par`) }), ...deviceRoutes(world, store, shared), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
 }
 
 function deviceSteps(world: World, store: TestStore) {
@@ -260,13 +271,18 @@ type DeviceDeps = Omit<Parameters<typeof devicePageRoutes>[0] & Parameters<typeo
 function deviceRoutes(world: World, store: TestStore, shared: DeviceDeps): readonly Route[] {
   const { devices } = deviceSteps(world, store)
   const entries: UserCodeLimits = { person: (key) => world.entries.person(key), network: (key) => world.entries.network(key), everybody: (key) => world.entries.everybody(key) }
-  const authenticate: ClientAuthentication['authenticate'] = async ({ params }) => {
-    const found = await findClient(world, params.get('client_id') ?? '')
-    if (found.tokenEndpointAuthMethods.includes('none') || found.secretHashes.includes(hash(params.get('client_secret') ?? ''))) return found
-    throw new OAuthError('invalid_client', 'the client could not be authenticated')
-  }
   const deps = { ...shared, rules: devices.rules, devices: devices.store, entries }
-  return [...devicePageRoutes(deps), deviceAuthorizationEndpoint({ ...deps, authentication: { authenticate }, requests: shared.flood })]
+  return [...devicePageRoutes(deps), deviceAuthorizationEndpoint({ ...deps, authentication: authentication(world), requests: shared.flood })]
+}
+
+function authentication(world: World): ClientAuthentication {
+  return {
+    async authenticate({ params }) {
+      const found = await findClient(world, params.get('client_id') ?? '')
+      if (found.tokenEndpointAuthMethods.includes('none') || found.secretHashes.includes(hash(params.get('client_secret') ?? ''))) return found
+      throw new OAuthError('invalid_client', 'the client could not be authenticated')
+    },
+  }
 }
 
 /** Its settings may change while the house stands. */
