@@ -32,13 +32,11 @@ const EXCHANGING: ReadonlySet<string> = new Set(['token-exchange', 'id-jag'])
 
 export function providerSettings(config: Config): readonly ProviderSettings[] {
   const keepsAccessToken = config.upstreams.some(({ connector }) => EXCHANGING.has(connector.type))
-  return config.identityProviders.map((provider) => ({
-    ...present({ ...provider, acceptTokens: undefined, acceptIdTokens: undefined }),
-    ...(keepsAccessToken ? { keepsAccessToken } : {}),
-    name: provider.name ?? provider.id,
-    scopes: provider.scopes ?? DEFAULT_SCOPES,
-    offlineAccess: provider.offlineAccess ?? 'scope',
-  }))
+  return config.identityProviders.map((provider) => {
+    const settings = { ...present({ ...provider, acceptTokens: undefined, acceptIdTokens: undefined }), ...(keepsAccessToken ? { keepsAccessToken } : {}) }
+    // The schema of each type made what its kind of provider takes.
+    return { ...settings, name: provider.name ?? provider.id, scopes: provider.scopes ?? DEFAULT_SCOPES, offlineAccess: provider.offlineAccess ?? 'scope' } as ProviderSettings
+  })
 }
 
 export function scopeEntries(config: Config): readonly ScopeEntry[] {

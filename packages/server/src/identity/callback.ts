@@ -13,6 +13,7 @@ import { hash, newId, newSecret, type Sealed } from '../oauth/secret.ts'
 import type { IdentityStore, LoginRecord } from './identity-store.ts'
 import { LoginRefused, ProviderUnavailable, RequirementsUnmet, type IdentityProvider, type LoginSecrets } from './providers/provider.ts'
 import { authenticationOf } from './authentication.ts'
+import { signInAt } from './login-choice.ts'
 import { openTokens, tokensRow } from './recheck.ts'
 import type { Flows, Sessions } from './sign-in.ts'
 import type { Identity, IdentityTokens } from './user.ts'
@@ -47,11 +48,15 @@ export async function callback(deps: LoginDeps, request: Request, context: Reque
     // The browser that left is the browser that comes back, and it comes back from where it was sent.
     if (deps.flows.current(request).hash !== record.flowHash) throw new LoginRefused('another browser')
     if (record.provider !== provider.id) throw new LoginRefused('another provider')
-    return await openSession(deps, request, await finish(deps, request, provider, { record, state }), record, event)
+    const { identity, consented } = await finish(deps, request, provider, { record, state })
+    const back = consented || provider.offlineByConsent !== true || isDemanding(record) ? record.returnTo : consentStep(deps, record, identity)
+    return await openSession(deps, request, identity, record, { event, back })
   } catch (error) {
     if (error instanceof ProviderUnavailable) return unavailable(deps, provider, record, error)
     if (!(error instanceof LoginRefused)) throw error
     await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason: error.reason, ...event })
+    // Who was only asked for lasting access is signed in, and may refuse it.
+    if (await isRefusingConsent(deps, request, record)) return seeOther(record.returnTo)
     // RFC 9470 §5: whoever asked for it is told, and nobody is signed in.
     if (error instanceof RequirementsUnmet && record.unmetAt !== undefined) return seeOther(record.unmetAt)
     // The reference of the whole sign-in, not of this request: it finds every step.
@@ -76,30 +81,61 @@ async function unknown(deps: LoginDeps, { reference, address }: RequestContext, 
   return new PageError(400, 'This sign-in was finished before, or took too long', START_AGAIN, { reason })
 }
 
-function finish(deps: LoginDeps, request: Request, provider: IdentityProvider, { record, state }: { record: LoginRecord; state: string }): Promise<Identity> {
-  const opened = JSON.parse(deps.sealer.open(record.secrets, ['logins', record.stateHash, 'secrets'])) as Omit<LoginSecrets, 'state'> & { startedAt: number }
-  const { startedAt, ...secrets } = opened
+async function finish(deps: LoginDeps, request: Request, provider: IdentityProvider, { record, state }: { record: LoginRecord; state: string }): Promise<{ identity: Identity; consented: boolean }> {
+  const { startedAt, consent, ...secrets } = openSecrets(deps, record)
   const { prompt, maxAge, acrValues } = record
   // Only the query is taken from the request; the address it must have reached is our own.
   const answer = new URL(`${redirectUri(deps, provider.id)}${new URL(request.url).search}`)
-  return provider.finish(answer, { ...secrets, state }, {
+  const identity = await provider.finish(answer, { ...secrets, state }, {
     startedAt,
     redirectUri: redirectUri(deps, provider.id),
     ...(prompt === undefined ? {} : { prompt }),
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(acrValues === undefined ? {} : { acrValues }),
   })
+  return { identity, consented: consent === true }
 }
 
-async function openSession(deps: LoginDeps, request: Request, identity: Identity, record: LoginRecord, event: Pick<AuditEvent, 'reference' | 'address' | 'detail'>): Promise<Response> {
+/** What a sign-in remembered when the browser left. */
+function openSecrets({ sealer }: LoginDeps, { secrets, stateHash }: LoginRecord): Omit<LoginSecrets, 'state'> & { readonly startedAt: number; readonly consent?: true } {
+  return JSON.parse(sealer.open(secrets, ['logins', stateHash, 'secrets'])) as Omit<LoginSecrets, 'state'> & { startedAt: number; consent?: true }
+}
+
+/** A sign-in that must prove something is not followed by one that need not: its session would take the place of the proof. */
+function isDemanding({ prompt, maxAge, acrValues }: LoginRecord): boolean {
+  return prompt !== undefined || maxAge !== undefined || acrValues !== undefined
+}
+
+async function isRefusingConsent(deps: LoginDeps, request: Request, record: LoginRecord): Promise<boolean> {
+  const isSameBrowser = deps.flows.current(request).hash === record.flowHash
+  return isSameBrowser && openSecrets(deps, record).consent === true && (await deps.sessions.current(request)) !== undefined
+}
+
+/** Once more to the provider, for the consent that alone brings a refresh token (Google). */
+function consentStep(deps: LoginDeps, { flowHash, returnTo, startAgainAt, reference }: LoginRecord, { provider, email }: Identity): string {
+  return signInAt(deps, flowHash, provider, { returnTo, startAgainAt, reference, consent: true, ...(email === undefined ? {} : { loginHint: email }) })
+}
+
+interface Opening {
+  readonly event: Pick<AuditEvent, 'reference' | 'address' | 'detail'>
+  /** Where the browser goes when no refresh token of the person is known; else to where the sign-in leads. */
+  readonly back: string
+}
+
+async function openSession(deps: LoginDeps, request: Request, identity: Identity, record: LoginRecord, { event, back }: Opening): Promise<Response> {
   const secret = newSecret('lyd_ses')
   const now = deps.now()
   const { sid } = identity
   const before = deps.cookies.read(request, 'session')
+  let lasts = false
   const user = await deps.store.signIn({
     newUserId: newId('usr'),
     identity,
-    sealTokens: (userId, last) => deps.sealer.seal(JSON.stringify(withRefreshToken(deps, identity.tokens, userId, last)), tokensRow(userId)),
+    sealTokens(userId, last) {
+      const tokens = withRefreshToken(deps, identity.tokens, userId, last)
+      lasts = tokens.refreshToken !== undefined
+      return deps.sealer.seal(JSON.stringify(tokens), tokensRow(userId))
+    },
     // A new session at every sign-in, and the end of the old one: what somebody planted or kept is worth nothing (ASVS 7.2.4).
     session: {
       hash: hash(secret),
@@ -118,7 +154,7 @@ async function openSession(deps: LoginDeps, request: Request, identity: Identity
     const message = 'Your account was disabled here. Ask your administrator if that is a mistake.'
     return errorPage({ status: 403, title: 'Your access has ended', message, reference: record.reference })
   }
-  const headers = new Headers({ location: record.returnTo, 'cache-control': 'no-store' })
+  const headers = new Headers({ location: lasts ? record.returnTo : back, 'cache-control': 'no-store' })
   headers.append('set-cookie', deps.cookies.write('session', secret, Math.floor(deps.sessionMs / 1000)))
   return new Response(null, { status: 303, headers })
 }

@@ -19,7 +19,7 @@ export interface ChoiceDeps {
  * who chooses the provider does not choose whether the sign-in must be fresh.
  */
 export function choicePage(deps: ChoiceDeps, flow: Flow, options: SignInOptions): Promise<Response> {
-  const choice = deps.state.seal(PURPOSE, [flow.hash], options, deps.now() + CHOICE_MS)
+  const at = (provider: string): string => signInAt(deps, flow.hash, provider, options)
   return page({
     title: 'Sign in',
     headers: { 'set-cookie': flow.setCookie },
@@ -27,10 +27,16 @@ export function choicePage(deps: ChoiceDeps, flow: Flow, options: SignInOptions)
       <p>Where is your account?</p>
       <ul class="list">
         ${[...deps.providers.values()].map(
-          (provider) => html`<li><a class="button-quiet" href="/login?${new URLSearchParams({ provider: provider.id, choice }).toString()}">${plain(provider.name)}</a></li>`,
+          (provider) => html`<li><a class="button-quiet" href="${at(provider.id)}">${plain(provider.name)}</a></li>`,
         )}
       </ul>`,
   })
+}
+
+/** The path that begins a sign-in at one provider, for this browser. */
+export function signInAt({ state, now }: Pick<ChoiceDeps, 'state' | 'now'>, flowHash: Hashed, provider: string, options: SignInOptions): string {
+  const choice = state.seal(PURPOSE, [flowHash], options, now() + CHOICE_MS)
+  return `/login?${new URLSearchParams({ provider, choice }).toString()}`
 }
 
 /** @returns undefined when the choice is of another browser, was changed, or is too old. */

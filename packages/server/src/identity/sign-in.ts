@@ -45,6 +45,8 @@ export interface SignInOptions {
   /** The provider to send the browser to, where the person is known already. */
   readonly provider?: string
   readonly loginHint?: string
+  /** Asks for a refresh token, which the provider gives with a consent alone; who refuses it is signed in all the same. */
+  readonly consent?: true
 }
 
 export interface SignIn {

@@ -11,7 +11,7 @@ import { exchangeAt } from './oidc-exchange.ts'
 import { providerKeys, type MayKeySign, type ProviderKeys } from './oidc-keys.ts'
 import { providerMetadata, type ProviderMetadata } from './oidc-metadata.ts'
 import { kindOf, presentedClaims, readUnverified } from './oidc-presented.ts'
-import { LoginRefused, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets, type PresentedClaims, type PresentedKind } from './provider.ts'
+import { LoginRefused, NotWelcome, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets, type PresentedClaims, type PresentedKind } from './provider.ts'
 
 export interface OidcSettings {
   readonly id: string
@@ -176,7 +176,11 @@ async function refresh(party: RelyingParty, tokens: IdentityTokens, known: Known
   }
   // The old token may be good no more: the new one is kept before anything else can fail.
   if (result.refresh_token !== undefined && result.refresh_token !== tokens.refreshToken) await keep({ ...tokens, refreshToken: result.refresh_token })
-  const claims = await validated(party, issuing, result)
+  const claims = await validated(party, issuing, result).catch((error: unknown) => {
+    if (error instanceof NotWelcome) return 'ended' as const
+    throw error
+  })
+  if (claims === 'ended') return undefined
   // OpenID Connect Core §12.2: issuer and subject are those of the original ID token.
   if (claims !== undefined && (claims.iss !== known.issuer || claims.sub !== known.subject)) return undefined
   const { settings } = party

@@ -17,6 +17,8 @@ export interface LoginOptions {
   /** Claims that the sign-in must bring, each with one of the values. */
   readonly claims?: Claims
   readonly loginHint?: string
+  /** Asks the person to consent once more, where that alone brings a refresh token. */
+  readonly consent?: true
   /** A value of `claims` that a resource demanded, to be asked for as it is (OpenID Connect Core §5.5). */
   readonly demanded?: string
   /** Milliseconds since the epoch, when the browser left for the provider. */
@@ -27,6 +29,8 @@ export interface LoginOptions {
 export interface IdentityProvider {
   readonly id: string
   readonly name: string
+  /** Whether refresh tokens come with a consent alone: who has none is asked for it once. */
+  readonly offlineByConsent?: true
   /** @throws ProviderUnavailable when the provider cannot be reached: nothing else of Lanyard depends on it. */
   authorizationUrl(secrets: LoginSecrets, options: LoginOptions): Promise<URL>
   /** @throws LoginRefused with a reason when any check of the answer fails. */
@@ -125,6 +129,9 @@ export class LoginRefused extends Error {
     this.reason = reason
   }
 }
+
+/** The sign-in is that of somebody who is not let in here, or not any more: that is said of the person, and not of the provider. */
+export class NotWelcome extends LoginRefused {}
 
 /** The sign-in is that of somebody, and not what it was asked to be: older, or weaker (RFC 9470 §5). */
 export class RequirementsUnmet extends LoginRefused {}
