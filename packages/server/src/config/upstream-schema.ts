@@ -13,7 +13,7 @@ const headerValue = z.string().min(1, { error: 'must not be empty', abort: true 
 const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
   z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
-  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional(), dpop: z.boolean().optional(), offlineAccess: z.enum(['scope', 'access_type']).optional() }),
+  z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional(), dpop: z.boolean().optional(), offlineAccess: z.enum(['scope', 'access_type']).optional(), quirk: z.enum(['slack']).optional() }),
   googleDelegation,
   clientCredentials,
 ], { error: 'this version knows the connectors none, api-key, oauth, client-credentials and google-delegation' })

@@ -70,6 +70,8 @@ export interface GoogleDelegationSettings {
   readonly provider?: { readonly id: string; readonly issuer: string }
   /** The domains whose users it acts for, and no others. */
   readonly domains: readonly string[]
+      /** Whose way its server has that is no standard. */
+      readonly quirk?: 'slack'
   /** Users of other identity providers, and who they are at Google. */
   readonly users: readonly { readonly provider: string; readonly subject: string; readonly address: string }[]
 }

@@ -16,6 +16,7 @@ import { notGiven, offlineParameters, withoutUnknown } from './offline.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
 import { credentialCache } from './credential-cache.ts'
 import { requestedScope, widerScope } from './scope.ts'
+import { atSlack, scopeParameter } from './slack.ts'
 
 const ATTEMPT_MS = 10 * 60_000
 
@@ -54,7 +55,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
   const server = exchange(deps.outbound, found, deps.now)
   const registration: RegistrationDeps = { ...deps, discovery: found }
   const party = async (upstream: Upstream): Promise<Party> => {
-    const discovered = withoutUnknown(upstream, await found.discover(upstream))
+    const discovered = withoutUnknown(upstream, atSlack(upstream, await found.discover(upstream)))
     return { upstream, discovered, client: await upstreamClient(registration, upstream, discovered) }
   }
   /** The party that an attempt was begun with, perhaps on another node. */
@@ -165,7 +166,7 @@ async function beginAttempt(deps: OAuthConnectorDeps, { upstream, discovered, cl
     code_challenge_method: 'S256',
     // C-7, RFC 8707 §2: always, but for an HTTP API that knows nothing of it.
     ...(discovered.resource === undefined ? {} : { resource: discovered.resource }),
-    ...(requested === '' ? {} : { scope: requested }),
+    ...scopeParameter(upstream, requested),
     ...offlineParameters(upstream, discovered),
   }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)

@@ -7,6 +7,7 @@ import { ConnectionRefused, errorCode, UpstreamUnavailable } from '../connector.
 import type { Discovered, Discovery } from './discovery.ts'
 import { dpopHandle, newProofKey, withNonce } from './possession.ts'
 import type { UpstreamClient } from './registration.ts'
+import { inPlainOAuth } from './slack.ts'
 
 /** Credentials are refreshed this long before they end, so that a call does not end with them. */
 const EARLY_MS = 60_000
@@ -38,7 +39,7 @@ function resourceOf({ discovered: { resource } }: Party): Record<string, string>
 /** The requests that Lanyard makes as a client of an upstream's authorization server. */
 export function exchange(outbound: Outbound, discovery: Discovery, now: () => number): Exchange {
   const optionsFor = ({ upstream, discovered }: Party) => ({
-    [oauth.customFetch]: withoutChallenge(outbound.fetch(discovery.provenance(upstream))),
+    [oauth.customFetch]: inPlainOAuth(upstream, withoutChallenge(outbound.fetch(discovery.provenance(upstream)))),
     [oauth.allowInsecureRequests]: discovered.server.issuer.startsWith('http:'),
   })
   return {
