@@ -47,6 +47,8 @@ export interface Approvals {
   ask(ask: Ask): Promise<Asked>
   /** Whether the call may be made; when nobody has decided, one request waits for it. */
   call(ask: CallAsk): Promise<CallAnswer>
+  /** What was decided about the call, if anything was: nobody is asked. */
+  decided(ask: Pick<CallAsk, 'clientId' | 'upstream' | 'tool'> & { readonly person: Pick<Person, 'id'> }): Promise<CallAnswer | undefined>
   /** A person lets the application act for them: it is known from now on. */
   used(client: Client): Promise<void>
   /** The client's own words came anew. */
@@ -91,6 +93,7 @@ export function approvals(deps: ApprovalDeps): Approvals {
     },
     ask: (ask) => askFor(deps, ask),
     call: (ask) => callFor(deps, ask),
+    decided: async (ask) => (await decidedOn(deps, ask)).answer,
     async used(client) {
       const record = recordOf(client)
       const { known: before } = await facts(record.id)
@@ -132,12 +135,20 @@ async function askFor(deps: ApprovalDeps, { client, person, needs, resource, ref
   return asked
 }
 
-async function callFor(deps: ApprovalDeps, { clientId, person, upstream, tool, resource, address }: CallAsk): Promise<CallAnswer> {
+async function decidedOn(deps: ApprovalDeps, { clientId, person, upstream, tool }: Parameters<Approvals['decided']>[0]): Promise<{ readonly call: CallKey; readonly verified: boolean; readonly answer?: CallAnswer }> {
   const { id: application, verified } = await deps.applications.of(clientId)
   const call: CallKey = { userId: person.id, application, upstream, tool }
-  const since = deps.now()
   const decided = await deps.store.callDecision(call)
-  if (decided !== undefined) return decided.effect === 'approve' ? { kind: 'approved' } : { kind: 'refused', reason: decided.reason ?? 'your administrator has refused this call' }
+  if (decided === undefined) return { call, verified }
+  return { call, verified, answer: decided.effect === 'approve' ? { kind: 'approved' } : { kind: 'refused', reason: decided.reason ?? 'your administrator has refused this call' } }
+}
+
+async function callFor(deps: ApprovalDeps, ask: CallAsk): Promise<CallAnswer> {
+  const { clientId, person, upstream, tool, resource, address } = ask
+  const since = deps.now()
+  const { call, verified, answer } = await decidedOn(deps, ask)
+  if (answer !== undefined) return answer
+  const { application } = call
   const { known } = await deps.store.facts(application)
   const record: ApplicationRecord = known ?? { id: application, clientId, name: application, verified, digest: '' }
   const content: RequestContent = { ...record, resource, needs: [{ upstream, access: 'write' }], tool, person: personName(person) }

@@ -8,7 +8,7 @@ export interface CallApprovalDeps {
 }
 
 /** What is no tool is approved as rules speak of it: all at once. */
-const NO_TOOL = '*'
+export const NO_TOOL = '*'
 
 /** Whether an administrator approved this call for this person from this application; what else the caller is told. */
 export async function callApproval({ approvals }: CallApprovalDeps, { caller, profile, upstream, address }: Contact, tool: string): Promise<'approved' | { readonly told: string }> {

@@ -2,6 +2,7 @@
 // rules that decide here.
 import * as z from 'zod'
 import type { Cutoffs } from '../audit/change.ts'
+import type { Approvals, CallAnswer } from '../approval/approvals.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Applications, Client, ClientAuthentication } from '../clients/client.ts'
 import { addressBucket } from '../http/address.ts'
@@ -13,6 +14,7 @@ import { OAuthError } from '../oauth/error.ts'
 import type { Decision, Policy, PolicyInput } from '../policy/policy.ts'
 import { dataClassesOf } from '../upstreams/data-classes.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
+import { NO_TOOL } from './call-approval.ts'
 import { annotationsOf, marked } from './catalogue.ts'
 
 export interface DecisionPointDeps {
@@ -21,6 +23,7 @@ export interface DecisionPointDeps {
   /** Whether the client stands for the resource, as for introspection: it asks about that alone. */
   readonly mayAsk: (clientId: string, resource: string) => boolean
   readonly policy: Pick<Policy, 'decide'>
+  readonly approvals: Pick<Approvals, 'call' | 'decided'>
   readonly findUser: (id: string) => Promise<User | undefined>
   readonly applications: Applications
   readonly upstreams: readonly Upstream[]
@@ -43,6 +46,8 @@ const context = z.object({
   acr: z.string().optional(),
   amr: z.array(z.string()).optional(),
   claims: z.record(z.string(), z.unknown()).optional(),
+  /** Whether what an administrator must approve is put before them. */
+  request_approval: z.boolean().optional(),
 })
 const EVALUATION = z.object({ subject: entity, action, resource: entity, context: context.optional() })
 const EVALUATIONS = EVALUATION.partial().extend({
@@ -74,7 +79,7 @@ export function decisionPointRoutes(deps: DecisionPointDeps): readonly Route[] {
     },
   })
   return [
-    route('/access/v1/evaluation', (client, body, at) => evaluate(deps, client, checked(EVALUATION, body), at)),
+    route('/access/v1/evaluation', (client, body, at) => evaluate(deps, client, checked(EVALUATION, body), at, true)),
     route('/access/v1/evaluations', (client, body, at) => evaluateAll(deps, client, checked(EVALUATIONS, body), at)),
     { method: 'GET', path: '/.well-known/authzen-configuration', access: 'public', errors: 'oauth', cors: true, respond: () => Response.json(metadata(deps.issuer), { headers: { 'cache-control': 'public, max-age=300' } }) },
   ]
@@ -110,47 +115,65 @@ function checked<Schema extends z.ZodType>(schema: Schema, body: unknown): z.out
 
 /** AuthZEN 1.0 §7.1: what an evaluation leaves out is what the whole request says. */
 async function evaluateAll(deps: DecisionPointDeps, client: Client, { evaluations, options, ...defaults }: z.output<typeof EVALUATIONS>, at: RequestContext): Promise<object> {
-  if (evaluations === undefined) return evaluate(deps, client, checked(EVALUATION, defaults), at)
+  if (evaluations === undefined) return evaluate(deps, client, checked(EVALUATION, defaults), at, true)
   const questions = evaluations.map((evaluation) => checked(EVALUATION, { ...defaults, ...evaluation }))
   const semantic = options?.evaluations_semantic ?? 'execute_all'
   const answers: Answer[] = []
   for (const question of questions) {
-    const answer = await evaluate(deps, client, question, at)
+    // Many at once are a list, of which most is never used.
+    const answer = await evaluate(deps, client, question, at, false)
     answers.push(answer)
     if (semantic === (answer.decision ? 'permit_on_first_permit' : 'deny_on_first_deny')) break
   }
   return { evaluations: answers }
 }
 
-async function evaluate(deps: DecisionPointDeps, client: Client, evaluation: Evaluation, at: RequestContext): Promise<Answer> {
+/** @param asksByDefault whether an administrator is asked for an approval that lacks, where the request does not say */
+async function evaluate(deps: DecisionPointDeps, client: Client, evaluation: Evaluation, at: RequestContext, asksByDefault: boolean): Promise<Answer> {
   const asked = await inputOf(deps, client, evaluation)
-  const decision: Decision = asked === undefined ? { allow: false, effect: 'deny', rule: 'default' } : deps.policy.decide(asked)
+  const decided: Decision = asked === undefined ? { allow: false, effect: 'deny', rule: 'default' } : deps.policy.decide(asked.input)
+  const approval = asked !== undefined && decided.effect === 'approval' ? await approvalOf(deps, asked, at, evaluation.context?.request_approval ?? asksByDefault) : undefined
+  const decision: Decision = approval?.kind === 'approved' ? { ...decided, allow: true } : decided
   await deps.audit.record({
     action: 'access.evaluated',
     outcome: decision.allow ? 'success' : 'failure',
     clientId: client.id,
     subject: evaluation.subject.id.slice(0, 256),
-    ...(asked === undefined ? {} : { upstream: asked.upstream, ...(asked.tool === undefined ? {} : { tool: asked.tool.slice(0, 256) }) }),
+    ...(asked === undefined ? {} : { upstream: asked.input.upstream, ...(asked.input.tool === undefined ? {} : { tool: asked.input.tool.slice(0, 256) }) }),
     rule: decision.rule,
     address: at.address,
     reference: at.reference,
-    detail: { decision: decision.allow },
+    detail: { decision: decision.allow, ...(approval === undefined ? {} : { approval: approval.kind }) },
   })
-  return answerOf(decision)
+  return answerOf(decision, approval)
+}
+
+/** The same request as a call of it makes, for the same person, application, upstream and tool. */
+async function approvalOf({ approvals }: DecisionPointDeps, { input, user, resource }: Asked, at: RequestContext, asks: boolean): Promise<CallAnswer | undefined> {
+  const call = { clientId: input.clientId, person: user, upstream: input.upstream, tool: input.tool ?? NO_TOOL }
+  return asks ? approvals.call({ ...call, resource, address: input.address ?? at.address }) : approvals.decided(call)
+}
+
+interface Asked {
+  readonly input: PolicyInput
+  readonly user: User
+  /** The protected resource that the client stands for. */
+  readonly resource: string
 }
 
 /** A resource is a `tool` with its upstream among its properties, or an `upstream`; undefined for what this client does not stand for, and for somebody who is not there. */
-async function inputOf(deps: DecisionPointDeps, client: Client, { subject, resource, context: about = {} }: Evaluation): Promise<PolicyInput | undefined> {
+async function inputOf(deps: DecisionPointDeps, client: Client, { subject, resource, context: about = {} }: Evaluation): Promise<Asked | undefined> {
   const upstreamId = resource.type === 'tool' ? resource.properties?.['upstream'] : resource.id
   const upstream = deps.upstreams.find(({ id }) => id === upstreamId)
   if (upstream === undefined || subject.type !== 'user' || (resource.type !== 'tool' && resource.type !== 'upstream')) return undefined
-  if (!['mcp', 'http'].some((below) => deps.mayAsk(client.id, `${deps.issuer}/${below}/${upstream.id}`))) return undefined
+  const stoodFor = ['mcp', 'http'].map((below) => `${deps.issuer}/${below}/${upstream.id}`).find((each) => deps.mayAsk(client.id, each))
+  if (stoodFor === undefined) return undefined
   const [user, application] = await Promise.all([deps.findUser(subject.id), about.client_id === undefined ? undefined : deps.applications.of(about.client_id)])
   if (user === undefined || user.disabled || about.client_id === undefined) return undefined
   // The server is the one that annotates its tools.
   const annotations = resource.properties?.['annotations']
   const toolFacts = { dataClasses: dataClassesOf(upstream, resource.id), ...(typeof annotations === 'object' ? { annotations: marked(upstream, resource.id, annotationsOf({ annotations })) } : {}) }
-  return {
+  const input: PolicyInput = {
     // Groups are those that are known here, whatever is said of them.
     subject: user.id,
     groups: user.groups,
@@ -162,13 +185,16 @@ async function inputOf(deps: DecisionPointDeps, client: Client, { subject, resou
     authentication: { authTime: about.auth_time, acr: about.acr, amr: about.amr, claims: about.claims },
     ...(resource.type === 'tool' ? { tool: resource.id, toolFacts } : {}),
   }
+  return { input, user, resource: stoodFor }
 }
 
 /** AuthZEN 1.0 §6.2.1: what a step-up asks for, in the words of RFC 9470. */
-function answerOf({ allow, effect, challenge }: Decision): Answer {
+function answerOf({ allow, effect, challenge }: Decision, approval: CallAnswer | undefined): Answer {
   if (allow) return { decision: true }
   const { acrValues, maxAge, claims } = challenge ?? {}
   const needed = { ...(acrValues === undefined ? {} : { acr_values: acrValues.join(' ') }), ...(maxAge === undefined ? {} : { max_age: maxAge }), ...(claims === undefined ? {} : { claims }) }
   if (effect === 'step-up') return { decision: false, context: { reason: 'insufficient_user_authentication', ...needed } }
-  return { decision: false, context: { reason: effect === 'approval' ? 'approval_required' : 'denied' } }
+  if (effect !== 'approval') return { decision: false, context: { reason: 'denied' } }
+  if (approval?.kind === 'refused') return { decision: false, context: { reason: 'approval_refused', message: approval.reason } }
+  return { decision: false, context: { reason: 'approval_required', ...(approval === undefined ? {} : { approval: approval.kind === 'waiting' ? 'requested' : 'too_many_requests' }) } }
 }

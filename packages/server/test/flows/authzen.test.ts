@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
-import { ask, type Answered } from '../support/api-clients.ts'
+import { ask, tokenOf, withToken, type Answered } from '../support/api-clients.ts'
 import { eventually } from '../support/eventually.ts'
-import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
+import { recorded, SCRIPT, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
 import { connectV1, connectV2, type ToolClient } from '../support/sdk-clients.ts'
 import { variants } from '../support/variants.ts'
@@ -17,6 +17,7 @@ const RULES = [
   { id: 'engineering', effect: 'allow', groups: ['engineering'], upstreams: ['notes'] },
   { id: 'strong', effect: 'step-up', tools: ['delete_note'], require: { acrValues: ['mfa'], maxAge: 300 } },
   { id: 'office', effect: 'deny', tools: ['read_note'], unless: { networks: ['203.0.113.0/24'] } },
+  { id: 'ask-first', effect: 'approval', tools: ['archive_note', 'share_note', 'export_note'] },
   { id: 'destroyers', effect: 'deny', when: { tool: { destructive: true } }, tools: ['write_note'] },
 ]
 
@@ -38,7 +39,8 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
         ...variant,
         config: (issuer) => ({
           rules: RULES,
-          clients: ['notes', 'tickets'].map((name) => ({ id: `${name}-server`, name, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', resources: [`${issuer}/mcp/${name}`] })),
+          admins: { groups: ['it-admins'] },
+          clients: [SCRIPT, ...['notes', 'tickets'].map((name) => ({ id: `${name}-server`, name, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', resources: [`${issuer}/mcp/${name}`] }))],
         }),
       })
       await (await connectV2(`${gateway.issuer}/mcp/notes`, memoryProvider(), 'modern')).close()
@@ -68,6 +70,36 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       for (const subject of [{ type: 'user', id: 'usr_nobody', properties: { groups: ['engineering'] } }, { type: 'group', id: alice.subject }]) {
         assert.equal((await evaluate(question('list_notes', { subject }))).body['decision'], false)
       }
+    })
+
+    test('what an administrator must approve is put before them, and allowed once they did (AuthZEN 1.0 §6)', async () => {
+      const dana = withToken(gateway.issuer, await tokenOf(gateway.issuer, 'dana', `${gateway.issuer}/api`))
+      const waiting = async () => (await dana('/api/approvals')).body['approvals'] as { id: string; tool: string; askedBy: { id: string }; application: { clientId: string }; resource: string }[]
+      // A list is asked for, and nobody uses most of it; nor does who says so want anybody to be asked.
+      const list = await evaluate({ evaluations: [question('archive_note'), question('list_notes')] }, basic('notes-server'), '/access/v1/evaluations')
+      assert.deepEqual(list.body, { evaluations: [{ decision: false, context: { reason: 'approval_required' } }, { decision: true }] })
+      assert.deepEqual((await evaluate(question('archive_note', {}, { request_approval: false }))).body, { decision: false, context: { reason: 'approval_required' } })
+      assert.deepEqual(await waiting(), [])
+      // Of many that ask at once, one request waits.
+      const answers = await Promise.all(Array.from({ length: 8 }, () => evaluate(question('archive_note'))))
+      for (const { body } of answers) assert.deepEqual(body, { decision: false, context: { reason: 'approval_required', approval: 'requested' } })
+      const [request, ...others] = await waiting()
+      assert.deepEqual([request?.tool, request?.askedBy.id, request?.application.clientId, request?.resource, others.length], ['archive_note', alice.subject, alice.clientId, `${gateway.issuer}/mcp/notes`, 0])
+      await recorded(gateway, ({ action, tool, subject, address }) => action === 'approval.requested' && tool === 'archive_note' && subject === alice.subject && address === '203.0.113.9')
+      assert.equal((await dana(`/api/approvals/${request?.id}/approve`, { method: 'POST', body: {} })).status, 204)
+      assert.deepEqual((await evaluate(question('archive_note'))).body, { decision: true })
+      assert.deepEqual((await evaluate({ evaluations: [question('archive_note')] }, basic('notes-server'), '/access/v1/evaluations')).body, { evaluations: [{ decision: true }] })
+      await recorded(gateway, ({ action, tool, outcome, detail }) => action === 'access.evaluated' && tool === 'archive_note' && outcome === 'success' && detail?.['approval'] === 'approved')
+      // A refusal says why, and a list may ask when it says so.
+      assert.equal((await evaluate({ evaluations: [question('share_note', {}, { request_approval: true })] }, basic('notes-server'), '/access/v1/evaluations')).status, 200)
+      const [second] = await waiting()
+      assert.equal(second?.tool, 'share_note')
+      assert.equal((await dana(`/api/approvals/${second?.id}/refuse`, { method: 'POST', body: { reason: 'Not outside' } })).status, 204)
+      assert.deepEqual((await evaluate(question('share_note'))).body, { decision: false, context: { reason: 'approval_refused', message: 'Not outside' } })
+      // Nobody else's, and for no server that the client does not stand for.
+      assert.deepEqual((await evaluate(question('archive_note', {}, { client_id: 'another' }))).body['decision'], false)
+      assert.deepEqual((await evaluate(question('export_note'), basic('tickets-server'))).body, { decision: false, context: { reason: 'denied' } })
+      assert.ok(!(await waiting()).some(({ tool }) => tool === 'export_note'))
     })
 
     test('who stands for another server, or cannot authenticate, learns nothing of this one', async () => {
