@@ -8,6 +8,7 @@ import type { Route } from './http/route.ts'
 import { router } from './http/router.ts'
 import type { ServerOptions } from './http/server.ts'
 import { bridgeStore } from './store/bridge.ts'
+import { lateSessionStore } from './store/late-sessions.ts'
 import { deviceStore } from './store/devices.ts'
 import { proofStore } from './store/proofs.ts'
 import { pushedRequestStore } from './store/pushed-requests.ts'
@@ -99,6 +100,7 @@ async function maintain({ approvalStore, policy, keys, assertionKeys, clientStor
     'pushed requests': () => pushedRequestStore(store).reap(at),
     connections: () => connectionStore.reap(at),
     bridges: () => bridgeStore(store).reap(at),
+    'late sessions': () => lateSessionStore(store).reap(at),
   }
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))

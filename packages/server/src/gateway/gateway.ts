@@ -35,6 +35,7 @@ import { forward } from './forward.ts'
 import { answerForwardAuth, isForwardAuth } from './forward-auth.ts'
 import { answerHttp } from './http-upstream/plane.ts'
 import { lateSessions } from './late-session.ts'
+import type { LateSessionStore } from './late-session-store.ts'
 import type { ApiCatalogue } from './openapi/catalogue.ts'
 import { withApiServers } from './openapi/server.ts'
 import { post, type PostDeps } from './post.ts'
@@ -77,6 +78,7 @@ export interface GatewayDeps {
   /** How administrators hear of tools that changed. */
   readonly notices?: Pick<Notices, 'compose'>
   readonly bridgeStore: BridgeStore
+  readonly lateSessionStore: LateSessionStore
   readonly state: StateSealer
   /** The tools that HTTP APIs' documents make; absent where there are none. */
   readonly apis?: ApiCatalogue
@@ -138,7 +140,7 @@ export function gateway(deps: GatewayDeps): Gateway {
     sessions: sessions(deps.state, deps.now),
     tasks: taskNames(deps.state, deps.now),
     toolAccess: toolAccess(sending),
-    lateSessions: lateSessions(sending),
+    lateSessions: lateSessions({ ...sending, store: deps.lateSessionStore, state: deps.state, now: deps.now }),
     kept,
     open,
   }

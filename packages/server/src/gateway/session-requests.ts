@@ -25,17 +25,19 @@ export async function streamSession(deps: SessionRequestDeps, visit: Visit): Pro
     if (!(await streamProfile(deps, visit, session, [only, ...others]))) throw noStream()
     return
   }
-  if (session.upstream === undefined) throw noStream()
   deps.open.becomeStream(visit.open, visit.caller)
-  await streamOne(deps, { ...visit, upstream: only }, session.upstream)
+  await streamOne(deps, { ...visit, upstream: only }, session)
 }
 
-async function streamOne(deps: SessionRequestDeps, contact: Contact, session: string): Promise<void> {
+async function streamOne(deps: SessionRequestDeps, contact: Contact, session: Session): Promise<void> {
   const permitted = permissions(deps.policy, contact)
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)
   if (credential === 'connection_required') throw noStream()
-  const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, session))
+  const version = contact.headers['mcp-protocol-version']
+  const id = await deps.lateSessions.upstreamSession({ ...contact, session, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }, connector, credential)
+  if (id === undefined) throw noStream()
+  const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, id))
   if (answer === 'connection_required') throw noStream()
   const rewrite: Rewrite = (result) => {
     const pinned = pinnedList(deps.pinning, contact.upstream, result)

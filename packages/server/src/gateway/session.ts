@@ -45,7 +45,7 @@ export function begunAt(session: SessionState, { id }: Pick<Upstream, 'id'>): Up
 }
 
 const PURPOSE = 'mcp session'
-const LIFETIME_MS = 7 * 24 * 3600_000
+export const SESSION_LIFETIME_MS = 7 * 24 * 3600_000
 const MAX_LENGTH = 8192
 const MAX_CACHED = 20_000
 
@@ -61,7 +61,7 @@ export function sessions(state: StateSealer, now: () => number): Sessions {
   const ownerOf = (caller: Caller, profile: Profile): readonly string[] => [profile.id, caller.user.id, caller.clientId]
   return {
     seal(caller, profile, session) {
-      const endsAt = now() + LIFETIME_MS
+      const endsAt = now() + SESSION_LIFETIME_MS
       return state.seal(PURPOSE, ownerOf(caller, profile), { ...session, endsAt }, endsAt)
     },
     open(id, caller, profile) {

@@ -5,6 +5,7 @@ import { decisionPointRoutes } from '../gateway/decision-point.ts'
 import { gateway } from '../gateway/gateway.ts'
 import type { Route } from '../http/route.ts'
 import { bridgeStore } from '../store/bridge.ts'
+import { lateSessionStore } from '../store/late-sessions.ts'
 import { pinStore } from '../store/pins.ts'
 import { stepUpStore } from '../store/step-ups.ts'
 import type { Tokens } from '../token/routes.ts'
@@ -34,6 +35,7 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
     feed: store.feed,
     pins: pinStore(store),
     bridgeStore: bridgeStore(store),
+    lateSessionStore: lateSessionStore(store),
     notices,
     state,
     ...(ground.apis === undefined ? {} : { apis: ground.apis }),

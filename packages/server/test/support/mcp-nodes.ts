@@ -29,6 +29,7 @@ import { changeFeed, cutoffs, recordChange, type RunningFeed } from '../../src/s
 import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
+import { lateSessionStore } from '../../src/store/late-sessions.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { proofStore } from '../../src/store/proofs.ts'
 import { identityStore } from '../../src/store/users.ts'
@@ -332,6 +333,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     cutoffs: live,
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
+    lateSessionStore: lateSessionStore({ db }),
     bridgeStore: bridgeStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
     apis: apiCatalogue({ outbound: shared.client, now }),
@@ -355,6 +357,7 @@ function connectorsOf({ world, refusals }: Shared): (upstream: Upstream) => Conn
   const none = noneConnector()
   const perUser: Connector = {
     perUser: true,
+    connect: async () => Promise.reject(new Error('the test connects accounts itself')),
     async credential(userId): Promise<Credential> {
       const token = world.accounts.get(userId)
       return token === undefined ? 'connection_required' : { headers: { authorization: `Bearer ${token}` }, version: token }

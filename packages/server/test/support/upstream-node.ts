@@ -14,6 +14,7 @@ import type { AuditSink } from '../../src/store/audit-log.ts'
 import { connectionStore } from '../../src/store/connections.ts'
 import { openStore } from '../../src/store/open.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
+import { lateSessionStore } from '../../src/store/late-sessions.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
 import { connectors } from '../../src/upstreams/connectors/index.ts'
@@ -80,6 +81,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
     feed: store.feed,
     pins: pinStore(store),
     bridgeStore: bridgeStore(store),
+    lateSessionStore: lateSessionStore(store),
     state: pages.state,
     streams: client.streams,
     flood: () => ({ allowed: true, retryAfter: 0 }),

@@ -13,7 +13,7 @@ export async function broadcast(deps: ProfileDeps, asked: Asked, upstreams: read
   const { session, message } = asked
   // RS-23: without a session there is nobody who would know what it is about.
   if (session === undefined) return
-  const told = message.kind === 'notification' ? upstreams.filter((upstream) => deps.lateSessions.isBegun(session, upstream)) : upstreams
+  const told = message.kind === 'notification' ? await deps.lateSessions.begun(session, upstreams) : upstreams
   await each(deps, asked, parts(asked, told), async (call) => {
     const line = await lineTo(deps, call)
     if (line === undefined) return

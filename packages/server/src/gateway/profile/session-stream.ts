@@ -108,10 +108,10 @@ function changeOf(deps: ProfileDeps, call: Call, positions: Map<string, Position
 /** `DELETE`: ends the sessions at all upstreams where one began. */
 export async function endProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<void> {
   const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'free' }, revision: { era: 'legacy', version: '' } }
-  const begun = upstreams.filter((upstream) => deps.lateSessions.isBegun(session, upstream))
+  const begun = await deps.lateSessions.begun(session, upstreams)
   await each(deps, asked, parts(asked, begun), async (call) => {
     const line = await lineTo(deps, call)
-    deps.lateSessions.forget(session, call.upstream)
+    await deps.lateSessions.forget(session, call.upstream)
     if (line?.session === undefined) return
     const answer = await sendWithCredential(deps, line.connector, call, line.credential, outgoingSession('DELETE', call, line.session))
     // Some upstreams do not let sessions be ended (405): to the client it has ended all the same.
