@@ -51,7 +51,7 @@ export function app(deps: AppDeps): App {
   const applications = clientRoom(ground)
   const people = identityRoom(ground)
   const accounts = upstreamRoom(ground, people)
-  const token = tokenRoom(ground, applications, people)
+  const token = tokenRoom(ground, applications, people, accounts)
   const plane = dataPlane(ground, applications, accounts, token)
   const routes = [
     ...healthRoutes({ unready: () => unready(deps.store) }),

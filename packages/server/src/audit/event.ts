@@ -10,7 +10,7 @@ export type AuditAction =
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
   | 'subject.revoked'
   | 'step-up.requested' | 'step-up.granted' | 'step-up.refused'
-  | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected'
+  | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected' | 'token.vended'
   | 'assertion.issued'
   | 'connection.started' | 'connection.created' | 'connection.refreshed' | 'connection.failed' | 'connection.deleted' | 'connection.revoked'
   | 'call.allowed' | 'call.denied' | 'call.finished' | 'list.filtered' | 'session.opened' | 'session.closed'

@@ -2,6 +2,7 @@ import { html } from 'hono/html'
 import { csrfToken } from '../http/csrf.ts'
 import { outside, page, plain, type Html } from '../http/page.ts'
 import type { Unconnected } from '../upstreams/connections.ts'
+import { tokenNotice } from '../upstreams/token-notice.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { answerPurpose, answerTargets, clientName } from './consent-page.ts'
 import type { Step } from './step.ts'
@@ -29,7 +30,7 @@ export function connectionPage(step: Step, { upstream, link, others, asks, failu
     formTargets: [...answerTargets(pending.request), ...outside(issuer)],
     body: html`<h1>Connect your ${name} account</h1>
       ${failure === undefined ? '' : failureNotice(failure, upstream)}
-      <p>You allowed ${application} to use ${plain(profile.name, 60)} as you. ${name} works with an account of your own: you sign in there once, and applications never see that account's password or token.</p>
+      <p>You allowed ${application} to use ${plain(profile.name, 60)} as you. ${name} works with an account of your own: you sign in there once, and ${tokenNotice(upstream)}.</p>
       <dl class="facts">
         <dt>Service</dt>
         <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { canonicalResource } from '../oauth/resource.ts'
 
 const text = z.string().catch('')
 const texts = z.array(text).catch([])
@@ -13,6 +14,7 @@ function list<Shape extends z.ZodRawShape>(shape: Shape) {
 const lenient = z.object({
   identityProviders: list({ id: text }),
   clients: list({ id: text, grantTypes: texts, tokenEndpointAuthMethod: text }),
+  upstreams: list({ id: text, url: text, vending: present, connector: z.object({ type: text }).catch({ type: 'none' }) }),
   tokenExchange: list({ id: text, clients: texts, identityProvider: z.string().optional().catch(undefined), tokenTypes: present, audiences: present }),
 })
 
@@ -26,6 +28,7 @@ export function checkTokenExchange(value: unknown, add: Add): void {
   data.clients.forEach((client, index) => {
     if (client?.grantTypes.includes(TOKEN_EXCHANGE) === true && client.tokenEndpointAuthMethod === 'none') add(['clients', index, 'grantTypes'], 'token exchange is for clients that authenticate: tokenEndpointAuthMethod is none')
   })
+  checkVending(data.upstreams, add)
   const taken = new Set<string>()
   data.tokenExchange.forEach((rule, index) => {
     if (rule === undefined) return
@@ -41,5 +44,21 @@ export function checkTokenExchange(value: unknown, add: Add): void {
     }
     if (!data.identityProviders.some((provider) => provider?.id === rule.identityProvider)) at('identityProvider', 'there is no such identity provider')
     if (!rule.audiences) at('audiences', 'is missing: whom the tokens of the identity provider must be made for')
+  })
+}
+
+/** Credentials that are nobody's own, and never leave. */
+const SHARED: ReadonlySet<string> = new Set(['none', 'api-key', 'client-credentials'])
+
+function checkVending(upstreams: z.output<typeof lenient>['upstreams'], add: Add): void {
+  const taken = new Set<string>()
+  upstreams.forEach((upstream, index) => {
+    if (upstream?.vending !== true) return
+    const at = (message: string): void => add(['upstreams', index, 'vending'], message)
+    const address = canonicalResource(upstream.url)
+    if (SHARED.has(upstream.connector.type)) at('is of no use without accounts of people: the connector has one credential for everybody, or none')
+    if (address === undefined) at('needs a url without query and credentials, by which applications name the upstream')
+    else if (taken.has(address)) at('is taken: another upstream of the same url has it')
+    taken.add(address ?? '')
   })
 }

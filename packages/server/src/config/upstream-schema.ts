@@ -27,6 +27,7 @@ export const upstream = z.strictObject({
   timeoutSeconds: z.number().positive().max(3600).default(60),
   dataClasses: z.record(z.string().min(1), patterns).optional(),
   toolChanges: z.enum(['hide', 'report']).default('hide'),
+  vending: z.strictObject({ purpose: z.enum(['optional', 'required']).default('optional'), maxSeconds: z.int().min(30).max(3600).default(300) }).optional(),
   protocol: z.enum(['auto', '2026-07-28', '2025']).default('auto'),
   type: z.enum(['mcp', 'http']).default('mcp'),
   maxBodyMegabytes: z.number().positive().max(10_240).default(64),

@@ -90,7 +90,7 @@ function answer(issued: Issued, now: number): Response {
     ...(issued.issuedTokenType === undefined ? {} : { issued_token_type: issued.issuedTokenType }),
     expires_in: Math.max(0, issued.expiresAt - Math.floor(now / 1000)),
     ...(issued.refreshToken === undefined ? {} : { refresh_token: issued.refreshToken }),
-    scope: formatScope(issued.scope),
+    ...(issued.scope.length === 0 ? {} : { scope: formatScope(issued.scope) }),
   }
   return Response.json(body, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
 }

@@ -19,6 +19,7 @@ import { ACCESS_DENIED, ConnectionRefused, UpstreamUnavailable, type ConnectionA
 import type { Connectors } from './connectors/index.ts'
 import { clientDocument, connectionRedirectUri } from './connectors/oauth/registration.ts'
 import { pendingRevocation } from './revocation.ts'
+import { tokenNotice } from './token-notice.ts'
 import type { Upstream } from './upstream.ts'
 
 const LINK_MS = 24 * 3600_000
@@ -71,9 +72,9 @@ export function connections(deps: ConnectionDeps): Connections {
         return { upstream: { id, name: upstream?.name ?? id }, connectedAt, state: used ? state : 'unused' }
       })
     },
-    connectUrl(userId, upstream, lacking) {
+    connectUrl(userId, upstream, lacking, back) {
       // RS-37: it names nobody readably and signs nobody in; it only tells whose account it is meant for.
-      return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(sealLink(deps, upstream, { userId, ...(lacking === undefined ? {} : { lacking }) }))}`
+      return `${deps.issuer}/connections/${upstream.id}?for=${encodeURIComponent(sealLink(deps, upstream, { userId, ...(lacking === undefined ? {} : { lacking }), ...(back === undefined ? {} : { back }) }))}`
     },
     connectLink: (userId, upstream, reference) => sealLink(deps, upstream, { userId, reference }),
   }
@@ -84,6 +85,8 @@ interface Link {
   readonly userId?: string
   readonly lacking?: readonly string[]
   readonly reference?: string
+  /** An application's own address, registered for it. */
+  readonly back?: string
 }
 
 function sealLink({ state, now }: Pick<ConnectionDeps, 'state' | 'now'>, upstream: Upstream, link: Link): string {
@@ -95,6 +98,7 @@ export function connectionRoutes(deps: ConnectionDeps): readonly Route[] {
   return [
     route('GET', '/connections/:upstream', 'session', (request, context) => connectPage(deps, request, context)),
     route('POST', '/connections/:upstream', 'session', (request, context) => connect(deps, request, context)),
+    route('GET', '/connections/:upstream/back', 'session', (request, context) => back(deps, request, context)),
     route('GET', '/connections/:upstream/callback', 'session', (request, context) => callback(deps, request, context)),
     route('POST', '/connections/:upstream/disconnect', 'session', (request, context) => disconnect(deps, request, context)),
     route('GET', '/connections/:upstream/client.json', 'public', (_request, context) =>
@@ -112,14 +116,14 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
     const here = localPath(`${url.pathname}${url.search}`)
     return deps.signIn.start(request, { returnTo: here, startAgainAt: here, reference: context.reference })
   }
-  const { lacking = [] } = link === undefined ? {} : await openLink(deps, link, upstream, signedIn, context)
+  const { lacking = [], back: application } = link === undefined ? {} : await openLink(deps, link, upstream, signedIn, context)
   requireAllowed(deps, signedIn, upstream)
   const name = plain(upstream.name, 60)
   return page({
     title: `Connect ${name}`,
     formTargets: outside(deps.issuer),
     body: html`<h1>Connect your ${name} account</h1>
-      <p>A tool that you use needs an account of your own at ${name}. You sign in there; applications never see that account's password or token.</p>
+      <p>A tool that you use needs an account of your own at ${name}. You sign in there; ${tokenNotice(upstream)}.</p>
       <dl class="facts">
         <dt>Service</dt>
         <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>
@@ -129,7 +133,7 @@ async function connectPage(deps: ConnectionDeps, request: Request, context: Requ
       </dl>
       <form method="post" action="/connections/${upstream.id}">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, `connect:${upstream.id}`)}">
-        <input type="hidden" name="continue" value="/connections/${upstream.id}">
+        <input type="hidden" name="continue" value="/connections/${upstream.id}${application === undefined ? '' : `/back?for=${link ?? ''}`}">
         ${link === undefined ? '' : html`<input type="hidden" name="for" value="${link}">`}
         <div class="actions"><button class="button-primary">Connect</button><a class="button-quiet" href="/">Not now</a></div>
       </form>`,
@@ -143,6 +147,15 @@ async function openLink(deps: ConnectionDeps, link: string, upstream: Upstream, 
   if (opened.userId === signedIn.user.id) return opened
   await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: signedIn.user.id, upstream: upstream.id, reference: context.reference, address: context.address, reason: 'the link is for another person' })
   throw new PageError(403, 'This link is for somebody else', 'It was made for another person than the one who is signed in here. Never open such links for others; if it is yours, sign out and sign in as yourself.')
+}
+
+/** The way back to the application that asked, once its person has connected the account. */
+async function back(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {
+  const { upstream } = connectable(deps, context)
+  const link = Params.from(new URL(request.url).searchParams).get('for')
+  const signedIn = await deps.sessions.current(request)
+  const opened = signedIn === undefined || link === undefined ? undefined : await openLink(deps, link, upstream, signedIn, context)
+  return seeOther(opened?.back ?? `/connections/${upstream.id}`)
 }
 
 async function connect(deps: ConnectionDeps, request: Request, context: RequestContext): Promise<Response> {

@@ -15,8 +15,9 @@ export interface Connections {
    * The address of the connect page for this user: it holds nothing private and signs nobody in.
    *
    * @param lacking scopes to ask for, of an account that is connected and does not suffice
+   * @param back where the browser goes when it is connected: an address that is registered for the application
    */
-  connectUrl(userId: string, upstream: Upstream, lacking?: readonly string[]): string
+  connectUrl(userId: string, upstream: Upstream, lacking?: readonly string[], back?: string): string
   /** What a form that starts connecting carries, so that all that comes of it is recorded under this reference. */
   connectLink(userId: string, upstream: Upstream, reference: string): string
 }

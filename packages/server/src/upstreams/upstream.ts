@@ -17,8 +17,17 @@ export interface Upstream {
   readonly toolChanges?: 'hide' | 'report'
   /** Which generation of MCP it speaks: asked, or said; the client's own when absent. */
   readonly protocol?: 'auto' | '2026-07-28' | '2025'
+  /** Whether applications may be given the person's own token: see token/exchange/vend.ts. Never when absent. */
+  readonly vending?: VendingSettings
   /** What there is to know of an HTTP API; absent for an MCP server. */
   readonly http?: HttpSettings
+}
+
+export interface VendingSettings {
+  /** Whether an application must say what it wants the token for. */
+  readonly purpose: 'optional' | 'required'
+  /** How long an application is told that the token lasts, at most. */
+  readonly maxSeconds: number
 }
 
 export interface HttpSettings {

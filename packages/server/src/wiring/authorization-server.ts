@@ -13,7 +13,7 @@ import { tokens, type Tokens } from '../token/routes.ts'
 import type { Accounts } from './accounts.ts'
 import type { Applications } from './applications.ts'
 import { assertionProfiles, exchangeTargets } from './assertions.ts'
-import { exchangeWiring } from './exchange.ts'
+import { exchangeWiring, vending } from './exchange.ts'
 import { deviceCodes, deviceRoom } from './devices.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
@@ -47,7 +47,7 @@ export function authorizeRoom(ground: Ground, applications: Applications, people
   return [push.route, ...device.routes, ...homeRoutes(deps), ...authorizeRoutes(deps), ...stepUpRoutes({ ...deps, state: ground.state })]
 }
 
-export function tokenRoom(ground: Ground, applications: Applications, people: People): Tokens {
+export function tokenRoom(ground: Ground, applications: Applications, people: People, accounts: Accounts): Tokens {
   const { recheck } = people
   const { authentication, approvals: judging } = applications
   const { config, issuer, tokenStore: store, keys, sealer, policy: rules, limits, audit, now } = ground
@@ -62,7 +62,7 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     ...deviceCodes(ground),
     assertions: assertionProfiles(ground, applications),
     ...(ground.assertionKeys && { assertionKeys: ground.assertionKeys }),
-    exchangeTargets: exchangeTargets(ground),
+    exchangeTargets: [vending(ground, applications, accounts), ...exchangeTargets(ground)],
     ...exchangeWiring(ground, people),
     stepUps: stepUpStore(ground.store),
     scopes: scopeMapping(scopeEntries(ground.config)),

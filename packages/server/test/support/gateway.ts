@@ -36,7 +36,7 @@ export interface GatewayOptions {
   /** A loopback address; browsers keep the cookies of two gateways at one address together. */
   readonly host?: string
   /** Merged over the default configuration. */
-  readonly config?: Readonly<Record<string, unknown>> | ((issuer: string) => Readonly<Record<string, unknown>>)
+  readonly config?: Readonly<Record<string, unknown>> | ((issuer: string, company: Company) => Readonly<Record<string, unknown>>)
   readonly environment?: Readonly<Record<string, string>>
   /** A PostgreSQL database of the test's own, instead of a fresh one. */
   readonly database?: string
@@ -74,7 +74,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
     store,
     keyEncryption,
     dataDir: directory,
-    ...(typeof options.config === 'function' ? options.config(issuer) : options.config),
+    ...(typeof options.config === 'function' ? options.config(issuer, company) : options.config),
   }
   for (const [index, port] of nodePorts.entries()) {
     const own = options.perNode?.(index) ?? {}

@@ -37,8 +37,8 @@ export async function requireSignIn({ policy, approvals, now }: SignInNeededOpti
   throw notEnough(challengeOf(needed))
 }
 
-function notEnough({ acrValues, maxAge }: SignInRequirement): OAuthError {
+export function notEnough({ acrValues, maxAge }: SignInRequirement): OAuthError {
   // RFC 9470 §3: in the members that the challenge of a resource has as parameters.
   const members = { ...(acrValues === undefined ? {} : { acr_values: acrValues.join(' ') }), ...(maxAge === undefined ? {} : { max_age: maxAge }) }
-  return new OAuthError('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', { reason: 'assertion: the sign-in is too weak or too old', members })
+  return new OAuthError('insufficient_user_authentication', 'this needs another sign-in, stronger or more recent', { reason: 'the sign-in is too weak or too old', members })
 }

@@ -24,6 +24,8 @@ export interface ExchangeRule {
 
 export interface CompiledExchangeRule {
   readonly rule: ExchangeRule
+  /** Whether a token that was issued to the client may be presented; absent where the rule does not say. */
+  readonly isIssuedTo?: Match
   readonly isTarget: Match
   readonly isActor: Match
 }
@@ -33,6 +35,6 @@ export type ExchangeRules = (clientId: string) => readonly CompiledExchangeRule[
 const NOBODY: Match = () => false
 
 export function exchangeRules(rules: readonly ExchangeRule[]): ExchangeRules {
-  const compiled = rules.map((rule) => ({ rule, isClient: matcher(rule.clients), isTarget: matcher(rule.targets), isActor: rule.actors === undefined ? NOBODY : matcher(rule.actors) }))
+  const compiled = rules.map((rule) => ({ rule, isClient: matcher(rule.clients), ...(rule.issuedTo === undefined ? {} : { isIssuedTo: matcher(rule.issuedTo) }), isTarget: matcher(rule.targets), isActor: rule.actors === undefined ? NOBODY : matcher(rule.actors) }))
   return (clientId) => compiled.filter(({ isClient }) => isClient(clientId))
 }

@@ -83,7 +83,7 @@ async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest
   const caller = await verified(options, token)
   const { user, clientId, grantId, parents = [], resource, scope, expiresAt, authentication, actor } = caller
   const own = clientId === client.id
-  const fitting = rules.filter(({ rule }) => rule.identityProvider === undefined && (own || options.standsFor(client.id, resource) || rule.issuedTo?.includes(clientId) === true))
+  const fitting = rules.filter(({ rule, isIssuedTo }) => rule.identityProvider === undefined && (own || options.standsFor(client.id, resource) || isIssuedTo?.(clientId) === true))
   // RFC 8693 §2.1: not everybody who holds a token may have it exchanged.
   if (fitting.length === 0) throw refused('the subject token was issued to another client, and no rule lets this one exchange it')
   // RFC 9449 §7.2: without its key, a bound token is worth nothing; whoever it was presented to has seen the key proven.
@@ -118,13 +118,13 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
 }
 
 /** RFC 8693 §2.1, OpenID Connect Core §3.1.3.7: made for somebody whom the administrator listed for this client. */
-function fits({ rule }: CompiledExchangeRule, { provider, kind, audiences, clientId }: PresentedClaims): boolean {
-  const { identityProvider, tokenTypes = [], audiences: allowed = [], issuedTo } = rule
+function fits({ rule, isIssuedTo }: CompiledExchangeRule, { provider, kind, audiences, clientId }: PresentedClaims): boolean {
+  const { identityProvider, tokenTypes = [], audiences: allowed = [] } = rule
   if (identityProvider !== provider || !tokenTypes.includes(kind)) return false
   if (audiences.length === 0 || !audiences.every((audience) => allowed.includes(audience))) return false
   // OpenID Connect Core §2: an ID token is for the client that it was issued to; `azp` names that of several.
   if (kind === 'id_token' && clientId !== undefined && !audiences.includes(clientId)) return false
-  return issuedTo === undefined || (clientId !== undefined && issuedTo.includes(clientId))
+  return isIssuedTo === undefined || (clientId !== undefined && isIssuedTo(clientId))
 }
 
 /** RFC 8693 §1.1, §4.1: who acts is whom the actor token proves, or the client; nobody is taken from a parameter. */

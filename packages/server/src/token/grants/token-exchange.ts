@@ -1,7 +1,8 @@
 import type { Params } from '../../http/params.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { hash } from '../../oauth/secret.ts'
-import { exchangeSubject, type ExchangeSubject, type SubjectOptions } from '../exchange/subject.ts'
+import { exchangeSubject, refused, type ExchangeSubject, type SubjectOptions } from '../exchange/subject.ts'
+import type { TokenStore } from '../token-store.ts'
 import type { Granted, GrantRequest, GrantType } from './grant.ts'
 
 /** The token exchange grant (RFC 8693). */
@@ -13,11 +14,14 @@ export interface ExchangeTarget {
   readonly tokenType?: string
   /** Whether the request asks for it, by `requested_token_type`, `resource` and `audience`. */
   accepts(params: Params): boolean
+  /** Whether what is issued is a grant of its own, which the store begins only while those that it came of live. */
+  readonly startsGrant?: true
   /** What may be issued for the subject. @throws OAuthError */
   authorize(request: GrantRequest, subject: ExchangeSubject): Promise<Granted>
 }
 
 export interface ExchangeOptions extends SubjectOptions {
+  readonly store: Pick<TokenStore, 'findGrant'>
   readonly targets: readonly ExchangeTarget[]
 }
 
@@ -34,7 +38,12 @@ export function tokenExchange({ targets, ...options }: ExchangeOptions): GrantTy
       const target = targets.find((candidate) => candidate.accepts(params))
       // RFC 8693 §2.2.2: "If the authorization server is unwilling or unable to issue a token for any target service …".
       if (target === undefined) throw new OAuthError('invalid_target', 'nothing of this kind can be had here', { reason: 'token exchange: no such target' })
-      return target.authorize(request, await exchangeSubject(options, request))
+      const subject = await exchangeSubject(options, request)
+      const granted = await target.authorize(request, subject)
+      // What leaves Lanyard cannot be taken back: the store knows of an end before this node has heard of it.
+      const isOver = target.startsGrant !== true && subject.grantId !== undefined && (await options.store.findGrant(subject.grantId)) === undefined
+      if (isOver) throw refused('the grant of the subject token has ended')
+      return granted
     },
   }
 }

@@ -1,8 +1,9 @@
+import type { SignInRequirement } from '../../policy/rule.ts'
 import type { Upstream } from '../upstream.ts'
 
-/** What a call upstream carries: headers to set, or the fact that the user must connect an account first. */
+/** What a call upstream carries: headers to set, or the fact that the user must connect an account first. When it ends (milliseconds since the epoch) and what it is good for are there where they are known. */
 export type Credential =
-  | { readonly headers: Readonly<Record<string, string>>; readonly version: string; readonly possession?: Possession }
+  | { readonly headers: Readonly<Record<string, string>>; readonly version: string; readonly possession?: Possession; readonly expiresAt?: number; readonly scope?: string }
   | 'connection_required'
 
 /** The key that a credential is bound to: each request proves it (RFC 9449 §7). */
@@ -21,6 +22,7 @@ export interface Connector {
    * Served from memory when it can be; refreshes at most once per grant in the whole cluster.
    * @throws UpstreamUnavailable when the credential needs a refresh and its server does not answer.
    * @throws CredentialRefused when this person cannot have one.
+   * @throws SignInRequired when they can have one after another sign-in.
    */
   credential(userId: string, upstream: Upstream): Promise<Credential>
   /** The upstream refused the credential of this version with 401: the next one is another, or must be connected. */
@@ -81,6 +83,18 @@ export class CredentialRefused extends Error {
   constructor(message: string, reason: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
     this.reason = reason
+  }
+}
+
+/** There is no credential for this person until they sign in again at their identity provider, as this says. */
+export class SignInRequired extends Error {
+  override readonly name = 'SignInRequired'
+  readonly reason: string
+  readonly signIn: SignInRequirement
+  constructor(reason: string, signIn: SignInRequirement, cause?: unknown) {
+    super('another sign-in is needed', cause === undefined ? undefined : { cause })
+    this.reason = reason
+    this.signIn = signIn
   }
 }
 

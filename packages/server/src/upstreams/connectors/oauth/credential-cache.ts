@@ -78,7 +78,8 @@ export function credentialCache(deps: RefreshDeps): CredentialCache {
   }
 }
 
-function usable({ credential: { accessToken, proofKey }, version }: Current): Cached['credential'] {
-  if (proofKey === undefined) return { headers: { authorization: `Bearer ${accessToken}` }, version: String(version) }
-  return { headers: { authorization: `DPoP ${accessToken}` }, version: String(version), possession: possession(proofKey, accessToken) }
+function usable({ credential: { accessToken, proofKey, expiresAt, scope }, version }: Current): Cached['credential'] {
+  const facts = { ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
+  if (proofKey === undefined) return { headers: { authorization: `Bearer ${accessToken}` }, version: String(version), ...facts }
+  return { ...facts, headers: { authorization: `DPoP ${accessToken}` }, version: String(version), possession: possession(proofKey, accessToken) }
 }
