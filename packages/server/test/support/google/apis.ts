@@ -45,10 +45,16 @@ export const directoryGroups: Respond = (state, seen, response) => {
   json(response, 200, { kind: 'admin#directory#groups', etag: '"e"', ...(groups.length === 0 ? {} : { groups }), ...next })
 }
 
+/** `users.getProfile`: of `me`, or of the same person by their address; of anybody else, nothing. */
 export const gmailProfile: Respond = (state, seen, response) => {
   const access = permitted(state, seen, response, GMAIL_SCOPE)
-  if (access !== undefined) json(response, 200, { emailAddress: access.email, messagesTotal: 3, threadsTotal: 2, historyId: '1' })
+  if (access === undefined) return
+  const [, user = ''] = GMAIL_PROFILE.exec(seen.path) ?? []
+  if (user !== 'me' && decodeURIComponent(user) !== access.email) return refuse(response, 403, `Delegation denied for ${access.email}`, 'PERMISSION_DENIED', 'forbidden')
+  json(response, 200, { emailAddress: access.email, messagesTotal: 3, threadsTotal: 2, historyId: '1' })
 }
+
+export const GMAIL_PROFILE = /^\/gmail\/v1\/users\/([^/]+)\/profile$/
 
 /** The service account of the machine itself, as the metadata server of a Google machine gives it out. */
 export const metadataToken: Respond = (state, { headers }, response) => {

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import type { SigningKey } from '../openid-provider.ts'
 import { authorizationPage, consentPage } from './accounts.ts'
-import { directoryGroups, gmailProfile, metadataToken, signBlob, signJwt, userinfo, generateAccessToken } from './apis.ts'
+import { directoryGroups, GMAIL_PROFILE, gmailProfile, metadataToken, signBlob, signJwt, userinfo, generateAccessToken } from './apis.ts'
 import { CLIENT_ID, CLIENT_SECRET, DOMAIN, json, type Google, type Person, type Respond, type Seen, type ServiceAccount } from './state.ts'
 import { revoke, token, tokenInfo } from './token.ts'
 
@@ -85,7 +85,7 @@ async function answer(state: Google, request: IncomingMessage, response: ServerR
     const verbs = { signJwt, signBlob, generateAccessToken }
     return Object.hasOwn(verbs, verb) ? verbs[verb as keyof typeof verbs](state, seen, response, email) : json(response, 404, {})
   }
-  const respond = ROUTES[`${seen.method} ${pathname}`]
+  const respond = seen.method === 'GET' && GMAIL_PROFILE.test(pathname) ? gmailProfile : ROUTES[`${seen.method} ${pathname}`]
   return respond === undefined ? json(response, 404, { error: { code: 404, message: 'Not found', status: 'NOT_FOUND' } }) : respond(state, seen, response)
 }
 
@@ -102,7 +102,6 @@ const ROUTES: Readonly<Record<string, Respond>> = {
   'POST /tokeninfo': tokenInfo,
   'GET /v1/userinfo': userinfo,
   'GET /admin/directory/v1/groups': directoryGroups,
-  'GET /gmail/v1/users/me/profile': gmailProfile,
   'GET /computeMetadata/v1/instance/service-accounts/default/token': metadataToken,
 }
 
