@@ -6,6 +6,7 @@ import { tokenNotice } from '../upstreams/token-notice.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { answerPurpose, answerTargets, clientName } from './consent-page.ts'
 import type { Step } from './step.ts'
+import { nameOf, useOf } from './in-words.ts'
 
 export interface MissingConnection {
   readonly upstream: Upstream
@@ -30,11 +31,11 @@ export function connectionPage(step: Step, { upstream, link, others, asks, failu
     formTargets: [...answerTargets(pending.request), ...outside(issuer)],
     body: html`<h1>Connect your ${name} account</h1>
       ${failure === undefined ? '' : failureNotice(failure, upstream)}
-      <p>You allowed ${application} to use ${plain(profile.name, 60)} as you. ${name} works with an account of your own: you sign in there once, and ${tokenNotice(upstream)}.</p>
+      <p>You allowed ${application} to ${useOf(profile)} as you. ${name} works with an account of your own: you sign in there once, and ${tokenNotice(upstream)}.</p>
       <dl class="facts">
         <dt>Service</dt>
         <dd>${name} <span class="muted">(${new URL(upstream.url).host})</span></dd>
-        ${profile.upstreams.length === 1 ? '' : html`<dt>Needed for</dt><dd>the tools of ${name} in ${plain(profile.name, 60)}</dd>`}
+        ${profile.upstreams.length === 1 ? '' : html`<dt>Needed for</dt><dd>the tools of ${name} in ${nameOf(profile)}</dd>`}
         <dt>Permissions that it asks for</dt>
         <dd>${asksFor(asks)}</dd>
       </dl>

@@ -12,6 +12,7 @@ import { hasSharedAccount } from '../upstreams/shared-account.ts'
 import type { Profile, Upstream } from '../upstreams/upstream.ts'
 import type { AuthorizationRequest } from './authorize-store.ts'
 import { deviceFacts, deviceWarning, type DeviceFactsDeps } from './device-facts.ts'
+import { useOf } from './in-words.ts'
 import type { Step } from './step.ts'
 
 const DAY_SECONDS = 86_400
@@ -57,7 +58,7 @@ export async function consentPage(step: Step, deps: ConsentDeps): Promise<Respon
     title: `Allow ${name}?`,
     // Denying and approving both end at the client, by redirect.
     formTargets: [...answerTargets(request), ...outside(issuer)],
-    body: html`<h1>Allow ${name}${request.device === undefined ? '' : ' on a device'} to use ${plain(profile.name, 60)} as you?</h1>
+    body: html`<h1>Allow ${name}${request.device === undefined ? '' : ' on a device'} to ${useOf(profile)} as you?</h1>
       ${account(step)}
       <dl class="facts">
         <dt>Application</dt>
@@ -93,7 +94,7 @@ export async function consentPage(step: Step, deps: ConsentDeps): Promise<Respon
   })
 }
 
-export function clientName({ client }: Step): string {
+export function clientName({ client }: Pick<Step, 'client'>): string {
   const name = plain(client.name, 60)
   return name === '' ? 'an application without a name' : name
 }
@@ -110,7 +111,7 @@ function account(step: Step): Html {
 }
 
 /** Whether anybody vouches for the application: beside its name, wherever that stands. */
-export function identityBadge({ client }: Step): Html {
+export function identityBadge({ client }: Pick<Step, 'client'>): Html {
   const voucher = voucherOf(client)
   if (voucher !== undefined) return html`<span class="badge verified">${plain(voucher, 120)}</span>`
   return html`<span class="badge unverified">unverified: it chose this name itself</span>`

@@ -13,6 +13,7 @@ import { authenticationOf } from '../identity/authentication.ts'
 import type { SignedIn, SignIn, Sessions } from '../identity/sign-in.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import { hash } from '../oauth/secret.ts'
+import { clientName, identityBadge } from './consent-page.ts'
 import { isProven, SKEW_MS, withUnmet } from './sign-in-again.ts'
 import { openStepUpLink, stepUpPath, type StepUpLink } from './step-up-link.ts'
 import type { StepUpStore } from './step-up-store.ts'
@@ -102,12 +103,20 @@ function asked({ requirement: { acrValues, maxAge, claims } }: StepUpLink) {
 
 async function confirmPage({ issuer, clients }: StepUpPageDeps, { sealed, link, signedIn }: Visit): Promise<Response> {
   // An application that is gone has no grant either.
-  const name = plain((await clients.find(link.clientId)).name, 60)
+  const client = await clients.find(link.clientId)
+  const name = clientName({ client })
+  const { user } = signedIn
   return page({
     title: 'Confirm that it is you',
     formTargets: outside(issuer),
     body: html`<h1>Confirm that it is you</h1>
       <p><strong>${name}</strong> wants to use ${plain(link.use, 200)} as you. For this your administrator asks you to sign in again.</p>
+      <dl class="facts">
+        <dt>Application</dt>
+        <dd>${name} ${identityBadge({ client })}</dd>
+        <dt>You</dt>
+        <dd>${plain(user.name ?? user.email ?? user.subject, 80)}</dd>
+      </dl>
       <div class="warning"><p><strong>Go on only if you asked ${name} for this just now.</strong> If you did not, close this page: nothing happens then.</p></div>
       <form method="post" action="/step-up">
         <input type="hidden" name="for" value="${sealed}">

@@ -3,6 +3,7 @@ import type { Need } from '../approval/approval.ts'
 import { csrfToken } from '../http/csrf.ts'
 import { outside, page, plain, referenceLine, type Html } from '../http/page.ts'
 import { answerPurpose, answerTargets, clientName, identityBadge } from './consent-page.ts'
+import { useOf } from './in-words.ts'
 import type { Step } from './step.ts'
 
 const MINUTE_MS = 60_000
@@ -32,8 +33,8 @@ export function waitingPage(step: Step, needs: readonly Need[], { issuer, now, s
     formTargets: [...answerTargets(pending.request), ...outside(issuer)],
     ...(seconds === undefined ? {} : { refresh: { seconds, url: here } }),
     body: html`<h1>Waiting for your administrator</h1>
-      <p>You allowed ${name} to use ${plain(profile.name, 60)} as you. Your administrator must approve it too; your request is with them.</p>
-      <p role="status">${seconds === undefined ? 'This page does not check by itself.' : 'This page goes on by itself as soon as they have decided.'}</p>
+      <p>You allowed ${name} to ${useOf(profile)} as you. Your administrator must approve it too; your request is with them.</p>
+      <p role="status">${seconds === undefined ? 'This page does not check automatically.' : 'This page goes on by itself as soon as they have decided.'}</p>
       <dl class="facts">
         <dt>Application</dt>
         <dd>${name} ${identityBadge(step)}</dd>
@@ -42,7 +43,7 @@ export function waitingPage(step: Step, needs: readonly Need[], { issuer, now, s
       </dl>
       <div class="actions">
         <a class="button-quiet" href="${still ? `${here}?still` : here}">Check now</a>
-        ${pace === undefined ? '' : still ? html`<a class="button-quiet" href="${here}">Check by itself</a>` : html`<a class="button-quiet" href="${here}?still">Do not check by itself</a>`}
+        ${pace === undefined ? '' : still ? html`<a class="button-quiet" href="${here}">Check automatically</a>` : html`<a class="button-quiet" href="${here}?still">Do not check automatically</a>`}
       </div>
       <form method="post" action="${here}">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, answerPurpose(step))}">

@@ -59,6 +59,16 @@ describe('pages in Chromium', { skip: withoutChromium(), timeout: 240_000 }, () 
     await page.waitForLoadState()
   }
 
+  test('everything that somebody may use is called that', async () => {
+    const context = await withoutScripts()
+    const page = await context.newPage()
+    const client = await application('https')
+    await page.goto(await registeredRequest(gateway.issuer, client.redirectUri, 'Editor', { resource: `${gateway.issuer}/mcp` }))
+    await signIn(page, 'bob')
+    assert.equal(await heading(page), 'Allow Editor to use all your tools as you?')
+    await context.close()
+  })
+
   async function assertArrived(client: WebClient): Promise<void> {
     assert.match(client.answers.at(-1)?.['code'] ?? 'none', /^lyd_ac_/)
     assert.equal(client.answers.at(-1)?.['iss'], gateway.issuer)

@@ -57,7 +57,7 @@ describe('the waiting page in Chromium', { skip: withoutChromium(), timeout: 120
     const context = await chromium.newContext({ ignoreHTTPSErrors: true })
     const page = await context.newPage()
     await toWaiting(page, 'An editor with a rather long name that wants all of the room there is')
-    await page.getByRole('link', { name: 'Do not check by itself' }).click()
+    await page.getByRole('link', { name: 'Do not check automatically' }).click()
     for (const colorScheme of ['light', 'dark'] as const) {
       for (const width of [360, 1280]) {
         await page.emulateMedia({ colorScheme })

@@ -279,7 +279,7 @@ eachRequiringHouse('the page asks ever more rarely, and not for ever', async (ho
   const still = await person.open(`${here}?still`)
   assert.ok(isWaiting(still))
   assert.equal(refreshOf(still), undefined)
-  assert.match(still.text, /Check by itself/)
+  assert.match(still.text, /Check automatically/)
   house.now = began + 25 * 60_000
   house.now += 6 * 60_000
   assert.equal((await person.open(here)).status, 400)
