@@ -82,7 +82,7 @@ export async function checkAuthorization(check: string, upstream: Upstream, outb
 }
 
 function wayOfRegistration({ connector }: Upstream, server: ServerMetadata): string | undefined {
-  if (connector.type === 'oauth' && connector.clientId !== undefined) return 'its configured clientId'
+  if ((connector.type === 'oauth' || connector.type === 'client-credentials') && connector.clientId !== undefined) return 'its configured clientId'
   if (server.client_id_metadata_document_supported === true) return 'its metadata document'
   return server.registration_endpoint === undefined ? undefined : 'dynamic registration'
 }

@@ -3,6 +3,7 @@ import { outbound } from '../http/outbound.ts'
 import { CommandFailed, type CommonOptions } from './command.ts'
 import { checkKeys, checkStore } from './check-own.ts'
 import { checkApis } from './check-apis.ts'
+import { checkMachines } from './check-machines.ts'
 import { checkProviders, checkUpstreams } from './check-reach.ts'
 import { checkPublic } from './check-public.ts'
 import { ok, warning, type Finding } from './finding.ts'
@@ -25,6 +26,7 @@ export async function check(options: CommonOptions): Promise<void> {
     report(...(await checkProviders(config, sender)))
     report(...(await checkUpstreams(config, sender)))
     report(...(await checkApis(config, sender)))
+    report(...(await checkMachines(config, sender)))
     report(...(await checkPublic(config, client)))
   } finally {
     await Promise.all([sender.close(), client.close()])
