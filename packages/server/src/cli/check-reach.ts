@@ -2,6 +2,7 @@
 import type { Config } from '../config/load.ts'
 import { providerSettings, upstreamSettings } from '../config/settings.ts'
 import { OutboundError, type Outbound, type OutboundResponse } from '../http/outbound.ts'
+import { isIssuer } from '../identity/entra/tenant.ts'
 import { providerMetadata } from '../identity/providers/oidc-metadata.ts'
 import type { ProviderSettings } from '../identity/providers/index.ts'
 import { ConnectionRefused } from '../upstreams/connectors/connector.ts'
@@ -26,7 +27,7 @@ export async function checkProviders(config: Config, outbound: Outbound): Promis
 async function checkProvider(provider: ProviderSettings, outbound: Outbound): Promise<readonly Finding[]> {
   const check = `identity provider ${provider.id}`
   try {
-    const server = await providerMetadata(provider.issuer, outbound, Date.now).get()
+    const server = await providerMetadata(provider.issuer, outbound, Date.now, provider.type === 'entra-id' ? isIssuer(provider.entra) : undefined).get()
     if (server.authorization_endpoint === undefined || server.token_endpoint === undefined) {
       return [failed(check, 'its metadata name no authorization or token endpoint', 'this is no OpenID provider that people can sign in at: check its issuer')]
     }

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { entraId } from './entra-schema.ts'
 import { googleWorkspace, keycloak, okta, ping } from './preset-schema.ts'
 import { commonProvider } from './provider-common.ts'
 import { httpUrl, secret } from './words.ts'
@@ -13,4 +14,4 @@ const oidc = z.strictObject({
   offlineAccess: z.enum(['scope', 'scope-and-consent', 'access_type', 'off']).optional(),
 })
 
-export const identityProvider = z.discriminatedUnion('type', [oidc, googleWorkspace, keycloak, okta, ping], { error: 'this version knows the types oidc, google-workspace, keycloak, okta and ping' })
+export const identityProvider = z.discriminatedUnion('type', [oidc, entraId, googleWorkspace, keycloak, okta, ping], { error: 'this version knows the types oidc, entra-id, google-workspace, keycloak, okta and ping' })

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { browser } from '../support/browser.ts'
 import { addCertificate } from '../support/entra/certificate.ts'
 import { CONSUMERS, entra, GATEWAY, GATEWAY_SECRET, GRAPH, OTHER_TENANT, TENANT, type Entra, type Person } from '../support/entra/entra.ts'
-import { CHECK_MS, eachIdentity, ISSUER, whoami, type IdentityCluster, type IdentityNode } from '../support/identity-nodes.ts'
+import { CHECK_MS, eachIdentity, ISSUER, type whoami, type IdentityCluster, type IdentityNode } from '../support/identity-nodes.ts'
 import type { EntraIdSettings } from '../../src/identity/providers/entra-id.ts'
 import type { ProviderSettings } from '../../src/identity/providers/index.ts'
 
