@@ -1,5 +1,5 @@
 // Owns the command line: arguments in, exit code out. What a command does lives in the rooms it calls.
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { ConfigError } from '../config/load.ts'
 import { StartError } from '../main.ts'
 import { admin } from './admin.ts'
@@ -9,6 +9,7 @@ import { demo } from './demo.ts'
 import { keysList, keysRevoke, keysRotate } from './keys.ts'
 import { migrateStore } from './migrate.ts'
 import { serve } from './serve.ts'
+import { setup, SETUP_KINDS, SETUP_PARTS } from './setup.ts'
 import { CommandFailed } from './command.ts'
 
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
@@ -29,6 +30,16 @@ function program(): Command {
     .option('--json', 'print JSON')
     .action(check)
   lanyard.command('migrate').description('bring the store to the newest schema').option(...CONFIG).option('--json', 'print JSON').action(migrateStore)
+  lanyard
+    .command('setup')
+    .description('print what an administrator applies at an identity provider, with the values of this gateway')
+    .addArgument(new Argument('<provider>', 'the kind of provider').choices(SETUP_KINDS))
+    .option(...CONFIG)
+    .option('--issuer <url>', "the gateway's address (default: the configuration's)")
+    .option('--id <id>', 'the identifier of the provider in the configuration')
+    .addOption(new Option('--only <part>', 'print only what is to be applied as it is').choices(SETUP_PARTS))
+    .option('--json', 'print JSON')
+    .action(setup)
   const keys = lanyard.command('keys').description('signing keys')
   keys.command('list').description('list the signing keys').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysList)
   keys
