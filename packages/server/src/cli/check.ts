@@ -4,12 +4,14 @@ import { CommandFailed, type CommonOptions } from './command.ts'
 import { checkKeys, checkStore } from './check-own.ts'
 import { checkApis } from './check-apis.ts'
 import { checkMachines } from './check-machines.ts'
+import { checkForwardAuth } from './check-forward-auth.ts'
+import { checkNotices } from './check-notices.ts'
 import { checkProviders, checkUpstreams } from './check-reach.ts'
 import { checkPublic } from './check-public.ts'
 import { ok, warning, type Finding } from './finding.ts'
 
 /** Checks an installation from the file to what a client sees; it reads only, and makes nothing that is missing. */
-export async function check(options: CommonOptions): Promise<void> {
+export async function check(options: CommonOptions & { readonly sendNotice?: boolean }): Promise<void> {
   const config = loadConfig(options.config)
   const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
   // The issuer is asked as a client asks it, wherever it is.
@@ -27,6 +29,8 @@ export async function check(options: CommonOptions): Promise<void> {
     report(...(await checkUpstreams(config, sender)))
     report(...(await checkApis(config, sender)))
     report(...(await checkMachines(config, sender)))
+    report(...checkForwardAuth(config))
+    report(...(await checkNotices(config, sender, options.sendNotice === true)))
     report(...(await checkPublic(config, client)))
   } finally {
     await Promise.all([sender.close(), client.close()])

@@ -32,6 +32,7 @@ function program(): Command {
   lanyard.command('migrate').description('bring the store to the newest schema').option(...CONFIG).option('--json', 'print JSON').action(migrateStore)
   lanyard
     .command('setup')
+    .option('--send-notice', 'send a test notice to every webhook, and a mail, of the setting notices')
     .description('print what an administrator applies at an identity provider, with the values of this gateway')
     .addArgument(new Argument('<provider>', 'the kind of provider').choices(SETUP_KINDS))
     .option(...CONFIG)

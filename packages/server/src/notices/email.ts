@@ -35,6 +35,19 @@ export function emailTarget(settings: EmailSettings): NoticeTarget {
   }
 }
 
+/** Connects and signs in, and sends nothing. @returns why that fails */
+export async function verifyEmail(settings: EmailSettings): Promise<string | undefined> {
+  const transport = await transportTo(settings)
+  try {
+    await transport.verify()
+    return undefined
+  } catch (error) {
+    return mailFailure(error)
+  } finally {
+    transport.close()
+  }
+}
+
 async function transportTo({ host, port, user, password, tls }: EmailSettings): Promise<Transporter> {
   // Loaded with the first mail: who sends none needs no room for it.
   const { createTransport } = await import('nodemailer')

@@ -4,7 +4,7 @@ import { newId } from '../oauth/secret.ts'
 
 /** What happened, in words that may leave the house. */
 export interface NoticeContent {
-  readonly type: 'approval.requested' | 'application.changed' | 'tools.changed'
+  readonly type: 'approval.requested' | 'application.changed' | 'tools.changed' | 'test'
   /** For a line of text. */
   readonly summary: string
   readonly facts: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
