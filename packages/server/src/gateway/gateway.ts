@@ -45,6 +45,7 @@ import type { PinStore } from './pin-store.ts'
 import { pinning } from './pinning.ts'
 import { keptLists } from './profile/kept-lists.ts'
 import { resourceMetadataRoutes } from './resource-metadata.ts'
+import { sharedListening } from './shared-listening.ts'
 import { sessions } from './session.ts'
 import { taskNames } from './tasks/names.ts'
 import { endSession, streamSession } from './session-requests.ts'
@@ -121,7 +122,7 @@ export function gateway(deps: GatewayDeps): Gateway {
   const known = catalogue(deps.now)
   const kept = keptLists(deps.now)
   const policy = callPolicy(deps.policy, known, deps.now)
-  const straight = forward(deps.streams)
+  const straight = sharedListening(forward(deps.streams))
   const open = openCalls(deps)
   const between = bridge({ ...deps, open })
   const sending = { bridge: between, forward: deps.apis === undefined ? straight : withApiServers({ forward: straight, apis: deps.apis, policy, approvals: deps.approvals }), catalogue: known, pinning: pinning({ ...deps, store: deps.pins }) }

@@ -181,7 +181,8 @@ eachMcpCluster('a user whose groups change while their token is verified is not 
 eachMcpCluster('revocation closes streams that are open, on both nodes, and nobody else notices (C12)', async (cluster) => {
   cluster.notes.script = ({ method, message }, response) => {
     if (method !== 'GET' && message['method'] !== 'subscriptions/listen') return false
-    response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': open\n\n')
+    const acknowledged = { jsonrpc: '2.0', method: 'notifications/subscriptions/acknowledged', params: {} }
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write(method === 'GET' ? ': open\n\n' : `data: ${JSON.stringify(acknowledged)}\n\n`)
     return undefined
   }
   const token = cluster.token({ grantId: 'grt_stream' })
@@ -200,7 +201,9 @@ eachMcpCluster('revocation closes streams that are open, on both nodes, and nobo
   for (const stream of streams) assert.equal(await stream.ended, 'cut')
   await eventually('the upstream is left alone', () => cluster.notes.asked.filter(({ left }) => left).length === 3)
   assert.equal(kept.message.destroyed, false)
+  assert.equal(left(), 2)
   kept.leave()
+  await eventually('the upstream is left alone', () => left() === 3)
 })
 
 eachMcpCluster('a listening stream ends with the token that it was opened with (RS-6, X18)', async (cluster) => {

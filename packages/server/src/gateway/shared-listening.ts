@@ -1,0 +1,182 @@
+// Owns that an upstream is listened to once for all who would hear the same: what is asked of it is the same to the letter, the
+// credential included, so that it could not tell them apart. Each of them has an answer that names their own request.
+import { hash, newId } from '../oauth/secret.ts'
+import type { Upstream } from '../upstreams/upstream.ts'
+import { kindOf } from './answers.ts'
+import type { Contact } from './call.ts'
+import { Stopped, type Answer, type Reader, type UpstreamRequest } from './exchange.ts'
+import type { Forward } from './forward.ts'
+import { isObject } from './message.ts'
+import type { OpenCall } from './open-calls.ts'
+import { eventParser, formatEvent } from './sse.ts'
+
+/** What a slow reader may be behind, in characters, before their stream ends: they listen again, and read the lists anew. */
+const MAX_BEHIND = 1024 * 1024
+const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged'
+
+/** One stream of an upstream, and those who hear it. */
+interface Station {
+  /** Whether there is one: an upstream may answer with something else. */
+  readonly opened: Promise<boolean>
+  /** The identifier that the upstream knows the request by. */
+  readonly id: string
+  readonly listeners: Set<Listener>
+  /** What whoever comes later has to hear first. */
+  acknowledged: string | undefined
+  /** Undefined when nothing more comes of it. */
+  source: Answer | undefined
+}
+
+interface Listener {
+  hear(text: string): void
+  end(error?: Error): void
+}
+
+interface Asked {
+  readonly upstream: Upstream
+  readonly request: UpstreamRequest
+  readonly call: OpenCall
+  readonly contact: Contact | undefined
+  /** The client's identifier, and the message without it. */
+  readonly id: unknown
+  readonly message: Readonly<Record<string, unknown>>
+}
+
+/** Sends requests on, and shares the streams of `subscriptions/listen`. */
+export function sharedListening(forward: Forward): Forward {
+  const stations = new Map<string, Station>()
+  return {
+    async send(upstream, request, call, contact) {
+      const message = request.headers['mcp-method'] === 'subscriptions/listen' ? messageOf(request) : undefined
+      if (message === undefined) return forward.send(upstream, request, call, contact)
+      const { id, ...rest } = message
+      const key = hash(JSON.stringify([upstream.id, request.headers, rest]))
+      const asked = { upstream, request, call, contact, id, message: rest }
+      const known = stations.get(key)
+      if (known !== undefined && (await known.opened) && known.source !== undefined) return join(known, asked)
+      return open(forward, stations, key, asked)
+    },
+  }
+}
+
+function messageOf({ body }: UpstreamRequest): Readonly<Record<string, unknown>> | undefined {
+  const message: unknown = typeof body === 'string' ? JSON.parse(body) : undefined
+  return isObject(message) && message['id'] !== undefined ? message : undefined
+}
+
+async function open(forward: Forward, stations: Map<string, Station>, key: string, asked: Asked): Promise<Answer> {
+  const { upstream, request, call, contact, message } = asked
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const station: Station = { opened: promise, id: newId('sub'), listeners: new Set(), acknowledged: undefined, source: undefined }
+  const forget = (): void => void (stations.get(key) === station && stations.delete(key))
+  if (!stations.has(key)) stations.set(key, station)
+  // It goes on when whoever opened it has gone.
+  const line: OpenCall = { issued: call.issued, endsAt: call.endsAt, stream: true, ended: call.ended, stop: undefined }
+  call.stop = () => line.stop?.()
+  try {
+    const answer = await forward.send(upstream, { ...request, body: JSON.stringify({ ...message, id: station.id }) }, line, contact)
+    if (answer.status !== 200 || kindOf(answer) !== 'events') return renamed(answer, station, asked)
+    station.source = answer
+    const own = join(station, asked)
+    void broadcast(station, answer).finally(forget)
+    resolve(true)
+    return own
+  } finally {
+    if (station.source === undefined) forget()
+    resolve(false)
+  }
+}
+
+async function broadcast(station: Station, answer: Answer): Promise<void> {
+  const parser = eventParser((event) => {
+    const text = formatEvent(event)
+    if (event.data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
+    for (const listener of station.listeners) listener.hear(text)
+  })
+  const failure = await answer.consume((chunk) => parser.push(chunk)).then(() => undefined, (error: unknown) => (error instanceof Error ? error : new Error('the stream broke off')))
+  station.source = undefined
+  for (const listener of station.listeners) listener.end(failure)
+}
+
+/** An answer of their own for one more listener. */
+function join(station: Station, { call, id }: Asked): Answer {
+  if (call.ended !== undefined) throw new Stopped('stopped')
+  const { promise: over, resolve, reject } = Promise.withResolvers<void>()
+  over.catch(() => undefined)
+  let behind = ''
+  let give: ((text: string) => boolean) | undefined
+  const listener: Listener = {
+    hear(text) {
+      behind += named(text, station, id)
+      if (give?.(behind) === true) behind = ''
+      else if (behind.length > MAX_BEHIND) listener.end(new Error('the reader is too slow'))
+    },
+    end(error) {
+      if (!station.listeners.delete(listener)) return
+      if (station.listeners.size === 0) station.source?.cancel()
+      if (error === undefined) resolve()
+      else reject(error)
+    },
+  }
+  station.listeners.add(listener)
+  call.stop = () => listener.end(new Stopped('stopped'))
+  if (station.acknowledged !== undefined) listener.hear(station.acknowledged)
+  const consume: Answer['consume'] = (take, reader) => {
+    give = asFastAs(reader, take, () => {
+      if (give?.(behind) === true) behind = ''
+    })
+    if (give(behind)) behind = ''
+    return over
+  }
+  return {
+    status: 200,
+    headers: { 'content-type': 'text/event-stream' },
+    consume,
+    pipe: (response) => consume((chunk) => response.write(chunk), response).then(() => void response.end()),
+    cancel: () => listener.end(new Stopped('stopped')),
+  }
+}
+
+/** Gives text to `take` when the reader has room for it. @returns whether it was taken */
+function asFastAs(reader: Reader | undefined, take: (chunk: Buffer) => void, again: () => void): (text: string) => boolean {
+  let waiting = false
+  return (text) => {
+    if (waiting) return false
+    if (text !== '') take(Buffer.from(text))
+    if (reader?.writableNeedDrain === true) {
+      waiting = true
+      reader.once('drain', () => {
+        waiting = false
+        again()
+      })
+    }
+    return true
+  }
+}
+
+/** The identifier is one that nobody else can have written: wherever it stands, it names the request. */
+function named(text: string, { id }: Station, own: unknown): string {
+  return text.replaceAll(JSON.stringify(id), JSON.stringify(own))
+}
+
+/** What an upstream answers that is no stream, in the words of whoever asked. */
+function renamed(answer: Answer, station: Station, { id }: Asked): Answer {
+  const { 'content-length': _length, ...headers } = answer.headers
+  const consume: Answer['consume'] = async (take) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    await answer.consume((chunk) => {
+      size += chunk.length
+      if (size > MAX_BEHIND) throw new Error('the answer is too large')
+      chunks.push(chunk)
+    })
+    take(Buffer.from(named(Buffer.concat(chunks).toString('utf8'), station, id)))
+  }
+  return {
+    status: answer.status,
+    headers,
+    consume,
+    pipe: (response) => consume((chunk) => response.write(chunk)).then(() => void response.end()),
+    cancel: () => answer.cancel(),
+  }
+}
