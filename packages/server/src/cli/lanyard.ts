@@ -7,9 +7,12 @@ import { WrongUsage } from './api-client.ts'
 import { check } from './check.ts'
 import { demo } from './demo.ts'
 import { keysList, keysRevoke, keysRotate } from './keys.ts'
+import { login } from './login.ts'
+import { logout } from './logout.ts'
 import { migrateStore } from './migrate.ts'
 import { serve } from './serve.ts'
 import { setup, SETUP_KINDS, SETUP_PARTS } from './setup.ts'
+import { token } from './token.ts'
 import { CommandFailed } from './command.ts'
 
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
@@ -41,6 +44,15 @@ function program(): Command {
     .addOption(new Option('--only <part>', 'print only what is to be applied as it is').choices(SETUP_PARTS))
     .option('--json', 'print JSON')
     .action(setup)
+  lanyard
+    .command('login')
+    .description('log in to a running gateway, by a code that is approved in a browser anywhere')
+    .argument('[url]', 'the address of the gateway, or of one of its endpoints (default: LANYARD_URL, or the last one)')
+    .option('--scope <scope>', 'what to ask for (default: what the gateway gives to begin with)')
+    .option('--json', 'print JSON')
+    .action(login)
+  lanyard.command('token').description('print an access token of a login, for scripts').option('--resource <url>', 'the endpoint that it is for (default: the last login)').option('--json', 'print JSON').action(token)
+  lanyard.command('logout').description('end a login at its gateway').argument('[url]', 'which (default: the last one)').option('--all', 'end all of them').option('--json', 'print JSON').action(logout)
   const keys = lanyard.command('keys').description('signing keys')
   keys.command('list').description('list the signing keys').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysList)
   keys

@@ -112,6 +112,8 @@ function nextStep(page: Page, choices: Choices): { form: Form; values: Record<st
     if (form.buttons.some(([name, value]) => name === 'login' && value === choices.person)) return { form, values: { login: choices.person } }
     if (form.buttons.some(([name]) => name === 'decision')) return { form, values: { decision: choices.decision } }
   }
+  const device = page.forms.find((form) => new URL(form.action).pathname === '/device' && (form.fields['user_code'] ?? '') !== '')
+  if (device !== undefined) return { form: device, values: {} }
   const connect = page.forms.find((form) => /\/connections\/[^/]+$/.test(new URL(form.action).pathname))
   if (connect !== undefined && choices.connect) return { form: connect, values: {} }
   const skip = page.forms.find((form) => /\/authorize\/[^/]+$/.test(new URL(form.action).pathname))

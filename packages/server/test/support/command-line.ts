@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path'
 const ROOT = resolve(import.meta.dirname, '../../../..')
 const BROWSER = join(import.meta.dirname, 'fake-browser.ts')
 /** How clients say where a person signs in. */
-const SIGN_IN = /(?:visiting|navigate to[^:]*):\s+(http\S+\/authorize\?\S+)\s/
+const SIGN_IN = /(?:visiting|visit|navigate to[^:]*):\s+(?:\[\d+\]\s+)?(http\S+\/(?:authorize|device)\?\S+)\s/
 
 export interface Home {
   readonly directory: string
