@@ -17,6 +17,8 @@ interface Asked {
   readonly acrValues?: string
   /** What the sign-in must prove besides. */
   readonly claims?: Claims
+  /** What whoever issues a credential for an upstream demanded of it. */
+  readonly demanded?: string
   readonly loginHint?: string
 }
 

@@ -103,7 +103,7 @@ async function withSignIn(deps: DispatchDeps, request: Request, pending: Pending
 }
 
 async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRequest, signedIn: SignedIn | undefined): Promise<Response> {
-  const { prompt, maxAge, acrValues, claims, loginHint } = pending.request
+  const { prompt, maxAge, acrValues, claims, demanded, loginHint } = pending.request
   // OpenID Connect Core §3.1.2.1: with `none` nobody is asked anything.
   if (prompt.includes('none')) return refuse(deps, pending, new OAuthError('login_required', 'the user must sign in'), signedIn)
   const proof = newSecret('lyd_st')
@@ -118,6 +118,7 @@ async function toSignIn(deps: DispatchDeps, request: Request, pending: PendingRe
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(acrValues === undefined ? {} : { acrValues }),
     ...(claims === undefined ? {} : { claims }),
+    ...(demanded === undefined ? {} : { demanded }),
     // Whoever must prove more proves it where they are known.
     ...(signedIn === undefined || wantsNewSignIn(pending) ? {} : { provider: signedIn.session.provider }),
     ...(hint === undefined ? {} : { loginHint: hint }),

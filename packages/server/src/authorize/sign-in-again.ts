@@ -39,7 +39,8 @@ export function isProven(requirement: SignInRequirement, authentication: Authent
 export function judgeSession(pending: Asked, session: Session, now: number): 'suffices' | 'sign-in' | 'unmet' {
   const { signedInBy, signInStartedAt = 0 } = pending.progress
   const requirement = requirementOf(pending.request)
-  if (signedInBy !== session.id) return !wantsNewSignIn(pending) && isProven(requirement, session, now) ? 'suffices' : 'sign-in'
+  const proves = !wantsNewSignIn(pending) && pending.request.demanded === undefined && isProven(requirement, session, now)
+  if (signedInBy !== session.id) return proves ? 'suffices' : 'sign-in'
   const started = signInStartedAt - SKEW_MS
   // A provider that never names the time has vouched by itself for the new sign-in that it was asked for.
   const isOld = wantsNewSignIn(pending) && session.authTime !== undefined && session.authTime * 1000 < started

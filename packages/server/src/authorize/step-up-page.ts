@@ -80,7 +80,8 @@ async function confirm(deps: StepUpPageDeps, request: Request, context: RequestC
   if (visit instanceof Response) return visit
   const { sealed, link, signedIn } = visit
   if (!checkCsrf(params.get('csrf'), signedIn.secret, formPurpose(sealed))) throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and answer there.', { reason: 'csrf' })
-  if (isProven(link.requirement, signedIn.session, deps.now())) return raise(deps, visit)
+  // What somebody else demanded is proven by a sign-in that it was asked for.
+  if (link.requirement.demanded === undefined && isProven(link.requirement, signedIn.session, deps.now())) return raise(deps, visit)
   const here = stepUpPath(sealed)
   const confirmed = deps.state.seal(CONFIRMED, [link.userId, link.grantId], { at: deps.now() }, deps.now() + CONFIRMED_MS)
   return deps.signIn.start(request, {
@@ -93,11 +94,12 @@ async function confirm(deps: StepUpPageDeps, request: Request, context: RequestC
   })
 }
 
-function asked({ requirement: { acrValues, maxAge, claims } }: StepUpLink) {
+function asked({ requirement: { acrValues, maxAge, claims, demanded } }: StepUpLink) {
   return {
     ...(acrValues === undefined ? {} : { acrValues: acrValues.join(' ') }),
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(claims === undefined ? {} : { claims }),
+    ...(demanded === undefined ? {} : { demanded }),
   }
 }
 

@@ -38,13 +38,14 @@ export async function wantedOf(deps: WantedDeps, pending: PendingRequest, user: 
   return { ...pending, request: { ...request, ...proofOf(request, told), scope: deps.scopes.narrow(user, scope) } }
 }
 
-function proofOf(request: AuthorizationRequest, told: StepUp | undefined): Pick<AuthorizationRequest, 'acrValues' | 'maxAge' | 'claims'> {
+function proofOf(request: AuthorizationRequest, told: StepUp | undefined): Pick<AuthorizationRequest, 'acrValues' | 'maxAge' | 'claims' | 'demanded'> {
   if (told === undefined) return {}
-  const { acrValues, maxAge, claims } = challengeOf([requirementOf(request), told.requirement])
+  const { acrValues, maxAge, claims, demanded } = challengeOf([requirementOf(request), told.requirement])
   return {
     ...(acrValues === undefined ? {} : { acrValues: formatScope(acrValues) }),
     ...(maxAge === undefined ? {} : { maxAge }),
     ...(claims === undefined ? {} : { claims }),
+    ...(demanded === undefined ? {} : { demanded }),
   }
 }
 

@@ -54,7 +54,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   const flow = deps.flows.current(request)
   const secrets: LoginSecrets = { state: newSecret('lyd_st'), nonce: newSecret('lyd_st'), codeVerifier: newSecret('lyd_st') }
   const now = deps.now()
-  const { reference, loginHint, prompt, maxAge, acrValues, claims, consent } = options
+  const { reference, loginHint, prompt, maxAge, acrValues, claims, consent, demanded } = options
   const [returnTo, startAgainAt] = [localPath(options.returnTo), localPath(options.startAgainAt)]
   const asked = {
     ...(prompt === undefined ? {} : { prompt }),
@@ -63,7 +63,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
   }
   let url: URL
   try {
-    url = await provider.authorizationUrl(secrets, { ...asked, ...(claims === undefined ? {} : { claims }), ...(loginHint === undefined ? {} : { loginHint }), ...(consent === undefined ? {} : { consent }), redirectUri: redirectUri(deps, provider.id) })
+    url = await provider.authorizationUrl(secrets, { ...asked, ...(claims === undefined ? {} : { claims }), ...(loginHint === undefined ? {} : { loginHint }), ...(consent === undefined ? {} : { consent }), ...(demanded === undefined ? {} : { demanded }), redirectUri: redirectUri(deps, provider.id) })
   } catch (error) {
     if (error instanceof ProviderUnavailable) return unavailable(deps, provider, { startAgainAt, reference }, error)
     throw error

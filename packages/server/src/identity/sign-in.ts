@@ -42,6 +42,8 @@ export interface SignInOptions {
   readonly acrValues?: string
   /** What the sign-in must prove besides. */
   readonly claims?: Claims
+  /** A value of the parameter `claims` to pass on as it is, to a provider that knows it. */
+  readonly demanded?: string
   /** The provider to send the browser to, where the person is known already. */
   readonly provider?: string
   readonly loginHint?: string

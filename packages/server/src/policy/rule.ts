@@ -55,6 +55,11 @@ export interface SignInRequirement {
   readonly maxAge?: number | undefined
   /** Claims that the sign-in must bring, each with one of the values. */
   readonly claims?: Claims | undefined
+  /**
+   * A value of the parameter `claims` that whoever issues a credential demanded (OpenID Connect Core §5.5). Nobody but they
+   * can read it: a sign-in that it was asked for proves it, and nothing that is known of another one.
+   */
+  readonly demanded?: string | undefined
 }
 
 /** How a person signed in, as the identity provider proved it: kept with the grant. */

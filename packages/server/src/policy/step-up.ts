@@ -10,9 +10,11 @@ export function challengeOf(requirements: readonly SignInRequirement[]): SignInR
   const common = first?.filter((acr) => contexts.every((each) => each.includes(acr))) ?? []
   const ages = requirements.flatMap(({ maxAge }) => maxAge ?? [])
   const claims: Claims = Object.fromEntries(requirements.flatMap((requirement) => Object.entries(requirement.claims ?? {})).toReversed())
+  const demanded = requirements.findLast((requirement) => requirement.demanded !== undefined)?.demanded
   return {
     ...(first === undefined ? {} : { acrValues: common.length === 0 ? first : common }),
     ...(ages.length === 0 ? {} : { maxAge: Math.min(...ages) }),
     ...(Object.keys(claims).length === 0 ? {} : { claims }),
+    ...(demanded === undefined ? {} : { demanded }),
   }
 }
