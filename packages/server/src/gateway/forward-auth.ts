@@ -196,7 +196,7 @@ function operationOf(method: string, headers: IncomingHttpHeaders): Operation | 
 }
 
 /** Who calls, for the server behind. All of them are always there: none that a client sent stands in the place of one that is missing. */
-function identity({ caller: { user, clientId, scope } }: Contact): Record<string, string> {
+function identity({ caller: { user, clientId, scope, expiresAt } }: Contact): Record<string, string> {
   return {
     'x-lanyard-user': user.id,
     'x-lanyard-subject': printable(user.subject),
@@ -205,6 +205,8 @@ function identity({ caller: { user, clientId, scope } }: Contact): Record<string
     'x-lanyard-groups': user.groups.map((group) => printable(group).replaceAll(',', '%2C')).join(','),
     'x-lanyard-client': printable(clientId),
     'x-lanyard-scope': scope.join(' '),
+    // Seconds since the epoch: when a stream that it opened is to end, as nobody asks again before.
+    'x-lanyard-expires': String(expiresAt),
   }
 }
 

@@ -19,11 +19,14 @@ export function withoutNginx(): string | false {
   return reason
 }
 
-/** @param ports those that the example's configuration names, and the ones to use instead */
-export async function startNginx(ports: Readonly<Record<string, string>>): Promise<() => Promise<void>> {
+/**
+ * @param ports those that the example's configuration names, and the ones to use instead
+ * @param changed what else is to be another text in it
+ */
+export async function startNginx(ports: Readonly<Record<string, string>>, changed: (text: string) => string = (text) => text): Promise<() => Promise<void>> {
   const directory = await mkdtemp(join(tmpdir(), 'lanyard-nginx-'))
   await mkdir(join(directory, 'temp'))
-  for (const file of ['nginx.conf', 'protected.conf']) await writeFile(join(directory, file), withPorts(await readFile(join(EXAMPLE, file), 'utf8'), ports))
+  for (const file of ['nginx.conf', 'protected.conf']) await writeFile(join(directory, file), changed(withPorts(await readFile(join(EXAMPLE, file), 'utf8'), ports)))
   const child = spawn(NGINX ?? 'nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], { stdio: ['ignore', 'ignore', 'pipe'] })
   let complaint = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text))
