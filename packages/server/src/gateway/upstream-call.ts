@@ -41,7 +41,7 @@ export async function sendWithCredential(deps: UpstreamCallDeps, connector: Conn
   const answer = await send(deps, contact, credential, outgoing)
   if (answer.status !== 401) return answer
   await drain(answer)
-  await connector.refused(contact.caller.user.id, contact.upstream, credential.version)
+  await connector.refused(contact.caller.user.id, contact.upstream, credential.version, [answer.headers['www-authenticate'] ?? []].flat().join(', '))
   const renewed = await credentialFor(connector, contact)
   if (renewed === 'connection_required') return renewed
   const again = renewed.version === credential.version ? answer : await send(deps, contact, renewed, outgoing)

@@ -29,7 +29,7 @@ export async function sendRequest(forward: Forward, connector: Connector, contac
   if (answer.status !== 401) return answer
   await drain(answer)
   const { caller, upstream } = contact
-  await connector.refused(caller.user.id, upstream, credential.version)
+  await connector.refused(caller.user.id, upstream, credential.version, [answer.headers['www-authenticate'] ?? []].flat().join(', '))
   const renewed = await credentialFor(connector, contact)
   if (renewed === 'connection_required') return renewed
   if (renewed.version === credential.version) throw refused(contact)

@@ -44,12 +44,15 @@ export class EntraRefused extends Error {
   readonly claims: string | undefined
   /** Whether a sign-in of the person may change the answer. */
   readonly isInteractive: boolean
+  /** Whether the app was not allowed to act for people there: nobody's sign-in changes that. */
+  readonly lacksConsent: boolean
   constructor({ error, suberror, error_codes: numbers, claims }: z.output<typeof refusal>) {
     super('Entra ID refused the request')
     this.code = error
     this.numbers = numbers
     this.claims = claims
-    this.isInteractive = INTERACTIVE.has(error) || (error === 'invalid_grant' && suberror !== undefined && INTERACTIVE_SUBERRORS.has(suberror)) || claims !== undefined
+    this.lacksConsent = error === 'consent_required' || suberror === 'consent_required'
+    this.isInteractive = !this.lacksConsent && (claims !== undefined || INTERACTIVE.has(error) || (error === 'invalid_grant' && suberror !== undefined && INTERACTIVE_SUBERRORS.has(suberror)))
   }
 
   get reason(): string {
@@ -58,19 +61,21 @@ export class EntraRefused extends Error {
 }
 
 /** What of an answer is branched on: the numbers and texts are said to change. */
-const INTERACTIVE: ReadonlySet<string> = new Set(['interaction_required', 'login_required', 'consent_required'])
-const INTERACTIVE_SUBERRORS: ReadonlySet<string> = new Set(['basic_action', 'additional_action', 'message_only', 'user_password_expired', 'consent_required'])
+const INTERACTIVE: ReadonlySet<string> = new Set(['interaction_required', 'login_required'])
+const INTERACTIVE_SUBERRORS: ReadonlySet<string> = new Set(['basic_action', 'additional_action', 'message_only', 'user_password_expired'])
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 const ASSERTION_S = 600
 const MAX_LIFETIME_S = 30 * 3600
+/** What somebody demands is carried in addresses. */
+const MAX_CLAIMS = 1500
 const printable = z.string().regex(/^[\w.:/-]{1,60}$/)
 const answer = z.object({ access_token: z.string().regex(/^[\x21-\x7e]+$/), expires_in: z.coerce.number().positive(), refresh_token: z.string().min(1).optional(), scope: z.string().optional() })
 const refusal = z.object({
   error: printable.catch('an unknown code'),
   suberror: printable.optional().catch(undefined),
   error_codes: z.array(z.int().nonnegative()).max(8).catch([]),
-  claims: z.string().max(4096).refine(isClaims).optional().catch(undefined),
+  claims: z.string().refine(isClaims).optional().catch(undefined),
 })
 
 /** Asks a token endpoint as an app. */
@@ -148,7 +153,7 @@ function assertion(jwt: string): Readonly<Record<string, string>> {
 
 /** Whether a text is a request for claims (OpenID Connect Core §5.5). */
 export function isClaims(text: string): boolean {
-  const value = jsonOf(text)
+  const value = text.length > MAX_CLAIMS ? undefined : jsonOf(text)
   return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every((member) => typeof member === 'object' && member !== null && !Array.isArray(member))
 }
 

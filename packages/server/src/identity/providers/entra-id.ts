@@ -100,7 +100,7 @@ async function redeem(entra: EntraTenants, app: EntraClient, { tokens, known, re
   } catch (error) {
     if (!(error instanceof EntraRefused)) throw error
     if (error.isInteractive) throw new SignInNeeded(error.reason, error.claims)
-    if (error.code === 'invalid_grant') return 'ended'
+    if (error.code === 'invalid_grant' && !error.lacksConsent) return 'ended'
     throw new LoginRefused(error.reason, error)
   }
 }

@@ -25,8 +25,11 @@ export interface Connector {
    * @throws SignInRequired when they can have one after another sign-in.
    */
   credential(userId: string, upstream: Upstream): Promise<Credential>
-  /** The upstream refused the credential of this version with 401: the next one is another, or must be connected. */
-  refused(userId: string, upstream: Upstream, version: string): Promise<void>
+  /**
+   * The upstream refused the credential of this version with 401: the next one is another, or must be connected.
+   * @param challenge its `WWW-Authenticate`
+   */
+  refused(userId: string, upstream: Upstream, version: string, challenge?: string): Promise<void>
   /**
    * The upstream refused a call with 403 because the credential lacks these scopes (RFC 6750 §3.1): what the user is to
    * be asked for instead, or undefined where asking again gives no more.
