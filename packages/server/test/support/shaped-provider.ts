@@ -41,7 +41,7 @@ export async function shapedProvider(shape: Shape, people: Readonly<Record<strin
   const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}${shape.path}`
   const state: ShapedProvider = {
     issuer,
-    people: new Map(Object.entries(people)),
+    people: new Map(Object.entries(people).map(([id, claims]) => [id, { ...claims }])),
     asked: [],
     close: () =>
       new Promise((resolve) => {
