@@ -14,7 +14,7 @@ function list<Shape extends z.ZodRawShape>(shape: Shape) {
 const lenient = z.object({
   identityProviders: list({ id: text }),
   clients: list({ id: text, grantTypes: texts, tokenEndpointAuthMethod: text }),
-  upstreams: list({ id: text, url: text, vending: present, connector: z.object({ type: text }).catch({ type: 'none' }) }),
+  upstreams: list({ id: text, url: text, vending: present, connector: z.object({ type: text, clientId: present, clientSecret: present, issuer: present, audience: present, resource: present, identityProvider: z.string().optional().catch(undefined) }).optional().catch(undefined) }),
   tokenExchange: list({ id: text, clients: texts, identityProvider: z.string().optional().catch(undefined), tokenTypes: present, audiences: present }),
 })
 
@@ -29,6 +29,7 @@ export function checkTokenExchange(value: unknown, add: Add): void {
     if (client?.grantTypes.includes(TOKEN_EXCHANGE) === true && client.tokenEndpointAuthMethod === 'none') add(['clients', index, 'grantTypes'], 'token exchange is for clients that authenticate: tokenEndpointAuthMethod is none')
   })
   checkVending(data.upstreams, add)
+  checkConnectors(data, add)
   const taken = new Set<string>()
   data.tokenExchange.forEach((rule, index) => {
     if (rule === undefined) return
@@ -56,9 +57,21 @@ function checkVending(upstreams: z.output<typeof lenient>['upstreams'], add: Add
     if (upstream?.vending !== true) return
     const at = (message: string): void => add(['upstreams', index, 'vending'], message)
     const address = canonicalResource(upstream.url)
-    if (SHARED.has(upstream.connector.type)) at('is of no use without accounts of people: the connector has one credential for everybody, or none')
+    if (SHARED.has(upstream.connector?.type ?? 'none')) at('is of no use without accounts of people: the connector has one credential for everybody, or none')
     if (address === undefined) at('needs a url without query and credentials, by which applications name the upstream')
     else if (taken.has(address)) at('is taken: another upstream of the same url has it')
     taken.add(address ?? '')
+  })
+}
+
+function checkConnectors({ upstreams, identityProviders }: z.output<typeof lenient>, add: Add): void {
+  upstreams.forEach((upstream, index) => {
+    const connector = upstream?.connector
+    if (connector?.type !== 'token-exchange') return
+    const at = (setting: string, message: string): void => add(['upstreams', index, 'connector', setting], message)
+    const { clientId, identityProvider } = connector
+    if (identityProvider !== undefined && !identityProviders.some((provider) => provider?.id === identityProvider)) at('identityProvider', 'there is no such identity provider')
+    if (!clientId && connector.issuer) at('issuer', 'is of no use without a clientId: the identity provider itself exchanges')
+    if (!clientId && !connector.audience && !connector.resource) at('audience', 'is missing (or name a resource): what the identity provider calls the upstream')
   })
 }

@@ -2,6 +2,7 @@
 import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'
+import type { TokenExchangeSettings } from './connectors/token-exchange/settings.ts'
 
 export interface Upstream {
   readonly id: string
@@ -54,6 +55,7 @@ export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
 
 export type ConnectorSettings =
   | ClientCredentialsSettings
+  | TokenExchangeSettings
   | { readonly type: 'none' }
   | { readonly type: 'api-key'; readonly header: string; readonly value: string }
   | GoogleDelegationSettings

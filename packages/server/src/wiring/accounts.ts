@@ -11,11 +11,11 @@ import type { People } from './people.ts'
 
 export type Accounts = ReturnType<typeof upstreamRoom>
 
-export function upstreamRoom(ground: Ground, { sessions, login }: People) {
+export function upstreamRoom(ground: Ground, { sessions, login, providers, providerTokens }: People) {
   const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
-  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), now })
+  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

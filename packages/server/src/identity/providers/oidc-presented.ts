@@ -58,8 +58,9 @@ export function presentedClaims(names: ClaimNames, { claims }: Unverified, kind:
   if (iat > at + SKEW_S || nbf > at + SKEW_S) throw new LoginRefused('it is not valid yet')
   const audiences = [claims.aud ?? []].flat()
   const client = text(claims['azp']) ?? text(claims['client_id']) ?? text(claims['cid']) ?? text(claims['appid']) ?? (kind === 'id_token' && audiences.length === 1 ? audiences[0] : undefined)
-  // An application that stands for itself is no person.
-  if (claims['idtyp'] === 'app' || (client !== undefined && sub === client)) throw new LoginRefused('it is of an application, not of a person')
+  // An application that stands for itself is no person; Keycloak has an account for each.
+  const isAccount = text(claims['preferred_username'])?.startsWith('service-account-') === true && claims['client_id'] !== undefined
+  if (isAccount || claims['idtyp'] === 'app' || (client !== undefined && sub === client)) throw new LoginRefused('it is of an application, not of a person')
   const all: Claims = { ...claims, iss, sub }
   const { groups, roles, tokens: _tokens, sid: _sid, ...identity } = identityOf(names, all, all, { idToken: '' })
   const scope = text(claims['scope']) ?? claims['scp']

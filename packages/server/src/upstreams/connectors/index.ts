@@ -5,13 +5,14 @@ import type { Connector } from './connector.ts'
 import { googleDelegation, type GoogleDelegationDeps } from './google-delegation.ts'
 import { noneConnector } from './none.ts'
 import type { OAuthConnector } from './oauth/connector.ts'
+import { tokenExchangeConnector, type TokenExchangeDeps } from './token-exchange/connector.ts'
 
 export type Connectors = (upstream: Upstream) => Connector
 
 type Make<Type> = (settings: Extract<ConnectorSettings, { readonly type: Type }>) => Connector
 
 /** What connectors are made of, besides the one that is made for all upstreams. */
-export type ConnectorDeps = GoogleDelegationDeps & ClientCredentialsDeps
+export type ConnectorDeps = GoogleDelegationDeps & ClientCredentialsDeps & TokenExchangeDeps
 
 /** Finds the connector of an upstream: a new kind is one file and one line. */
 export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connectors {
@@ -22,6 +23,7 @@ export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connecto
     oauth: () => oauth,
     'client-credentials': () => clientCredentialsConnector(deps),
     'google-delegation': (settings) => googleDelegation(settings, deps),
+    'token-exchange': (settings) => tokenExchangeConnector(settings, deps),
   }
   const made = new Map<string, Connector>()
   return (upstream) => {
