@@ -2,42 +2,44 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parse, stringify } from 'yaml'
 import { commandsOf, readDescription, type ApiCommand, type ApiOption } from './admin-commands.ts'
-import { accessToken, askApi, contentOf, gatewayUrl, printable, WrongUsage, type ApiOptions } from './api-client.ts'
+import { keptOrigin, keptToken } from './admin-login.ts'
+import { askApi, contentOf, gatewayUrl, givenToken, printable, WrongUsage, type ApiOptions } from './api-client.ts'
 import { CommandFailed, print } from './command.ts'
 
 const ABOUT = `What the JSON API of a running gateway can do. The commands are those that the gateway offers; their help is
   lanyard admin --url https://lanyard.example.com --help
 
 The access token is one of an administrator for {issuer}/api with the scope "admin": in LANYARD_TOKEN, or in a file.
-It is sent to no other address, and goes over http on this machine alone.`
+It is sent to no other address, and goes over http on this machine alone. Without one, that of "lanyard login" is used,
+where an administrator lets the command line have such a login.`
 
 /** @param words everything behind `lanyard admin` */
 export async function admin(words: readonly string[]): Promise<void> {
   const given = common(new Command('lanyard admin')).helpOption('-h, --help').allowUnknownOption().allowExcessArguments().exitOverride()
   const { operands, unknown } = given.parseOptions([...words])
-  const options: ApiOptions = given.opts()
+  const options: ApiOptions = { ...(await keptOrigin()), ...given.opts<ApiOptions>() }
   const wantsHelp = unknown.some((word) => word === '-h' || word === '--help') || operands.length === 0
-  const isNamed = options.url !== undefined || process.env['LANYARD_URL'] !== undefined
-  if (wantsHelp && !isNamed) {
+  if (wantsHelp && options.url === undefined) {
     console.log(program([]).helpInformation())
     return
   }
   const origin = gatewayUrl(options)
   const description = readDescription(await askApi(origin, { method: 'GET', path: '/api/openapi.json' }))
   if (description === undefined) throw new CommandFailed(`${origin} is no gateway, or one of another version: it does not describe its API.`)
-  await program(commandsOf(description)).parseAsync([...words], { from: 'user' })
+  await program(commandsOf(description), origin).parseAsync([...words], { from: 'user' })
 }
 
 function common(command: Command): Command {
   return command.option('--url <url>', 'the gateway (default: LANYARD_URL)').option('--token-file <file>', 'file with the access token (default: LANYARD_TOKEN)').option('--json', 'print JSON')
 }
 
-function program(commands: readonly ApiCommand[]): Command {
+/** @param origin where the commands are carried out */
+function program(commands: readonly ApiCommand[], origin = ''): Command {
   const root = common(new Command('lanyard admin').description(ABOUT)).exitOverride().showHelpAfterError()
   for (const command of commands) {
     const [verb = '', ...above] = command.words.toReversed()
     const group = above.reduceRight(groupOf, root)
-    group.addCommand(leaf(verb, command, root).copyInheritedSettings(root))
+    group.addCommand(leaf(verb, command, { root, origin }).copyInheritedSettings(root))
   }
   return root
 }
@@ -48,7 +50,7 @@ function groupOf(parent: Command, name: string): Command {
   return parent.command(name)
 }
 
-function leaf(name: string, described: ApiCommand, root: Command): Command {
+function leaf(name: string, described: ApiCommand, { root, origin }: { readonly root: Command; readonly origin: string }): Command {
   const command = common(new Command(name).description(printable(described.summary)))
   for (const argument of described.arguments) command.argument(`<${argument}>`)
   for (const option of described.options) command.addOption(optionOf(option))
@@ -57,7 +59,7 @@ function leaf(name: string, described: ApiCommand, root: Command): Command {
     const values: Readonly<Record<string, unknown>> = command.opts()
     const options: ApiOptions = { ...root.opts<ApiOptions>(), ...command.opts<ApiOptions>() }
     const request = { method: described.method, path: addressOf(described, command.args, values), ...bodyOf(described, command, values) }
-    const answer = await askApi(gatewayUrl(options), { ...request, token: accessToken(options) })
+    const answer = await askApi(origin, { ...request, token: givenToken(options) ?? (await keptToken(origin)) })
     print(options, answer ?? {}, answer === undefined ? ['Done.'] : stringify(answer).trimEnd().split('\n').map(printable))
   })
 }

@@ -28,10 +28,10 @@ export function gatewayUrl({ url = process.env['LANYARD_URL'] }: ApiOptions): st
   return parsed.origin
 }
 
-/** The access token: never an argument, which others on the machine can read. @throws WrongUsage */
-export function accessToken({ tokenFile }: ApiOptions): string {
+/** The access token that was given: never as an argument, which others on the machine can read. @throws WrongUsage */
+export function givenToken({ tokenFile }: ApiOptions): string | undefined {
   const token = (tokenFile === undefined ? process.env['LANYARD_TOKEN'] : contentOf(tokenFile))?.trim()
-  if (token === undefined || token === '') throw new WrongUsage('Who asks? Set LANYARD_TOKEN to an access token of an administrator for {issuer}/api with the scope admin, or name a file that holds one with --token-file.')
+  if (token === undefined || token === '') return undefined
   if (!/^[\w.~+/-]+=*$/.test(token)) throw new WrongUsage('The access token is none: it has characters that no token has.')
   return token
 }

@@ -15,12 +15,16 @@ export interface TokenOptions {
 
 /** Prints an access token of a login, and nothing else. */
 export async function token(options: TokenOptions): Promise<void> {
-  const found = await withLogins(async (open) => {
-    const known = chosen(open.read(), options.resource)
+  const { accessToken, expiresAt, resource, scope, issuer } = await freshLogin(options.resource)
+  print(options, { access_token: accessToken, expires_at: new Date(expiresAt * 1000).toISOString(), resource, scope, issuer }, [accessToken])
+}
+
+/** A login with an access token that is good for a while. @throws CommandFailed, WrongUsage */
+export function freshLogin(named: string | undefined): Promise<Login> {
+  return withLogins(async (open) => {
+    const known = chosen(open.read(), named)
     return known.expiresAt - Math.floor(Date.now() / 1000) >= LEFT_S ? known : renewed(open, known)
   })
-  const { accessToken, expiresAt, resource, scope, issuer } = found
-  print(options, { access_token: accessToken, expires_at: new Date(expiresAt * 1000).toISOString(), resource, scope, issuer }, [accessToken])
 }
 
 /** The login that is meant: that of a resource, or the last one. @throws CommandFailed, WrongUsage */

@@ -1,18 +1,23 @@
 // `lanyard admin` against a running gateway: what its JSON API can do, as an administrator types it.
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { commandsOf, readDescription } from '../../src/cli/admin-commands.ts'
 import { tokenOf, withToken, type Ask } from '../support/api-clients.ts'
-import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
+import { browser } from '../support/browser.ts'
+import { recorded, SCRIPT, startGateway, type RunningGateway } from '../support/gateway.ts'
 
 const BIN = new URL('../../bin/lanyard.js', import.meta.url).pathname
+
+/** With which an administrator lets the command line have the JSON API. */
+const CLI = { id: 'lanyard-cli', name: 'Lanyard command line', grantTypes: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'], tokenEndpointAuthMethod: 'none' }
 
 interface Ran {
   readonly code: number
@@ -30,7 +35,7 @@ describe('lanyard admin', () => {
   const run = (args: readonly string[], environment: Readonly<Record<string, string>> = {}, input = ''): Promise<Ran> =>
     new Promise((resolve) => {
       const { LANYARD_URL: _url, LANYARD_TOKEN: _token, ...env } = process.env
-      const child = execFile(process.execPath, [BIN, 'admin', ...args], { env: { ...env, ...environment }, timeout: 30_000 }, (error, out, err) => resolve({ code: error === null ? 0 : Number(error.code), out, err }))
+      const child = execFile(process.execPath, [BIN, 'admin', ...args], { env: { ...env, XDG_CONFIG_HOME: join(directory, 'nobody'), ...environment }, timeout: 30_000 }, (error, out, err) => resolve({ code: error === null ? 0 : Number(error.code), out, err }))
       child.stdin?.end(input)
     })
   const admin = (...args: readonly string[]): Promise<Ran> => run(args, { LANYARD_URL: gateway.issuer, LANYARD_TOKEN: token })
@@ -40,7 +45,7 @@ describe('lanyard admin', () => {
   }
 
   before(async () => {
-    gateway = await startGateway({ config: { admins: { groups: ['it-admins'] } } })
+    gateway = await startGateway({ config: { admins: { groups: ['it-admins'] }, clients: [SCRIPT, CLI] } })
     token = await tokenOf(gateway.issuer, 'dana', `${gateway.issuer}/api`)
     dana = withToken(gateway.issuer, token)
     await tokenOf(gateway.issuer, 'alice', `${gateway.issuer}/mcp/notes`)
@@ -157,6 +162,26 @@ describe('lanyard admin', () => {
     assert.deepEqual([help.code, /LANYARD_URL/.test(help.out)], [0, true])
   })
 
+  test('without a token, that of lanyard login is used and refreshed, and the gateway that it is for', async () => {
+    const home = join(directory, 'dana')
+    const { LANYARD_URL: _url, LANYARD_TOKEN: _token, ...env } = process.env
+    const login = spawn(process.execPath, [BIN, 'login', `${gateway.issuer}/api`, '--json'], { env: { ...env, XDG_CONFIG_HOME: home }, stdio: ['ignore', 'pipe', 'inherit'] })
+    createInterface(login.stdout).on('line', (line) => {
+      const { verification_uri_complete: uri } = JSON.parse(line) as { verification_uri_complete?: string }
+      if (uri !== undefined) void browser().approve(uri, { person: 'dana' })
+    })
+    assert.equal(await new Promise((resolve) => login.on('exit', resolve)), 0)
+    const shown = await run(['me', 'show', '--json'], { XDG_CONFIG_HOME: home })
+    assert.deepEqual([shown.code, (JSON.parse(shown.out) as { administrator: boolean }).administrator], [0, true], shown.err)
+    // An access token that is over is had anew.
+    const kept = join(home, 'lanyard', 'logins.json')
+    writeFileSync(kept, readFileSync(kept, 'utf8').replace(/"expiresAt": \d+/, '"expiresAt": 0'), { mode: 0o600 })
+    assert.equal((await run(['rules', 'list'], { XDG_CONFIG_HOME: home })).code, 0)
+    await recorded(gateway, ({ action, clientId }) => action === 'token.refreshed' && clientId === 'lanyard-cli')
+    // What is given comes before it.
+    assert.match((await run(['me', 'show'], { XDG_CONFIG_HOME: home, LANYARD_TOKEN: 'garbage' })).err, /invalid, expired or revoked/)
+  })
+
   test('an address that leads on gets no token, and what a terminal would obey is not printed', async () => {
     const asked: (string | undefined)[] = []
     const server = createServer((request, response) => {
@@ -171,6 +196,9 @@ describe('lanyard admin', () => {
       const led = await run(['rules', 'list'], { LANYARD_URL: url, LANYARD_TOKEN: token })
       assert.equal(led.code, 1)
       assert.deepEqual(asked, [undefined, `Bearer ${token}`])
+      // Nor does another gateway get that of a login.
+      const elsewhere = await run(['rules', 'list'], { XDG_CONFIG_HOME: join(directory, 'dana'), LANYARD_URL: url })
+      assert.deepEqual([elsewhere.code, asked.length], [2, 3], elsewhere.err)
       const refused = await run(['rules', 'show', 'x'], { LANYARD_URL: url, LANYARD_TOKEN: token })
       assert.deepEqual([refused.code, refused.err], [1, 'no[2J\n'])
     } finally {
