@@ -45,7 +45,7 @@ export function oktaGuide(at: SetupFor): Guide {
       asks: [
         { asked: "OpenID Connect with a client of each customer's own, the customer's domain as issuer", standing: 'yes' },
         { asked: 'Sign-in that begins at the service', standing: 'yes' },
-        { asked: 'Sign-in that begins at the tile', standing: 'the tile leads to the gateway; iss, login_hint and target_link_uri are not read' },
+        { asked: 'Sign-in that begins at the tile', standing: 'yes: /login reads iss, login_hint and target_link_uri' },
         { asked: 'Several tenants in one service', standing: "no: each company runs a gateway of its own" },
         { asked: 'SCIM 2.0', standing: 'not in this version' },
         { asked: 'Universal Logout', standing: 'not in this version: Okta is asked again every sessions.recheckMinutes' },

@@ -12,6 +12,7 @@ import { ProviderUnavailable, type IdentityProvider, type LoginSecrets } from '.
 import type { SignIn, SignInOptions } from './sign-in.ts'
 
 const LOGIN_MS = 10 * 60_000
+const MAX_HINT = 320
 
 /** Sign-in at an identity provider: the way there, the way back, and out again. */
 export function login(deps: LoginDeps): SignIn & { readonly routes: readonly Route[] } {
@@ -29,16 +30,29 @@ export function login(deps: LoginDeps): SignIn & { readonly routes: readonly Rou
   }
 }
 
-/** `/login?return_to=…`, and `/login?provider=…&choice=…`: where the choice between providers leads. */
+/** `/login?return_to=…`, `/login?provider=…&choice=…`, where the choice between providers leads, and `/login?iss=…`. */
 async function startPage(deps: LoginDeps, request: Request, context: RequestContext): Promise<Response> {
   const params = Params.from(new URL(request.url).searchParams)
   const choice = params.get('choice')
   const returnTo = localPath(params.get('return_to'))
   const fresh: SignInOptions = { returnTo, startAgainAt: returnTo, reference: context.reference }
-  const options = choice === undefined ? fresh : openChoice(deps, deps.flows.current(request).hash, choice)
+  const options = choice === undefined ? initiatedElsewhere(deps, params, fresh) : openChoice(deps, deps.flows.current(request).hash, choice)
   if (options === undefined) throw new PageError(400, 'This page is out of date', 'Go back to your application and start again from there.')
   const provider = deps.providers.get(params.get('provider') ?? '')
   return provider === undefined ? chooseProvider(deps, request, options) : begin(deps, request, provider, options)
+}
+
+/**
+ * OpenID Connect Core §4: a provider, or a tile on its page, begins the sign-in. It says nothing but where: the answer is
+ * asked for as always, and nobody is sent to any other site.
+ */
+function initiatedElsewhere({ issuer, providers }: LoginDeps, params: Params, fresh: SignInOptions): SignInOptions {
+  const [iss, target, loginHint] = [params.get('iss'), params.get('target_link_uri'), params.get('login_hint')]
+  const provider = iss === undefined ? undefined : [...providers.values()].find((each) => each.issues?.(iss) === true)
+  if (provider === undefined) return fresh
+  const url = target !== undefined && URL.canParse(target) ? new URL(target) : undefined
+  const returnTo = url?.origin === issuer ? localPath(`${url.pathname}${url.search}`) : fresh.returnTo
+  return { ...fresh, returnTo, startAgainAt: returnTo, provider: provider.id, ...(loginHint === undefined || loginHint.length > MAX_HINT ? {} : { loginHint }) }
 }
 
 async function chooseProvider(deps: LoginDeps, request: Request, options: SignInOptions): Promise<Response> {

@@ -4,7 +4,7 @@ import { okta as oktaPreset } from '../../src/config/preset-schema.ts'
 import { outbound } from '../../src/http/outbound.ts'
 import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
 import { pingScopes } from '../../src/identity/providers/ping.ts'
-import { eachIdentity, ISSUER, whoami, type IdentityNode } from '../support/identity-nodes.ts'
+import { eachIdentity, ISSUER, settingsOf, whoami, type IdentityNode } from '../support/identity-nodes.ts'
 import { CLIENT_ID, CLIENT_SECRET, okta } from '../support/okta/okta.ts'
 import { CLIENT_SECRET as SECRET } from '../support/openid-provider.ts'
 import { KEYCLOAK, PING_FEDERATE, PING_ONE, shapedProvider } from '../support/shaped-provider.ts'
@@ -69,6 +69,33 @@ eachIdentity('Okta: whoever is not assigned, or is in too many groups, is not si
     const { visitor } = await signIn(node, 'alice')
     const { session } = (await whoami(visitor)) as unknown as { session: { acr?: string; amr?: string[] } }
     assert.deepEqual([session.acr, session.amr], ['urn:okta:loa:2fa:any', ['mfa', 'otp', 'pwd']])
+  } finally {
+    await emulator.close()
+  }
+})
+
+eachIdentity('a tile of the provider begins a sign-in at that provider alone, and leads to no other site (OpenID Connect Core §4)', async (cluster) => {
+  const emulator = await okta()
+  try {
+    const node = await cluster.start([oktaSettings(emulator.origin), settingsOf(cluster.idp)])
+    const begin = async (query: Readonly<Record<string, string>>): Promise<{ to: string; hint: string | null; back: unknown }> => {
+      const answer = await node.request(`/login?${new URLSearchParams(query).toString()}`)
+      const to = new URL(answer.headers.get('location') ?? 'none:', ISSUER)
+      const [row] = await cluster.db.query<{ return_to: string }>('SELECT return_to FROM logins ORDER BY expires_at DESC LIMIT 1')
+      await cluster.db.query('DELETE FROM logins')
+      return { to: to.origin, hint: to.searchParams.get('login_hint'), back: row?.return_to }
+    }
+    const tile = { iss: emulator.origin, login_hint: 'alice@corp.example' }
+    assert.deepEqual(await begin({ ...tile, target_link_uri: `${ISSUER}/whoami?x=1` }), { to: emulator.origin, hint: 'alice@corp.example', back: '/whoami?x=1' })
+    assert.deepEqual(await begin(tile), { to: emulator.origin, hint: 'alice@corp.example', back: '/' })
+    for (const target of ['https://evil.example/whoami', `${ISSUER}.evil.example/`, 'javascript:alert(1)', `${ISSUER}//evil.example/`, '//evil.example']) {
+      assert.deepEqual(await begin({ ...tile, target_link_uri: target }), { to: emulator.origin, hint: 'alice@corp.example', back: '/' }, target)
+    }
+    // An issuer that nobody configured begins nothing: the person chooses.
+    assert.equal((await node.request(`/login?iss=https://evil.example`)).status, 200)
+    const visitor = node.browser()
+    const page = await visitor.approve(`${ISSUER}/login?${new URLSearchParams({ ...tile, target_link_uri: `${ISSUER}/whoami` }).toString()}`, { person: 'alice' })
+    assert.deepEqual([page.status, page.url], [200, `${ISSUER}/whoami`])
   } finally {
     await emulator.close()
   }

@@ -11,7 +11,7 @@ import { LoginRefused, type IdentityProvider } from './provider.ts'
 
 export function keycloak(settings: OidcSettings, deps: OidcDeps): IdentityProvider {
   return oidcProvider(settings, deps, {
-    readClaims: (claims) => ({ ...claims, ...groupsIn(claims, settings.groupsClaim) }),
+    readClaims: (claims) => ({ ...claims, ...groupsIn(claims, settings.groupsClaim), ...rolesIn(claims, settings) }),
     profile: async (claims, accessToken) => besides(claims, accessToken, settings),
   })
 }
@@ -19,19 +19,21 @@ export function keycloak(settings: OidcSettings, deps: OidcDeps): IdentityProvid
 type Members = Readonly<Record<string, unknown>>
 
 /** What the access token says of groups and roles, where the ID token says nothing of them. */
-function besides(claims: Claims, accessToken: string, { clientId, groupsClaim, rolesClaim }: OidcSettings): Members {
+function besides(claims: Claims, accessToken: string, settings: OidcSettings): Members {
+  const { clientId, groupsClaim, rolesClaim } = settings
   const access = read(accessToken)
   if (access['sub'] !== claims.sub || access['iss'] !== claims.iss || access['azp'] !== clientId) throw new LoginRefused('the access token is of somebody else, or for another client')
-  const roles = rolesClaim === undefined || claims[rolesClaim] !== undefined ? {} : { [rolesClaim]: rolesOf(claims['realm_access'] === undefined ? access : claims, clientId) }
+  const roles = rolesClaim === undefined || claims[rolesClaim] !== undefined ? {} : { [rolesClaim]: [], ...rolesIn(access, settings) }
   const email = claims['email'] === undefined && typeof access['email'] === 'string' ? { email: access['email'], email_verified: access['email_verified'] } : {}
   return { ...(claims[groupsClaim] === undefined ? groupsIn(access, groupsClaim) : {}), ...roles, ...email }
 }
 
 /** Roles of the realm by name, those of this client by name as well: of other clients they say nothing here. */
-function rolesOf(claims: Members, clientId: string): readonly string[] {
+function rolesIn(claims: Members, { clientId, rolesClaim }: OidcSettings): Members {
+  if (rolesClaim === undefined || claims[rolesClaim] !== undefined || (claims['realm_access'] ?? claims['resource_access']) === undefined) return {}
   const resources = claims['resource_access']
   const own = isMembers(resources) && Object.hasOwn(resources, clientId) ? resources[clientId] : undefined
-  return [...new Set([claims['realm_access'], own].flatMap((access) => (isMembers(access) && Array.isArray(access['roles']) ? access['roles'] : [])).filter((role): role is string => typeof role === 'string'))]
+  return { [rolesClaim]: [...new Set([claims['realm_access'], own].flatMap((access) => (isMembers(access) && Array.isArray(access['roles']) ? access['roles'] : [])))] }
 }
 
 /** `/engineering` and `engineering` are one group, however the mapper tells it. */
