@@ -40,6 +40,8 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
         })
         // RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
         if (reason === 'two methods at once') throw new OAuthError('invalid_request', 'more than one way of client authentication was used', { reason })
+        // RFC 7523 §3.1: where the assertion is the grant, it is the grant that is wrong.
+        if (credentials.grant === true && reason.startsWith('workload: ')) throw new OAuthError('invalid_grant', 'the assertion is invalid, expired, or not for this client', { reason })
         throw new OAuthError('invalid_client', 'the client could not be authenticated', { reason, challenge: 'Basic' })
       }
       if (credentials.doubled) return refuse('two methods at once')
@@ -48,7 +50,7 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       const client = await findClient(deps.clients, credentials.clientId)
       if (client === undefined) return refuse('unknown client')
       if (client.workloadIdentities !== undefined) {
-        const proven = await provenWorkload(verifyWorkload, client, credentials, request)
+        const proven = await provenWorkload(verifyWorkload, client, credentials)
         return typeof proven === 'string' ? refuse(proven) : proven
       }
       if (!client.tokenEndpointAuthMethods.includes(credentials.method) || credentials.spiffe === true) return refuse('method not registered')
@@ -66,11 +68,9 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
  * RFC 7521 §4.2: `client_id` says which client, what its platform signed says that it is. As that is the assertion of the
  * grant too where the client asks for one with it (RFC 7523 §2.1), it need not be sent twice.
  */
-async function provenWorkload(verify: VerifyWorkload, client: Client, { method, assertion }: Credentials, { params }: ClientRequest): Promise<Client | Reason> {
-  const granted = method === 'none' && params.get('grant_type') === JWT_BEARER ? params.get('assertion') : undefined
-  const jwt = method === 'private_key_jwt' ? assertion : granted
-  if (jwt === undefined) return 'method not registered'
-  const workload = await verify(client.workloadIdentities ?? [], jwt)
+async function provenWorkload(verify: VerifyWorkload, client: Client, { assertion }: Credentials): Promise<Client | Reason> {
+  if (assertion === undefined) return 'method not registered'
+  const workload = await verify(client.workloadIdentities ?? [], assertion)
   return typeof workload === 'string' ? `workload: ${workload}` : { ...client, workload }
 }
 
@@ -90,6 +90,8 @@ interface Credentials {
   readonly assertion?: string
   /** The assertion is a JWT-SVID: no client makes one itself. */
   readonly spiffe?: boolean
+  /** The assertion is that of the grant. */
+  readonly grant?: boolean
   readonly malformed: boolean
   readonly doubled?: boolean
 }
@@ -113,7 +115,8 @@ function presentedCredentials({ authorization, params }: ClientRequest): Credent
     return { clientId: subject, method: 'private_key_jwt', assertion: assertion ?? '', spiffe, malformed: (type !== ASSERTION_TYPE && !spiffe) || assertion === undefined }
   }
   if (secret !== undefined) return { clientId, method: 'client_secret_post', secret, malformed: false }
-  return { clientId, method: 'none', malformed: false }
+  const granted = params.get('grant_type') === JWT_BEARER ? params.get('assertion') : undefined
+  return { clientId, method: 'none', malformed: false, ...(granted === undefined ? {} : { assertion: granted, grant: true }) }
 }
 
 /** RFC 6749 §2.3.1: identifier and secret are form-urlencoded before they are joined and base64-encoded. */

@@ -31,8 +31,8 @@ function connect(world: ClientWorld): void {
 const present = (node: ClientNode, jwt: string, more: Readonly<Record<string, string>> = {}): Promise<Answer> =>
   node.prove({ client_id: 'deploy', client_assertion_type: ASSERTION_TYPE, client_assertion: jwt, ...more })
 
-async function refused(world: ClientWorld, answer: Answer, reason: string, clientId?: string): Promise<void> {
-  assert.deepEqual([answer.status, answer.body['error']], [401, 'invalid_client'], answer.text)
+async function refused(world: ClientWorld, answer: Answer, reason: string, clientId?: string, error: readonly [number, string] = [401, 'invalid_client']): Promise<void> {
+  assert.deepEqual([answer.status, answer.body['error']], error, answer.text)
   const event = (await world.events('client.refused')).at(-1)
   assert.deepEqual([event?.reason, event?.clientId], [reason, clientId])
 }
@@ -81,14 +81,17 @@ eachClientWorld('two ways at once are refused, whatever they are worth (RFC 6749
   }
 }, OPTIONS)
 
-eachClientWorld('the assertion of the grant is the client\'s proof where it asks for that grant, and nowhere else (RFC 7523 §2.1)', async (world) => {
+eachClientWorld('the assertion of the grant is the client\'s proof where it asks for that grant, and nowhere else (RFC 7523 §2.1, §3.1)', async (world) => {
   connect(world)
   const [node] = world.nodes
   const jwt = await job()
   assert.equal((await node.prove({ client_id: 'deploy', grant_type: JWT_BEARER, assertion: jwt })).status, 200)
   await refused(world, await node.prove({ client_id: 'deploy', assertion: jwt }), 'method not registered', 'deploy')
   await refused(world, await node.prove({ client_id: 'deploy', grant_type: 'client_credentials', assertion: jwt }), 'method not registered', 'deploy')
-  await refused(world, await node.prove({ client_id: 'deploy', grant_type: JWT_BEARER, assertion: await job('acme/other') }), 'workload: subject', 'deploy')
+  // RFC 7523 §3.1: as the grant it is an invalid one.
+  await refused(world, await node.prove({ client_id: 'deploy', grant_type: JWT_BEARER, assertion: await job('acme/other') }), 'workload: subject', 'deploy', [400, 'invalid_grant'])
+  await refused(world, await node.prove({ client_id: 'nobody', grant_type: JWT_BEARER, assertion: jwt }), 'unknown client', 'nobody')
+  await refused(world, await node.prove({ client_id: 'deploy', grant_type: JWT_BEARER }), 'method not registered', 'deploy')
   await refused(world, await node.prove({ client_id: 'signed', grant_type: JWT_BEARER, assertion: jwt }), 'method not registered', 'signed')
   // No JWT is recorded, whatever came of it.
   const recorded = JSON.stringify(await world.events())

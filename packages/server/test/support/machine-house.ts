@@ -48,6 +48,7 @@ export async function machineHouse(variant: Variant): Promise<MachineHouse> {
     { id: 'reports-read', effect: 'allow', groups: ['reporting'], upstreams: ['notes'], tools: ['list_notes', 'read_note'] },
     { id: 'report-alone-writes', effect: 'allow', clients: ['report'], users: ['machine:report'], upstreams: ['notes'], tools: ['write_note'] },
     { id: 'reports-tickets', effect: 'allow', groups: ['reporting'], upstreams: ['tickets'] },
+    { id: 'lists-need-proof', effect: 'step-up', clients: ['signed'], tools: ['list_notes'], require: { acrValues: ['mfa'] } },
     { id: 'engineering', effect: 'allow', groups: ['engineering'] },
   ]
   const gateway = await startGateway({ ...variant, config: { clients, rules, admins: { groups: ['it-admins'] } } })

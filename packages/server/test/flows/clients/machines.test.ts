@@ -9,6 +9,7 @@ import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextproto
 import { importPKCS8 } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { asPerson, tokenOf } from '../../support/api-clients.ts'
+import { makeHome } from '../../support/command-line.ts'
 import { eventually } from '../../support/eventually.ts'
 import { recorded } from '../../support/gateway.ts'
 import { ASSERTION_TYPE, JWT_BEARER, machineHouse, SECRET, type MachineHouse, type TokenAnswer } from '../../support/machine-house.ts'
@@ -99,6 +100,23 @@ for (const variant of variants()) {
       }
     })
 
+    test('a machine that proves a key gets a token that is worth nothing without it (RFC 9449 §5, §7.1)', async () => {
+      const { gateway, notes } = house
+      const issuer = new URL(gateway.issuer)
+      const insecure = { [oauth.allowInsecureRequests]: true }
+      const server = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { ...insecure, algorithm: 'oauth2' }))
+      const client = { client_id: 'report' }
+      const DPoP = oauth.DPoP(client, await oauth.generateKeyPair('ES256'))
+      const answer = await oauth.clientCredentialsGrantRequest(server, client, oauth.ClientSecretBasic(SECRET), { resource: notes }, { ...insecure, DPoP })
+      const token = await oauth.processClientCredentialsResponse(server, client, answer)
+      assert.equal(token.token_type, 'dpop')
+      assert.equal((await call(notes, token.access_token)).status, 401)
+      const headers = new Headers({ 'content-type': 'application/json', accept: 'application/json, text/event-stream' })
+      const initialize = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'job', version: '1.0.0' } } })
+      const used = await oauth.protectedResourceRequest(token.access_token, 'POST', new URL(notes), headers, initialize, { ...insecure, DPoP })
+      assert.equal(used.status, 200)
+    })
+
     test('an assertion is good once, at whichever node, also when it comes to all of them at once (C10, RFC 7523 §3)', async () => {
       const { notes } = house
       const form = async () => ({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: await house.assertion(), resource: notes })
@@ -125,7 +143,7 @@ for (const variant of variants()) {
       assert.equal(gateway.output.some((line) => line.includes(jwt.split('.')[2] ?? jwt)), false)
       // What the platform gives without being asked for this gateway is worth nothing here.
       const unasked = await github.sign(github.job('acme/app'))
-      assert.equal((await asWorkload('deploy', unasked)).body['error'], 'invalid_client')
+      assert.equal((await asWorkload('deploy', unasked)).body['error'], 'invalid_grant')
     })
 
     test('a pod of Kubernetes and a workload of SPIFFE read what they are from their platform', async () => {
@@ -134,7 +152,7 @@ for (const variant of variants()) {
       // The projected token lives for an hour, an access token not longer than any other.
       assert.deepEqual([pod.status, pod.body['expires_in']], [200, 900])
       assert.match((await call(notes, pod.body['access_token'])).text, /Welcome/)
-      assert.equal((await asWorkload('pod', await cluster.sign(cluster.pod('default', 'deployer', gateway.issuer)))).body['error'], 'invalid_client')
+      assert.equal((await asWorkload('pod', await cluster.sign(cluster.pod('default', 'deployer', gateway.issuer)))).body['error'], 'invalid_grant')
       const svid = await domain.sign(domain.svid('/ns/ci/sa/job', gateway.issuer))
       const spiffeType = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe'
       const asClient = await house.ask({ grant_type: 'client_credentials', client_id: 'svid', client_assertion_type: spiffeType, client_assertion: svid, resource: notes })
@@ -167,6 +185,31 @@ for (const variant of variants()) {
       const admin = await asPerson(gateway.issuer, 'dana')
       const explained = await admin('/api/policy/explain', { method: 'POST', body: { user: 'machine:report', client: 'report', upstream: 'notes', tool: 'read_note' } })
       assert.deepEqual((explained.body['decision'] as { rule?: string }).rule, 'reports-read', explained.text)
+    })
+
+    test('mcp-remote with client credentials, as it is configured for a job', async () => {
+      const home = await makeHome()
+      try {
+        const lines = [
+          { id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'job', version: '1.0.0' } } },
+          { method: 'notifications/initialized' },
+          { id: 2, method: 'tools/call', params: { name: 'read_note', arguments: { title: 'welcome' } } },
+        ].map((message) => JSON.stringify({ jsonrpc: '2.0', ...message }))
+        const { stdout, stderr } = await home.run('mcp-remote', [house.notes, '--allow-http', '--client-credentials', '--static-oauth-client-info', JSON.stringify({ client_id: 'report', client_secret: SECRET })], lines)
+        assert.match(stdout, /Welcome to the demo company/, stderr)
+      } finally {
+        await home.remove()
+      }
+    })
+
+    test('a rule that wants a stronger sign-in refuses a machine once and for all: there is no challenge to answer (RFC 9470 §3)', async () => {
+      const { gateway, notes } = house
+      const { body } = await house.ask({ grant_type: 'client_credentials', client_assertion_type: ASSERTION_TYPE, client_assertion: await house.assertion(), resource: notes })
+      const answer = await call(notes, body['access_token'], 'list_notes', {})
+      assert.equal(answer.status, 403, answer.text)
+      assert.match(answer.text, /the sign-in of a person, which a machine does not have/)
+      await recorded(gateway, ({ action, subject, rule, tool }) => action === 'call.denied' && subject === 'machine:signed' && rule === 'lists-need-proof' && tool === 'list_notes')
+      assert.match((await call(notes, body['access_token'])).text, /Welcome/)
     })
 
     test('an upstream that wants an account of each person says so to a machine, and sends it nowhere', async () => {
