@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { canonicalResource } from '../oauth/resource.ts'
-import { httpUrl, id } from './words.ts'
+import { httpUrl, id, secret } from './words.ts'
 
 /** Those of key pairs: `none`, and HMAC with a secret that others know too, prove nothing. */
 export const ALGORITHMS = ['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'] as const
@@ -26,6 +26,17 @@ const audience = z.strictObject({
   scopes: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')).min(1, 'leave it out for whatever it knows, or name at least one').optional(),
   clients: z.record(z.string().min(1), z.string().min(1)).refine((clients) => Object.keys(clients).length > 0, 'name at least one client, and its identifier there'),
   groups: z.array(z.string().min(1)).min(1, 'leave it out for everybody, or name at least one').optional(),
+  tenant: z.string().min(1).optional(),
+})
+
+/** A connector: access that who signed the person in decides. */
+export const idJagConnector = z.strictObject({
+  type: z.literal('id-jag'),
+  clientId: z.string().min(1),
+  clientSecret: secret.optional(),
+  issuer: httpUrl.optional(),
+  scopes: z.array(z.string()).optional(),
+  assertions: z.enum(['identity-provider', 'lanyard']).default('identity-provider'),
   tenant: z.string().min(1).optional(),
 })
 

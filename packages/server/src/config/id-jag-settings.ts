@@ -39,6 +39,6 @@ export function trustedIssuers(config: Config): readonly TrustedIssuer[] {
 }
 
 /** Whether Lanyard signs assertions for authorization servers elsewhere. */
-export function makesAssertions({ idJag }: Config): boolean {
-  return idJag.audiences.length > 0
+export function makesAssertions({ idJag, upstreams }: Config): boolean {
+  return idJag.audiences.length > 0 || upstreams.some(({ connector }) => connector.type === 'id-jag' && connector.assertions === 'lanyard')
 }

@@ -1,6 +1,7 @@
-import { CredentialRefused, UpstreamUnavailable, type Connector, type Credential, type Possession } from '../upstreams/connectors/connector.ts'
+import { CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector, type Credential, type Possession } from '../upstreams/connectors/connector.ts'
 import type { Bridge } from './bridge/bridge.ts'
 import type { Call, Contact } from './call.ts'
+import { Challenge } from './challenge.ts'
 import { drain } from './drain.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
@@ -22,11 +23,13 @@ export interface UpstreamCallDeps {
 
 const IDLE_MS = 5 * 60_000
 
-/** @returns the credential for the call. @throws McpError while it cannot be refreshed. */
+/** @returns the credential for the call. @throws McpError while it cannot be refreshed, Challenge when it takes another sign-in. */
 export async function credentialFor(connector: Connector, { caller, upstream }: Contact): Promise<Credential> {
   try {
     return await connector.credential(caller.user.id, upstream)
   } catch (error) {
+    // RFC 9470: whoever issues the credential asks for it, so that the person does what a rule of ours would have them do.
+    if (error instanceof SignInRequired) throw new Challenge('insufficient_user_authentication', `${upstream.name} needs another sign-in, stronger or more recent`, undefined, error.signIn)
     if (error instanceof CredentialRefused) throw new McpError('unavailable', `${upstream.name} cannot be used in your name: ${error.message}`, { status: 502, cause: error, reason: error.reason })
     if (!(error instanceof UpstreamUnavailable)) throw error
     throw new McpError('unavailable', `${upstream.name} cannot renew your account's access at the moment; try again`, { status: 503, headers: { 'retry-after': '10' }, cause: error, reason: error.message })

@@ -2,6 +2,7 @@
 import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
 import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'
+import type { IdJagSettings } from './connectors/id-jag/settings.ts'
 import type { TokenExchangeSettings } from './connectors/token-exchange/settings.ts'
 
 export interface Upstream {
@@ -59,6 +60,7 @@ export type ConnectorSettings =
   | { readonly type: 'none' }
   | { readonly type: 'api-key'; readonly header: string; readonly value: string }
   | GoogleDelegationSettings
+  | IdJagSettings
   | {
       readonly type: 'oauth'
       readonly clientId?: string

@@ -6,6 +6,7 @@ import { connectors } from '../upstreams/connectors/index.ts'
 import { oauthConnector } from '../upstreams/connectors/oauth/connector.ts'
 import { revoker } from '../upstreams/revoker.ts'
 import { vault } from '../vault/credential.ts'
+import { ownAssertions } from './assertions.ts'
 import type { Ground } from './ground.ts'
 import type { People } from './people.ts'
 
@@ -15,7 +16,8 @@ export function upstreamRoom(ground: Ground, { sessions, login, providers, provi
   const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
-  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, now })
+  const sign = ownAssertions(ground)
+  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, ...(sign && { ownAssertion: sign }), now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

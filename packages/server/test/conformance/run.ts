@@ -21,7 +21,7 @@ const OWN_DOCUMENT = 'https://lanyard.example/connections/suite/client.json'
 const SERVER_REVISIONS = ['2025-11-25', '2026-07-28']
 const CLIENT_REVISIONS = ['2025-03-26', '2025-06-18', '2025-11-25', '2026-07-28']
 /** Extensions are of no revision. */
-const CLIENT_EXTENSIONS = ['auth/client-credentials-basic', 'auth/client-credentials-jwt', 'auth/dpop', 'auth/dpop-nonce', 'auth/wif-jwt-bearer']
+const CLIENT_EXTENSIONS = ['auth/client-credentials-basic', 'auth/client-credentials-jwt', 'auth/dpop', 'auth/dpop-nonce', 'auth/enterprise-managed-authorization', 'auth/wif-jwt-bearer']
 const AT_ONCE = 2
 /** Fewer checks than this mean that the suite did not run, not that all is well. */
 const LEAST_CHECKS = 50

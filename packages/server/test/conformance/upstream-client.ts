@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import * as z from 'zod'
 import { CONNECT_TOOL } from '../../src/gateway/missing-connection.ts'
+import { oidcProvider } from '../../src/identity/providers/oidc.ts'
 import { JWT_BEARER, type ClientCredentialsSettings } from '../../src/upstreams/connectors/client-credentials/settings.ts'
+import type { IdJagSettings } from '../../src/upstreams/connectors/id-jag/settings.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
-import { startUpstreamNode, type UpstreamNode } from '../support/upstream-node.ts'
+import { startUpstreamNode, type SignedInAt, type UpstreamNode } from '../support/upstream-node.ts'
 
 const URL_ELICITATION_REQUIRED = -32042
 /** How often the person goes to the connect page for one call. */
@@ -16,13 +18,15 @@ const MAX_VISITS = 5
 
 const SCENARIO = process.env['MCP_CONFORMANCE_SCENARIO'] ?? ''
 
-const contextSchema = z.object({ client_id: z.string(), client_secret: z.string(), issuer: z.string(), private_key_pem: z.string(), valid_jwt: z.string() }).partial()
+const contextSchema = z.object({ client_id: z.string(), client_secret: z.string(), issuer: z.string(), private_key_pem: z.string(), valid_jwt: z.string(), idp_issuer: z.string(), idp_client_id: z.string(), idp_id_token: z.string() }).partial()
+type Context = z.output<typeof contextSchema>
 const elicitations = z.object({ elicitations: z.array(z.object({ url: z.string() })).min(1) })
 
 /** Where a platform would keep its token. */
 const directory = mkdtempSync(join(tmpdir(), 'lanyard-platform-'))
 const tokenFile = join(directory, 'token')
-const node = await startUpstreamNode(upstreamAt(process.argv.at(-1) ?? ''))
+const context = contextSchema.parse(JSON.parse(process.env['MCP_CONFORMANCE_CONTEXT'] ?? '{}'))
+const node = await startUpstreamNode(upstreamAt(process.argv.at(-1) ?? ''), context.idp_issuer === undefined ? undefined : enterpriseProvider(context))
 try {
   await useTools(node, process.env['MCP_CONFORMANCE_PROTOCOL_VERSION'] ?? '')
 } catch (error) {
@@ -34,13 +38,20 @@ try {
   await node.close()
 }
 
+/** The identity provider that alice signed in at, with the ID token that she brought from there. */
+function enterpriseProvider({ idp_issuer: issuer = '', idp_client_id: clientId = '', idp_id_token: idToken = '' }: Context): SignedInAt {
+  return (outbound) => ({
+    providers: new Map([['corp', oidcProvider({ id: 'corp', name: 'Corp', issuer, clientId, scopes: ['openid'], groupsClaim: 'groups', offlineAccess: 'off' }, { outbound, now: Date.now })]]),
+    providerTokens: { current: () => Promise.resolve({ provider: 'corp', issuer, idToken, expiresAt: Date.now() + 3600_000 }) },
+  })
+}
+
 function upstreamAt(url: string): Upstream {
-  const context = contextSchema.parse(JSON.parse(process.env['MCP_CONFORMANCE_CONTEXT'] ?? '{}'))
   return {
     id: 'suite',
     name: 'Suite',
     url,
-    connector: serviceAccount(context) ?? {
+    connector: enterpriseManaged(context) ?? serviceAccount(context) ?? {
       type: 'oauth',
       ...(context.client_id === undefined ? {} : { clientId: context.client_id }),
       ...(context.client_secret === undefined ? {} : { clientSecret: context.client_secret }),
@@ -52,8 +63,13 @@ function upstreamAt(url: string): Upstream {
   }
 }
 
+/** Access that the identity provider decides, where the scenario is about that. */
+function enterpriseManaged({ client_id: clientId = '', client_secret: clientSecret = '' }: Context): IdJagSettings | undefined {
+  return SCENARIO === 'auth/enterprise-managed-authorization' ? { type: 'id-jag', clientId, clientSecret, assertions: 'identity-provider' } : undefined
+}
+
 /** The gateway's own account, where the scenario is about one. */
-function serviceAccount({ client_id: clientId = '', client_secret: clientSecret = '', private_key_pem: privateKey = '', valid_jwt: jwt = '' }: z.output<typeof contextSchema>): ClientCredentialsSettings | undefined {
+function serviceAccount({ client_id: clientId = '', client_secret: clientSecret = '', private_key_pem: privateKey = '', valid_jwt: jwt = '' }: Context): ClientCredentialsSettings | undefined {
   const own = { type: 'client-credentials', clientId, grantType: 'client_credentials' } as const
   if (SCENARIO === 'auth/client-credentials-basic') return { ...own, tokenEndpointAuthMethod: 'client_secret_basic', clientSecret }
   if (SCENARIO === 'auth/client-credentials-jwt') return { ...own, tokenEndpointAuthMethod: 'private_key_jwt', privateKey }

@@ -5,7 +5,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { gateway } from '../../src/gateway/gateway.ts'
 import { clientAddress } from '../../src/http/address.ts'
-import { outbound } from '../../src/http/outbound.ts'
+import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { router } from '../../src/http/router.ts'
 import type { SignedIn } from '../../src/identity/sign-in.ts'
 import { sealer, stateSealer } from '../../src/keys/seal.ts'
@@ -17,7 +17,7 @@ import { bridgeStore } from '../../src/store/bridge.ts'
 import { lateSessionStore } from '../../src/store/late-sessions.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
-import { connectors } from '../../src/upstreams/connectors/index.ts'
+import { connectors, type ConnectorDeps } from '../../src/upstreams/connectors/index.ts'
 import { oauthConnector } from '../../src/upstreams/connectors/oauth/connector.ts'
 import { profiles } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
@@ -38,7 +38,12 @@ export interface UpstreamNode {
   close(): Promise<void>
 }
 
-export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNode> {
+/** Where alice signed in, and what she brought from there. */
+export type SignedInAt = (outbound: Outbound) => Pick<ConnectorDeps, 'providers' | 'providerTokens'>
+
+const NOWHERE: SignedInAt = () => ({ providers: new Map(), providerTokens: { current: () => Promise.resolve(undefined) } })
+
+export async function startUpstreamNode(upstream: Upstream, signedInAt: SignedInAt = NOWHERE): Promise<UpstreamNode> {
   const keys = [{ id: 'k1', key: randomBytes(32) }]
   const failures: string[] = []
   const now = Date.now
@@ -49,7 +54,7 @@ export async function startUpstreamNode(upstream: Upstream): Promise<UpstreamNod
   // Upstreams listen on this machine, some by its name and on either family.
   const client = outbound({ allow: ['127.0.0.0/8', '::1/128'], discoveredLoopback: true })
   const shared = { issuer: ISSUER, outbound: client, sealer: sealer(keys), vault: vault(sealer(keys)), store: connectionStore(store), audit: store.audit, now }
-  const connector = connectors(oauthConnector({ ...shared, feed: store.feed }), { ...shared, feed: store.feed, users: { find: () => Promise.resolve(ALICE.user) } })
+  const connector = connectors(oauthConnector({ ...shared, feed: store.feed }), { ...shared, feed: store.feed, users: { find: () => Promise.resolve(ALICE.user) }, ...signedInAt(client) })
   const pages = {
     ...shared,
     upstreams: [upstream],

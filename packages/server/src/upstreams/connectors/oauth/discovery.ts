@@ -105,7 +105,7 @@ async function find(outbound: Outbound, upstream: Upstream, provenance: (url: UR
     return answer.status === 200 ? jsonOf(answer.body) : undefined
   }
   const challenge = await challengeOf(outbound, upstream)
-  const use: Use = ['client-credentials', 'token-exchange'].includes(upstream.connector.type) ? 'machine' : 'browser'
+  const use: Use = ['client-credentials', 'id-jag', 'token-exchange'].includes(upstream.connector.type) ? 'machine' : 'browser'
   for (const url of resourceMetadataUrls(upstream, challenge.resourceMetadata)) {
     const document = protectedResource.safeParse(await fetchJson(url))
     if (!document.success) continue
@@ -141,7 +141,7 @@ function requireCalm(status: number): void {
 }
 
 function configuredIssuer({ connector }: Upstream): string | undefined {
-  return connector.type === 'oauth' || connector.type === 'client-credentials' || connector.type === 'token-exchange' ? connector.issuer : undefined
+  return connector.type === 'oauth' || connector.type === 'client-credentials' || connector.type === 'id-jag' || connector.type === 'token-exchange' ? connector.issuer : undefined
 }
 
 /** C-10: where the operator said whose client Lanyard is there, no upstream can name another authorization server. */
