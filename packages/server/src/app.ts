@@ -9,6 +9,7 @@ import { router } from './http/router.ts'
 import type { ServerOptions } from './http/server.ts'
 import { bridgeStore } from './store/bridge.ts'
 import { lateSessionStore } from './store/late-sessions.ts'
+import { taskStore } from './store/tasks.ts'
 import { deviceStore } from './store/devices.ts'
 import { proofStore } from './store/proofs.ts'
 import { pushedRequestStore } from './store/pushed-requests.ts'
@@ -101,6 +102,7 @@ async function maintain({ approvalStore, policy, keys, assertionKeys, clientStor
     connections: () => connectionStore.reap(at),
     bridges: () => bridgeStore(store).reap(at),
     'late sessions': () => lateSessionStore(store).reap(at),
+    'task names': () => taskStore(store).reap(at),
   }
   // One that fails keeps none of the others from being done.
   for (const [task, run] of Object.entries(tasks)) await run().catch((error: unknown) => failed(log, `maintenance of ${task}`, error))

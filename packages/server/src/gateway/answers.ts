@@ -86,7 +86,7 @@ export async function passRewritten(answer: Answer, id: string | number | null, 
 /** What becomes of the text of a message, and of the other lines of its event. */
 export interface Change {
   /** @returns undefined for what is not passed on */
-  data(text: string): string | undefined | Promise<string>
+  data(text: string): string | undefined | Promise<string | undefined>
   lines?(lines: readonly string[]): readonly string[]
 }
 
@@ -106,7 +106,7 @@ export async function passEvents(answer: Answer, { response, upstream, begin, wr
     if (passed === undefined && !isEmpty) return
     if (waiting === undefined && !(passed instanceof Promise)) return write(passed, lines)
     const before = waiting
-    waiting = Promise.all([passed, before]).then(([text]) => write(text, lines))
+    waiting = Promise.all([passed, before]).then(([text]) => (text === undefined && !isEmpty ? undefined : write(text, lines)))
     waiting.catch(() => answer.cancel())
   })
   const outcome = await answer.consume((chunk) => parser.push(chunk), response).catch((error: unknown) => ownOr(error, upstream))
@@ -120,14 +120,14 @@ export function responses(upstream: Upstream, change: (message: Json) => Json | 
 }
 
 /** Changes every message of a stream, or leaves it out. */
-export function messages(upstream: Upstream, change: (message: Json) => Json | undefined | Promise<Json>): Change {
+export function messages(upstream: Upstream, change: (message: Json) => Json | undefined | Promise<Json | undefined>): Change {
   return {
     data(text) {
       const message = parse(text, upstream)
       if (!isObject(message) || !(isResponse(message) || isRequest(message))) throw unreadable(upstream, 'neither a response nor a request')
       const passed = change(message)
       if (passed === undefined) return undefined
-      return passed instanceof Promise ? passed.then((later) => JSON.stringify(later)) : JSON.stringify(passed)
+      return passed instanceof Promise ? passed.then((later) => (later === undefined ? undefined : JSON.stringify(later))) : JSON.stringify(passed)
     },
   }
 }
@@ -140,7 +140,7 @@ export async function passOutward(answer: Answer, id: string | number | null, ou
   const { response, upstream, begin } = target
   if (kindOf(answer) === 'json') {
     const text = await inTime(answer, upstream, () => readText(answer, upstream))
-    const body = JSON.stringify(outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id }) ?? {})
+    const body = JSON.stringify((await outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id })) ?? {})
     begin()
     response.end(body)
     return

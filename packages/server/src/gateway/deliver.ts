@@ -5,6 +5,7 @@ import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import { isObject, type Message } from './message.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
+import type { Outward } from './outward.ts'
 import { drain } from './upstream-call.ts'
 
 /** JSON-RPC 2.0 §5.1 */
@@ -58,14 +59,14 @@ export async function deliverStream({ response, upstream }: Contact, answer: Ans
 }
 
 /** Says a message as its client knows it; undefined for what is not for it. */
-type Tell = (message: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>> | undefined
+type Tell = Outward['message']
 
 /** Changes each response as if it answered what the change is about. */
 function anyMessage(upstream: Upstream, rewrite: Rewrite, told: Tell): Change {
   return messages(upstream, (message) => {
     if (!isResponse(message)) return told(message)
     const seen = rewriteMessage(message, rewrite)
-    return seen instanceof Promise ? seen.then((later) => told(later) ?? {}) : told(seen)
+    return seen instanceof Promise ? seen.then(told) : told(seen)
   })
 }
 
@@ -73,7 +74,7 @@ function anyMessage(upstream: Upstream, rewrite: Rewrite, told: Tell): Change {
 async function deliverFailure({ message, upstream, response, outward }: Call, answer: Answer, rewrite: Rewrite | undefined): Promise<void> {
   if (message.kind === 'request' && tellsOfMessage(answer)) {
     const failure = await readResponse(answer, message.id, upstream)
-    const passed = rewrite === undefined ? (outward?.message(failure) ?? failure) : await rewriteMessage(failure, rewrite)
+    const passed = rewrite === undefined ? ((await outward?.message(failure)) ?? failure) : await rewriteMessage(failure, rewrite)
     response.writeHead(answer.status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter(answer) }).end(JSON.stringify(passed))
     return
   }

@@ -48,6 +48,7 @@ import { resourceMetadataRoutes } from './resource-metadata.ts'
 import { sharedListening } from './shared-listening.ts'
 import { sessions } from './session.ts'
 import { taskNames } from './tasks/names.ts'
+import type { TaskStore } from './tasks/task-store.ts'
 import { endSession, streamSession } from './session-requests.ts'
 import { toolAccess } from './tools.ts'
 
@@ -80,6 +81,7 @@ export interface GatewayDeps {
   readonly notices?: Pick<Notices, 'compose'>
   readonly bridgeStore: BridgeStore
   readonly lateSessionStore: LateSessionStore
+  readonly taskStore: TaskStore
   readonly state: StateSealer
   /** The tools that HTTP APIs' documents make; absent where there are none. */
   readonly apis?: ApiCatalogue
@@ -139,7 +141,7 @@ export function gateway(deps: GatewayDeps): Gateway {
     origins: new Set([new URL(deps.issuer).origin, ...deps.allowedOrigins.map((origin) => new URL(origin).origin)]),
     authenticate: authentication(deps),
     sessions: sessions(deps.state, deps.now),
-    tasks: taskNames(deps.state, deps.now),
+    tasks: taskNames(deps),
     toolAccess: toolAccess(sending),
     lateSessions: lateSessions({ ...sending, store: deps.lateSessionStore, state: deps.state, now: deps.now }),
     kept,

@@ -35,6 +35,7 @@ export function answerUnconnected(deps: MissingConnectionDeps, call: Call, lacki
   if (operation.kind === 'tools') return resultOf(revision, { tools: isMachine ? [] : [connectTool(upstream.name)] }, true)
   if (operation.kind === 'items' || operation.kind === 'completion') return emptyItems(call)
   if (operation.kind === 'free') return resultOf(revision, {}, false)
+  if (operation.kind === 'tasks') return resultOf(revision, { tasks: [] }, false)
   const answersCall = operation.kind === 'tool' && operation.task === undefined
   if (isMachine && answersCall) return resultOf(revision, textResult(noAccount(upstream.name), true), false)
   if (isMachine) throw new McpError('internal_error', noAccount(upstream.name))

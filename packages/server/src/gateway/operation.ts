@@ -17,6 +17,8 @@ export type Operation =
   /** One prompt or resource. */
   | { readonly kind: 'item'; readonly what: 'prompt' | 'resource'; readonly name: string }
   | { readonly kind: 'completion' }
+  /** The caller's own tasks. */
+  | { readonly kind: 'tasks' }
   | { readonly kind: 'listen'; readonly resources: boolean }
   /** Nothing that a decision is about: ping, log level, notifications, answers to the upstream's own requests. */
   | { readonly kind: 'free' }
@@ -41,6 +43,7 @@ const METHODS: ReadonlyMap<string, Read> = new Map<string, Read>([
   ['resources/read', item('resource', 'uri')],
   ['resources/subscribe', item('resource', 'uri')],
   ['resources/unsubscribe', item('resource', 'uri')],
+  ['tasks/list', () => ({ kind: 'tasks' })],
   ['tasks/get', task],
   ['tasks/result', task],
   ['tasks/update', task],

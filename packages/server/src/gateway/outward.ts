@@ -7,7 +7,7 @@ export interface Outward {
   /** What the client asked for. */
   readonly operation: Operation
   /** @returns undefined for what is not for this client */
-  message(message: Json): Json | undefined
+  message(message: Json): Json | undefined | Promise<Json | undefined>
   /** The lines of an event besides its data. */
   lines(lines: readonly string[]): readonly string[]
 }

@@ -69,9 +69,9 @@ test('a list shows what may be called, and what has no name is not shown (RS-26,
   assert.deepEqual(visibleTools({}, permitted('sales'), LEGACY), { tools: [] })
 })
 
-test('capabilities name what can be used: no prompts for some tools, tasks as each generation has them and no lists of them (RS-43)', () => {
+test('capabilities name what can be used: no prompts for some tools, tasks as each generation has them (RS-43)', () => {
   const capabilities = { tools: { listChanged: true }, prompts: {}, resources: {}, completions: {}, tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } }, extensions: { 'io.modelcontextprotocol/tasks': {}, mine: {} } }
-  assert.deepEqual(visibleCapabilities({ capabilities }, permitted('engineering'), LEGACY), { capabilities: { tools: { listChanged: true }, prompts: {}, resources: {}, completions: {}, tasks: { cancel: {}, requests: { tools: { call: {} } } }, extensions: { mine: {} } } })
+  assert.deepEqual(visibleCapabilities({ capabilities }, permitted('engineering'), LEGACY), { capabilities: { tools: { listChanged: true }, prompts: {}, resources: {}, completions: {}, tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } }, extensions: { mine: {} } } })
   assert.deepEqual(visibleCapabilities({ capabilities, cacheScope: 'public' }, permitted('sales'), MODERN), { capabilities: { tools: { listChanged: true }, extensions: { 'io.modelcontextprotocol/tasks': {}, mine: {} } }, cacheScope: 'private' })
   assert.deepEqual(visibleCapabilities({ other: 1 }, permitted('sales'), LEGACY), { other: 1 })
 })

@@ -25,6 +25,7 @@ import { revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { beginning, stateOf, upstreamSessionId } from './session.ts'
 import { lackingScope } from './step-up.ts'
+import { listedTasks } from './tasks/list.ts'
 import { visibleCapabilities, type Line, type ToolAccess } from './tools.ts'
 import { credentialFor, drain, type UsableCredential } from './upstream-call.ts'
 
@@ -136,7 +137,7 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
 /** Checks the scope that the operation needs, which for a tool depends on what the upstream says of it, as rules may. @returns the last word of policy */
 async function requireAccess(deps: PostDeps, call: Call, { connector, credential, permitted, verdict }: Passage, session: string | undefined): Promise<'answered' | Verdict> {
   const { operation } = call
-  if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'completion') await checkScope(deps, call, 'read')
+  if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'tasks' || operation.kind === 'completion') await checkScope(deps, call, 'read')
   if (operation.kind === 'task') await checkScope(deps, call, 'write')
   if (operation.kind !== 'tool') return settled(deps, call, verdict)
   const access = await accessTo(deps, call, operation.name, { connector, credential, session })
@@ -188,5 +189,6 @@ function sessionHeader(deps: PostDeps, call: Call, answer: Answer): Readonly<Rec
 
 function rewriteFor(deps: PostDeps, call: Call, passage: Passage): Rewrite | undefined {
   if (call.operation.kind === 'open') return (result) => visibleCapabilities(result, passage.permitted, call.revision)
+  if (call.operation.kind === 'tasks') return async (result) => ({ ...result, tasks: await listedTasks(deps, call, result['tasks']) })
   return call.operation.kind === 'tools' ? (result) => shownTools(deps, call, passage, result) : undefined
 }

@@ -124,14 +124,12 @@ export function visibleCapabilities(result: Readonly<Record<string, unknown>>, p
   const all = permitted.everything().effect !== 'deny'
   const capabilities = without(result['capabilities'], new Set(all ? [] : NOT_TOOLS))
   const { extensions, tasks } = capabilities
-  const bound = revision.era === 'legacy' && isObject(tasks) ? without(tasks, UNBOUND) : {}
+  const bound = revision.era === 'legacy' && isObject(tasks) ? tasks : {}
   const known = isObject(extensions) ? { extensions: without(extensions, new Set([...(all ? [] : NOT_TOOLS), ...(revision.era === 'modern' ? [] : [TASKS_EXTENSION])])) } : {}
   return { ...result, capabilities: { ...without(capabilities, TASKS), ...(Object.keys(bound).length === 0 ? {} : { tasks: bound }), ...known }, ...cache }
 }
 
-/** 2025-11-25, tasks, security: whose tasks an upstream lists is not known where people share an account. */
 const TASKS: ReadonlySet<string> = new Set(['tasks'])
-const UNBOUND: ReadonlySet<string> = new Set(['list'])
 const NOT_TOOLS = ['prompts', 'resources', 'completions']
 
 function without(value: Readonly<Record<string, unknown>>, names: ReadonlySet<string>): Record<string, unknown> {

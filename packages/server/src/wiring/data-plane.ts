@@ -6,6 +6,7 @@ import { gateway } from '../gateway/gateway.ts'
 import type { Route } from '../http/route.ts'
 import { bridgeStore } from '../store/bridge.ts'
 import { lateSessionStore } from '../store/late-sessions.ts'
+import { taskStore } from '../store/tasks.ts'
 import { pinStore } from '../store/pins.ts'
 import { stepUpStore } from '../store/step-ups.ts'
 import type { Tokens } from '../token/routes.ts'
@@ -36,6 +37,7 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
     pins: pinStore(store),
     bridgeStore: bridgeStore(store),
     lateSessionStore: lateSessionStore(store),
+    taskStore: taskStore(store),
     notices,
     state,
     ...(ground.apis === undefined ? {} : { apis: ground.apis }),

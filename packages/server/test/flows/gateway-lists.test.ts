@@ -284,7 +284,7 @@ eachMcpCluster('prompts and resources are for those whose rules speak of every t
 
 eachMcpCluster('an unknown method goes nowhere (RS-20)', async (cluster) => {
   const token = cluster.token()
-  for (const method of ['tools/run', 'tasks/list', 'sampling/createMessage', 'constructor', '__proto__', '']) {
+  for (const method of ['tools/run', 'tasks/run', 'sampling/createMessage', 'constructor', '__proto__', '']) {
     const answer = await cluster.nodes[0].send(modern(token, method))
     assert.equal(answer.status, 404, method)
     assert.equal(errorOf(answer.body).code, -32601)

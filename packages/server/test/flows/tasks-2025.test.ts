@@ -6,9 +6,10 @@ import { Readable } from 'node:stream'
 import { after } from 'node:test'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import { CallToolResultSchema, ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
+import { CallToolResultSchema, ElicitRequestSchema, TaskStatusNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 import { policy } from '../../src/policy/policy.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
+import { eventually } from '../support/eventually.ts'
 import { eachMcpCluster, type Cluster, type TokenOptions } from '../support/mcp-nodes.ts'
 import { legacyTaskServer } from '../support/task-servers.ts'
 
@@ -48,17 +49,19 @@ function scene(name: string, run: (cluster: Cluster) => Promise<void>): void {
   eachMcpCluster(name, closing, OPTIONS)
 }
 
-async function connect(cluster: Cluster, profile: string, options: Partial<TokenOptions> = {}): Promise<{ client: Client; related: unknown[] }> {
+async function connect(cluster: Cluster, profile: string, options: Partial<TokenOptions> = {}): Promise<{ client: Client; related: unknown[]; told: string[] }> {
   const client = new Client({ name: 'tasks', version: '1' }, { capabilities: { elicitation: { form: {} } } })
   clients.add(client)
   const related: unknown[] = []
+  const told: string[] = []
+  client.setNotificationHandler(TaskStatusNotificationSchema, ({ params }) => void told.push(`${params.taskId} ${params.status}`))
   client.setRequestHandler(ElicitRequestSchema, ({ params }) => {
     related.push((params._meta as Record<string, { taskId?: unknown }> | undefined)?.['io.modelcontextprotocol/related-task']?.taskId)
     return { action: 'accept', content: { name: 'Ada' } }
   })
   const headers = { authorization: `Bearer ${cluster.token({ profile, ...options })}` }
   await client.connect(new StreamableHTTPClientTransport(new URL(`https://lanyard.example/mcp/${profile}`), { requestInit: { headers }, fetch: balanced(cluster) }))
-  return { client, related }
+  return { client, related, told }
 }
 
 /** Begins a task and leaves it. */
@@ -73,8 +76,8 @@ async function begin(client: Client, name: string): Promise<string> {
 
 for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as const) {
   scene(`a task runs to its end, asking on its way, with each request at another node: ${profile} (MCP 2025-11-25 tasks)`, async (cluster) => {
-    const { client, related } = await connect(cluster, profile)
-    assert.deepEqual(client.getServerCapabilities()?.tasks, { cancel: {}, requests: { tools: { call: {} } } })
+    const { client, related, told } = await connect(cluster, profile)
+    assert.deepEqual(client.getServerCapabilities()?.tasks, { list: {}, cancel: {}, requests: { tools: { call: {} } } })
     await client.listTools()
     const seen: string[] = []
     const texts: unknown[] = []
@@ -93,6 +96,8 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     assert.deepEqual(own.size, 1)
     assert.ok(!taskId.includes(String([...own][0])), 'the server’s own name stays here')
     assert.equal((await client.experimental.tasks.getTask(taskId)).status, 'completed')
+    await eventually('word of it on the stream of the session', () => told.includes(`${taskId} completed`))
+    assert.ok(told.every((line) => line.startsWith(`${taskId} `)))
     const events = await cluster.events('call.allowed')
     assert.deepEqual(new Set(events.map(({ tool: named, detail }) => `${String(named)} ${String(detail?.['method'] ?? 'tools/call')}`)), new Set(['survey tools/call', 'survey tasks/get', 'survey tasks/result']))
   })
@@ -109,14 +114,13 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     const changed = `${taskId.slice(0, 20)}${taskId[20] === 'A' ? 'B' : 'A'}${taskId.slice(21)}`
     const tries: [Client, string][] = [...others.map((other): [Client, string] => [other.client, taskId]), ...[client, ...others.map((other) => other.client)].map((each): [Client, string] => [each, own]), [client, changed], [client, ''], [client, '__proto__']]
     for (const [who, name] of tries) {
-      for (const tried of [who.experimental.tasks.getTask(name), who.experimental.tasks.cancelTask(name), who.experimental.tasks.getTaskResult(name, CallToolResultSchema)]) {
-        assert.equal(await tried.then(() => 'answered', String), unknown, name)
+      const { tasks } = who.experimental
+      for (const ask of [() => tasks.getTask(name), () => tasks.cancelTask(name), () => tasks.getTaskResult(name, CallToolResultSchema)]) {
+        assert.equal(await ask().then(() => 'answered', String), unknown, name)
       }
     }
     assert.equal(server.asked.filter(({ method }) => String(method).startsWith('tasks/')).length, 0, 'nothing of it reached the server')
     assert.equal((await cluster.events('call.denied')).length, tries.length * 3 + 1)
-    // Nor is it told whose tasks there are: the server would tell of everybody's.
-    await assert.rejects(client.experimental.tasks.listTasks(), /-32601/)
     assert.equal((await client.experimental.tasks.cancelTask(taskId)).status, 'cancelled')
     assert.deepEqual(server.named('tasks/cancel'), [own])
   })
@@ -140,4 +144,34 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     await client.experimental.tasks.cancelTask(survey)
     assert.equal(server.named('tasks/cancel').length, 1)
   })
+
+  scene(`whoever lists tasks sees their own, by the names that they know, at either node: ${profile} (RS-43, RS-27)`, async (cluster) => {
+    const [{ client }, anna, other] = [await connect(cluster, profile), await connect(cluster, profile, { userId: 'usr_anna' }), await connect(cluster, profile, { clientId: 'other' })]
+    const mine = [await begin(client, tool), await begin(client, tool.replace('survey', 'erase'))]
+    const hers = await begin(anna.client, tool)
+    await begin(other.client, tool)
+    for (const _node of cluster.nodes) {
+      assert.deepEqual(await listed(client), new Set(mine))
+      assert.deepEqual(await listed(anna.client), new Set([hers]))
+    }
+    cluster.policy = policy([{ id: 'all', effect: 'allow', groups: ['engineering'] }, { id: 'no-erasing', effect: 'deny', tools: ['erase'] }])
+    for (const _node of cluster.nodes) assert.deepEqual(await listed(client), new Set(mine.slice(0, 1)))
+    assert.ok(server.named('tasks/list').length >= 6, 'the server was asked each time, and told of everybody’s')
+    // What is stored tells nobody how the server calls a task.
+    const rows = JSON.stringify(await cluster.db.query('SELECT * FROM task_names'))
+    await client.experimental.tasks.getTask(mine[0] ?? '')
+    assert.ok(!rows.includes(String(server.named('tasks/get')[0])))
+  })
+}
+
+/** All pages of it: the server tells of ten at a time, whosever they are. */
+async function listed(client: Client): Promise<Set<string>> {
+  const seen = new Set<string>()
+  let cursor: string | undefined
+  do {
+    const page = await client.experimental.tasks.listTasks(cursor)
+    for (const { taskId } of page.tasks) seen.add(taskId)
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  return seen
 }

@@ -30,6 +30,7 @@ import type { Database } from '../../src/store/database.ts'
 import { keyStore } from '../../src/store/keys.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
 import { lateSessionStore } from '../../src/store/late-sessions.ts'
+import { taskStore } from '../../src/store/tasks.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { proofStore } from '../../src/store/proofs.ts'
 import { identityStore } from '../../src/store/users.ts'
@@ -334,6 +335,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
     feed,
     pins: pinStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     lateSessionStore: lateSessionStore({ db }),
+    taskStore: taskStore({ db }),
     bridgeStore: bridgeStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }),
     state: shared.state,
     apis: apiCatalogue({ outbound: shared.client, now }),

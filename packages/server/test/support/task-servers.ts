@@ -160,7 +160,7 @@ async function serve(answer: (request: IncomingMessage, response: ServerResponse
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
     asked,
-    named: (method) => asked.filter((message) => message['method'] === method).map((message) => (message['params'] as Json)['taskId']),
+    named: (method) => asked.filter((message) => message['method'] === method).map((message) => (message['params'] as Json | undefined)?.['taskId']),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

@@ -15,6 +15,7 @@ import { connectionStore } from '../../src/store/connections.ts'
 import { openStore } from '../../src/store/open.ts'
 import { bridgeStore } from '../../src/store/bridge.ts'
 import { lateSessionStore } from '../../src/store/late-sessions.ts'
+import { taskStore } from '../../src/store/tasks.ts'
 import { pinStore } from '../../src/store/pins.ts'
 import { connectionRoutes, connections } from '../../src/upstreams/connection-routes.ts'
 import { connectors, type ConnectorDeps } from '../../src/upstreams/connectors/index.ts'
@@ -87,6 +88,7 @@ export async function startUpstreamNode(upstream: Upstream, signedInAt: SignedIn
     pins: pinStore(store),
     bridgeStore: bridgeStore(store),
     lateSessionStore: lateSessionStore(store),
+    taskStore: taskStore(store),
     state: pages.state,
     streams: client.streams,
     flood: () => ({ allowed: true, retryAfter: 0 }),

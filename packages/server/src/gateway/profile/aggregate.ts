@@ -13,6 +13,7 @@ import type { ProfileDeps } from './deps.ts'
 import { introduce } from './discovery.ts'
 import { list } from './lists.ts'
 import { listen } from './listen.ts'
+import { listTasks } from './tasks.ts'
 
 /** Answers what concerns all upstreams of the profile. */
 export async function aggregate(deps: ProfileDeps, asked: Asked): Promise<void> {
@@ -20,6 +21,7 @@ export async function aggregate(deps: ProfileDeps, asked: Asked): Promise<void> 
   const upstreams = await reachable(deps, asked)
   if (operation.kind === 'tools') return list(deps, asked, upstreams, 'tools')
   if (operation.kind === 'items') return list(deps, asked, upstreams, operation.list)
+  if (operation.kind === 'tasks') return listTasks(deps, asked, upstreams)
   if (operation.kind === 'open') return introduce(deps, asked, upstreams)
   if (operation.kind === 'listen') return listen(deps, asked, upstreams)
   // What is asked of nobody in particular is answered here; what tells something is told to all who are listening.

@@ -42,13 +42,13 @@ export async function list(deps: ProfileDeps, asked: Asked, reachable: readonly 
   respondPrinted(asked, merge(deps, asked, kind, outcomes))
 }
 
-function at(call: Call, cursors: Cursors | undefined): Call {
+export function at(call: Call, cursors: Cursors | undefined): Call {
   return cursors === undefined ? call : { ...call, message: withParams(call.message, { cursor: cursors.get(call.upstream.id) }) }
 }
 
-/** Prompts and resources are read: whose scope reaches some of the upstreams sees those. @throws Challenge when it reaches none */
-async function within(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<readonly Upstream[]> {
-  if (asked.operation.kind !== 'items') return upstreams
+/** Prompts, resources and tasks are read: whose scope reaches some of the upstreams sees those. @throws Challenge when it reaches none */
+export async function within(deps: ProfileDeps, asked: Asked, upstreams: readonly Upstream[]): Promise<readonly Upstream[]> {
+  if (asked.operation.kind !== 'items' && asked.operation.kind !== 'tasks') return upstreams
   const allowed = upstreams.filter(({ id }) => scopeAllows(asked.caller.scope, 'read', id))
   const [first] = upstreams
   if (allowed.length === 0 && first !== undefined) await checkScope(deps, { ...asked, upstream: first }, 'read')

@@ -8,6 +8,7 @@ import { isLostSession } from '../late-session.ts'
 import { permissions } from '../permit.ts'
 import type { Session } from '../session.ts'
 import { formatEvent } from '../sse.ts'
+import type { Outward } from '../outward.ts'
 import { pinnedList, visibleResult } from '../tools.ts'
 import { drain, outgoingSession, sendWithCredential } from '../upstream-call.ts'
 import { lineTo } from './ask.ts'
@@ -90,13 +91,13 @@ function changeOf(deps: ProfileDeps, call: Call, positions: Map<string, Position
   }
   const change = messages(upstream, (message) => {
     deps.kept.heard(upstream.id, message)
-    const told = (seen: Json): Json | undefined => toldInSession(deps.tasks, call, permitted, outwardMessage(upstream, seen))
+    const told: Outward['message'] = (seen) => toldInSession(deps.tasks, call, permitted, outwardMessage(upstream, seen))
     if (typeof message['method'] === 'string') return told(message)
     const { event, call: awaited } = positions.get(upstream.id) ?? { event: '' }
     if (awaited === undefined || message['id'] !== awaited) return undefined
     positions.set(upstream.id, { event })
     const seen = rewriteMessage(message, rewrite)
-    return seen instanceof Promise ? seen.then((later) => told(later) ?? {}) : told(seen)
+    return seen instanceof Promise ? seen.then(told) : told(seen)
   })
   const move = (event: string): string => {
     positions.set(upstream.id, { ...positions.get(upstream.id), event })

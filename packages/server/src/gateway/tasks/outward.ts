@@ -4,10 +4,17 @@ import { isObject } from '../message.ts'
 import type { Operation } from '../operation.ts'
 import type { Outward } from '../outward.ts'
 import type { Permissions } from '../permit.ts'
-import { mayHear, type TaskNames } from './names.ts'
-import { begun, mayBegin, withNames, type NameOf } from './words.ts'
+import { heardName, ownTasks } from './list.ts'
+import type { TaskNames } from './names.ts'
+import { begun, mayBegin, mentioned, withNames, type NameOf } from './words.ts'
 
 type Json = Readonly<Record<string, unknown>>
+
+type Told = ReturnType<Outward['message']>
+
+function after(waiting: unknown, say: () => Json | undefined): Told {
+  return waiting instanceof Promise ? waiting.then(say) : say()
+}
 
 /** @param operation what the client asked for, in its words */
 export function taskOutward(tasks: TaskNames, call: Omit<Call, 'outward'>, operation: Operation): Outward {
@@ -15,16 +22,16 @@ export function taskOutward(tasks: TaskNames, call: Omit<Call, 'outward'>, opera
 }
 
 /** A message of the upstream, with its tasks as this client knows them. */
-export function toldOfTasks(tasks: TaskNames, call: Omit<Call, 'outward'>, operation: Operation, message: Json): Json | undefined {
+export function toldOfTasks(tasks: TaskNames, call: Omit<Call, 'outward'>, operation: Operation, message: Json): Told {
   const own = ownTask(call.operation)
   const nameOf: NameOf = (id) => (own !== undefined && id === own && operation.kind === 'task' ? operation.name : operation.kind === 'listen' ? nameHeard(tasks, call, id) : tasks.known(call, call.upstream, id))
-  if (own !== undefined && isObject(message['error'])) return { ...message, error: named(message['error'], own, nameOf) }
+  if (own !== undefined && isObject(message['error'])) return { ...message, error: withName(message['error'], own, nameOf) }
   const task = own === undefined && call.operation.kind === 'tool' ? begun(message['result']) : undefined
   if (task === undefined) return withNames(message, nameOf)
   // RS-43: never to a client that did not say it knows them.
   if (!mayBegin(call)) throw unreadable(call.upstream, 'a task that nobody asked for')
-  tasks.name(call, { upstream: call.upstream, own: task['taskId'], ...(call.operation.kind === 'tool' ? { tool: call.operation.name } : {}) }, task['ttl'] ?? task['ttlMs'])
-  return withNames(message, nameOf)
+  const named = tasks.name(call, { upstream: call.upstream, own: task['taskId'], ...(call.operation.kind === 'tool' ? { tool: call.operation.name } : {}) }, task['ttl'] ?? task['ttlMs'])
+  return after(named, () => withNames(message, nameOf))
 }
 
 /** RS-32: nobody hears of other tasks than those that they wanted to hear of and may, whatever the upstream tells. */
@@ -41,18 +48,20 @@ function ownTask(operation: Operation): string | undefined {
 }
 
 /** Errors say which task they are about. */
-function named(error: Json, own: string, nameOf: NameOf): Json {
+function withName(error: Json, own: string, nameOf: NameOf): Json {
   const { message } = error
   return typeof message === 'string' ? { ...error, message: message.replaceAll(own, () => nameOf(own) ?? '') } : error
 }
 
 /** The same on the stream of a session, where it is not known which call an answer is to. */
-export function toldInSession(tasks: TaskNames, { caller, profile, upstream }: Pick<Call, 'caller' | 'profile' | 'upstream'>, permitted: Permissions, message: Json): Json | undefined {
+export function toldInSession(tasks: TaskNames, { caller, profile, upstream }: Pick<Call, 'caller' | 'profile' | 'upstream'>, permitted: Permissions, message: Json): Told {
   const owner = { caller, profile, revision: { era: 'legacy' } } as const
-  const task = begun(message['result'])
-  if (task !== undefined) tasks.name(owner, { upstream, own: task['taskId'] }, task['ttl'])
-  return withNames(message, (id) => {
-    const known = tasks.open(owner, tasks.known(owner, upstream, id))
-    return known !== undefined && mayHear(permitted, known) ? tasks.known(owner, upstream, id) : undefined
+  const hearer = { owner, upstream, permitted }
+  const { result } = message
+  const task = begun(result)
+  const learned = task === undefined ? tasks.learn(owner, upstream, mentioned(message)) : tasks.name(owner, { upstream, own: task['taskId'] }, task['ttl'])
+  return after(learned, () => {
+    const seen = isObject(result) && Array.isArray(result['tasks']) && !('content' in result) ? { ...message, result: { ...result, tasks: ownTasks(tasks, hearer, result['tasks']) } } : message
+    return withNames(seen, (id) => heardName(tasks, hearer, id))
   })
 }

@@ -1,17 +1,11 @@
-import type { CallPolicy } from '../call-policy.ts'
 import type { Asked, Call } from '../call.ts'
 import { isObject, withParams, type Message } from '../message.ts'
 import { nameHeader } from '../name-header.ts'
 import type { Operation } from '../operation.ts'
 import { permissions } from '../permit.ts'
-import { mayHear, type Task, type TaskNames } from './names.ts'
+import { mayHear, type Task, type TaskDeps } from './names.ts'
 import { taskOutward } from './outward.ts'
 import { inward, mayBegin } from './words.ts'
-
-export interface TaskDeps {
-  readonly tasks: TaskNames
-  readonly policy: CallPolicy
-}
 
 /**
  * The task that a message is about.

@@ -33,6 +33,16 @@ export function begun(result: unknown): Json | undefined {
   return isObject(result['task']) && 'taskId' in result['task'] && !('content' in result) ? result['task'] : undefined
 }
 
+/** The tasks that a message of an upstream names. */
+export function mentioned({ method, params, result }: Json): readonly unknown[] {
+  const said = typeof method === 'string' ? params : result
+  if (!isObject(said)) return []
+  const { _meta: meta, taskId, tasks } = said
+  const related = isObject(meta) && isObject(meta[RELATED]) ? [meta[RELATED]['taskId']] : []
+  const listed: unknown[] = Array.isArray(tasks) ? tasks : []
+  return [...related, ...(typeof method !== 'string' || TOLD.has(method) ? [taskId] : []), ...listed.flatMap((task) => (isObject(task) ? [task['taskId']] : []))]
+}
+
 /**
  * A message of an upstream with the names that the client knows.
  *
