@@ -31,7 +31,7 @@ async function checkProvider(provider: ProviderSettings, outbound: Outbound): Pr
     if (server.authorization_endpoint === undefined || server.token_endpoint === undefined) {
       return [failed(check, 'its metadata name no authorization or token endpoint', 'this is no OpenID provider that people can sign in at: check its issuer')]
     }
-    const offline = provider.offlineAccess === 'scope' && server.scopes_supported?.includes('offline_access') === false
+    const offline = provider.offlineAccess === 'scope' && provider.scopes.includes('offline_access') && server.scopes_supported?.includes('offline_access') === false
     return [
       ok(check, `${provider.issuer} answers`),
       ...(offline ? [warning(check, 'it does not name the scope offline_access, so it may give no refresh token and is not asked again whether people may go on', 'set offlineAccess for this provider (docs/configuration.md)')] : []),

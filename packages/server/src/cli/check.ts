@@ -5,6 +5,7 @@ import { checkKeys, checkStore } from './check-own.ts'
 import { checkApis } from './check-apis.ts'
 import { checkMachines } from './check-machines.ts'
 import { checkForwardAuth } from './check-forward-auth.ts'
+import { checkGoogle } from './check-google.ts'
 import { checkNotices } from './check-notices.ts'
 import { checkProviders, checkUpstreams } from './check-reach.ts'
 import { checkPublic } from './check-public.ts'
@@ -29,6 +30,7 @@ export async function check(options: CommonOptions & { readonly sendNotice?: boo
     report(...(await checkUpstreams(config, sender)))
     report(...(await checkApis(config, sender)))
     report(...(await checkMachines(config, sender)))
+    report(...(await checkGoogle(config, sender)))
     report(...checkForwardAuth(config))
     report(...(await checkNotices(config, sender, options.sendNotice === true)))
     report(...(await checkPublic(config, client)))
