@@ -51,7 +51,11 @@ export async function machineHouse(variant: Variant): Promise<MachineHouse> {
     { id: 'lists-need-proof', effect: 'step-up', clients: ['signed'], tools: ['list_notes'], require: { acrValues: ['mfa'] } },
     { id: 'engineering', effect: 'allow', groups: ['engineering'] },
   ]
-  const gateway = await startGateway({ ...variant, config: { clients, rules, admins: { groups: ['it-admins'] } } })
+  const closePlatforms = (): Promise<unknown> => Promise.all([github.close(), cluster.close(), domain.close()])
+  const gateway = await startGateway({ ...variant, config: { clients, rules, admins: { groups: ['it-admins'] } } }).catch(async (error: unknown) => {
+    await closePlatforms()
+    throw error
+  })
   return {
     gateway,
     notes: `${gateway.issuer}/mcp/notes`,
@@ -65,6 +69,6 @@ export async function machineHouse(variant: Variant): Promise<MachineHouse> {
       const answer = await fetch(`${gateway.issuer}/token`, { method: 'POST', body: new URLSearchParams(form) })
       return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
     },
-    close: () => Promise.all([gateway.close(), github.close(), cluster.close(), domain.close()]).then(() => undefined),
+    close: async () => void (await Promise.all([gateway.close(), closePlatforms()])),
   }
 }

@@ -106,7 +106,7 @@ for (const variant of variants()) {
       const insecure = { [oauth.allowInsecureRequests]: true }
       const server = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { ...insecure, algorithm: 'oauth2' }))
       const client = { client_id: 'report' }
-      const DPoP = oauth.DPoP(client, await oauth.generateKeyPair('ES256'))
+      const DPoP = oauth.DPoP({}, await oauth.generateKeyPair('ES256'))
       const answer = await oauth.clientCredentialsGrantRequest(server, client, oauth.ClientSecretBasic(SECRET), { resource: notes }, { ...insecure, DPoP })
       const token = await oauth.processClientCredentialsResponse(server, client, answer)
       assert.equal(token.token_type, 'dpop')
