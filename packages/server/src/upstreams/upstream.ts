@@ -72,6 +72,8 @@ export type ConnectorSettings =
       readonly dpop?: boolean
       /** How its server is asked for refresh tokens; Google's by `access_type`, all others by a scope, when absent. */
       readonly offlineAccess?: 'scope' | 'access_type'
+      /** Whose way its server has that is no standard. */
+      readonly quirk?: 'slack'
     }
 
 /** A service account that acts in the name of a Google domain's users. */
@@ -83,8 +85,6 @@ export interface GoogleDelegationSettings {
   readonly provider?: { readonly id: string; readonly issuer: string }
   /** The domains whose users it acts for, and no others. */
   readonly domains: readonly string[]
-      /** Whose way its server has that is no standard. */
-      readonly quirk?: 'slack'
   /** Users of other identity providers, and who they are at Google. */
   readonly users: readonly { readonly provider: string; readonly subject: string; readonly address: string }[]
 }
