@@ -6,6 +6,7 @@ import { canonicalResource } from '../oauth/resource.ts'
 import { isFreeForAdministrators } from '../upstreams/profile-name.ts'
 import type { ReadDocument } from './document.ts'
 import { checkDelegations } from './google-check.ts'
+import { checkEntraObo } from './entra-check.ts'
 import { checkIdJagSettings } from './id-jag-check.ts'
 import { checkTokenExchange, TOKEN_EXCHANGE } from './token-exchange-check.ts'
 
@@ -44,6 +45,7 @@ export function crossCheck(document: ReadDocument, add: Add): void {
   checkUpstreamNames(data, add)
   checkDelegations(document.value, add)
   checkProtectedServers(data, add)
+  checkEntraObo(document.value, add)
   checkIdJagSettings(document.value, add)
   checkTokenExchange(document.value, add)
   data.clients.forEach((client, index) => client && checkClient(client, data.issuer, (setting, message) => add(['clients', index, ...setting], message)))

@@ -67,6 +67,10 @@ export const entraId = z
     }
   })
 
+function appOf({ clientId, scope: own = `api://${clientId}/.default`, ...given }: CredentialSettings & { readonly clientId: string; readonly scope?: string | undefined }, context: z.core.$RefinementCtx) {
+  return { clientId, scope: own, credential: credentialOf(given, context) }
+}
+
 const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'must be one printable word')
 
 /** Credentials in the name of people who sign in by Entra ID: by the app that they sign in to, or on their behalf by another one. */
@@ -75,9 +79,7 @@ export const entraObo = z
   .transform(({ app, ...connector }, context) => {
     const resources = new Set(connector.scopes.filter((each) => !OIDC.has(each)).map(resourceOf))
     if (resources.size !== 1) context.addIssue({ code: 'custom', path: ['scopes'], message: 'must be scopes of one resource, which names it (https://graph.microsoft.com/User.Read): Entra ID gives tokens for one at a time' })
-    if (app === undefined) return connector
-    const { clientId, scope: own = `api://${clientId}/.default`, ...given } = app
-    return { ...connector, app: { clientId, scope: own, credential: credentialOf(given, context) } }
+    return { ...connector, ...(app === undefined ? {} : { app: appOf(app, context) }) }
   })
 
 const OIDC: ReadonlySet<string> = new Set(['openid', 'profile', 'email', 'offline_access'])

@@ -13,6 +13,7 @@ import type { EmailSettings } from '../notices/email.ts'
 import type { TokenLifetimes } from '../token/issue.ts'
 import type { ProfileSettings } from '../upstreams/profiles.ts'
 import type { ConnectorSettings, Upstream } from '../upstreams/upstream.ts'
+import { oboSettings } from './entra-settings.ts'
 import { delegationSettings } from './google-settings.ts'
 import type { Config } from './load.ts'
 
@@ -86,9 +87,14 @@ export function upstreamSettings(config: Config): readonly Upstream[] {
     ...present(upstream),
     ...(type === 'http' ? { http: { maxBodyBytes: Math.floor(maxBodyMegabytes * 1024 * 1024), encodedSlashes, ...(openapi === undefined ? {} : { openApi: { document: openapi, ...present(operations ?? {}) } }) } } : {}),
     name: upstream.name ?? upstream.id,
-    connector: connector.type === 'google-delegation' ? delegationSettings(connector, config.identityProviders) : (present(connector) as ConnectorSettings),
+    connector: connectorSettings(config, connector),
     timeoutMs: timeoutSeconds * 1000,
   }))
+}
+
+function connectorSettings({ identityProviders }: Config, connector: Config['upstreams'][number]['connector']): ConnectorSettings {
+  if (connector.type === 'google-delegation') return delegationSettings(connector, identityProviders)
+  return connector.type === 'entra-obo' ? oboSettings(connector, identityProviders) : (present(connector) as ConnectorSettings)
 }
 
 export function profileSettings(config: Config): readonly ProfileSettings[] {

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { clientCredentials } from './client-credentials-schema.ts'
+import { entraObo } from './entra-schema.ts'
 import { googleDelegation } from './google-schema.ts'
 import { idJagConnector } from './id-jag-schema.ts'
 import { tokenExchangeConnector } from './token-exchange-connector.ts'
@@ -16,11 +17,12 @@ const connector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
   z.strictObject({ type: z.literal('api-key'), header: apiKeyHeader, value: headerValue }),
   z.strictObject({ type: z.literal('oauth'), clientId: z.string().optional(), clientSecret: secret.optional(), issuer: httpUrl.optional(), scopes: z.array(z.string()).optional(), dpop: z.boolean().optional(), offlineAccess: z.enum(['scope', 'access_type']).optional(), quirk: z.enum(['slack']).optional() }),
+  entraObo,
   googleDelegation,
   clientCredentials,
   idJagConnector,
   tokenExchangeConnector,
-], { error: 'this version knows the connectors none, api-key, oauth, client-credentials, google-delegation, id-jag and token-exchange' })
+], { error: 'this version knows the connectors none, api-key, oauth, client-credentials, entra-obo, google-delegation, id-jag and token-exchange' })
 
 export const upstream = z.strictObject({
   id,

@@ -1,9 +1,10 @@
 // Owns upstream servers, the profiles made of them, and users' connections to them. It does not forward calls.
 import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
-import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'
+import type { EntraOboSettings } from './connectors/entra-obo.ts'
 import type { IdJagSettings } from './connectors/id-jag/settings.ts'
 import type { TokenExchangeSettings } from './connectors/token-exchange/settings.ts'
+import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'
 
 export interface Upstream {
   readonly id: string
@@ -56,11 +57,12 @@ export function speaksMcp({ http }: Pick<Upstream, 'http'>): boolean {
 
 export type ConnectorSettings =
   | ClientCredentialsSettings
-  | TokenExchangeSettings
   | { readonly type: 'none' }
   | { readonly type: 'api-key'; readonly header: string; readonly value: string }
+  | EntraOboSettings
   | GoogleDelegationSettings
   | IdJagSettings
+  | TokenExchangeSettings
   | {
       readonly type: 'oauth'
       readonly clientId?: string

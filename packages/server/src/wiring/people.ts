@@ -23,7 +23,7 @@ export function identityRoom({ config, issuer, identityStore: store, store: { fe
     flows: browserFlows,
     sessions: browserSessions,
     login: login({ issuer, providers, store, sealer, state, flows: browserFlows, sessions: browserSessions, cookies, audit, sessionMs: absoluteHours * HOUR_MS, flood: limits.authorizations, now }),
-    recheck: recheck({ providers, store, sealer, audit, feed, everyMs: recheckMinutes * MINUTE_MS, now }),
     providerTokens: providerTokens({ providers, store, sealer, feed, now }),
+    recheck: recheck({ providers, store, sealer, audit, feed, everyMs: recheckMinutes * MINUTE_MS, now }),
   }
 }

@@ -42,7 +42,7 @@ try {
 function enterpriseProvider({ idp_issuer: issuer = '', idp_client_id: clientId = '', idp_id_token: idToken = '' }: Context): SignedInAt {
   return (outbound) => ({
     providers: new Map([['corp', oidcProvider({ id: 'corp', name: 'Corp', issuer, clientId, scopes: ['openid'], groupsClaim: 'groups', offlineAccess: 'off' }, { outbound, now: Date.now })]]),
-    providerTokens: { current: () => Promise.resolve({ provider: 'corp', issuer, idToken, expiresAt: Date.now() + 3600_000 }) },
+    providerTokens: { current: () => Promise.resolve({ provider: 'corp', issuer, idToken, expiresAt: Date.now() + 3600_000 }), redeem: () => Promise.resolve(undefined) },
   })
 }
 

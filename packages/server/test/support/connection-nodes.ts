@@ -170,7 +170,7 @@ async function makeNode(world: World, shared: Shared, db: Database, feeds: Runni
     },
   }
   const oauth = oauthConnector({ ...shared, store, vault: vault(shared.sealer), audit, feed, now })
-  const connector = connectors(oauth, { ...shared, store, vault: vault(shared.sealer), feed, audit, users: { find: async (id) => [...sessions.values()].find(({ user }) => user.id === id)?.user }, providers: new Map(), providerTokens: { current: async () => undefined }, now })
+  const connector = connectors(oauth, { ...shared, store, vault: vault(shared.sealer), feed, audit, users: { find: async (id) => [...sessions.values()].find(({ user }) => user.id === id)?.user }, providers: new Map(), providerTokens: { current: async () => undefined, redeem: async () => undefined }, now })
   const deps: ConnectionDeps = {
     ...shared,
     get upstreams() {

@@ -42,7 +42,7 @@ export interface UpstreamNode {
 /** Where alice signed in, and what she brought from there. */
 export type SignedInAt = (outbound: Outbound) => Pick<ConnectorDeps, 'providers' | 'providerTokens'>
 
-const NOWHERE: SignedInAt = () => ({ providers: new Map(), providerTokens: { current: () => Promise.resolve(undefined) } })
+const NOWHERE: SignedInAt = () => ({ providers: new Map(), providerTokens: { current: () => Promise.resolve(undefined), redeem: () => Promise.resolve(undefined) } })
 
 export async function startUpstreamNode(upstream: Upstream, signedInAt: SignedInAt = NOWHERE): Promise<UpstreamNode> {
   const keys = [{ id: 'k1', key: randomBytes(32) }]

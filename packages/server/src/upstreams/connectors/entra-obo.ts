@@ -46,9 +46,6 @@ const RECENT_S = 300
 interface Held {
   readonly accessToken: string
   readonly usableUntil: number
-  /** What was demanded of it. */
-  readonly demanded?: string
-  readonly obtainedAt: number
 }
 
 export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connector {
@@ -56,6 +53,7 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
   const app = settings.app === undefined ? undefined : entraClient(settings.app, deps)
   const held = remembered<Held>(deps.feed, ['subject'], MAX_HELD)
   const demands = new Map<string, { readonly claims: string; readonly until: number }>()
+  const refusals = new Map<string, { readonly claims: string | undefined; readonly until: number }>()
   const underWay = new Map<string, Promise<Held>>()
 
   const obtain = async (userId: string, upstream: Upstream): Promise<Held> => {
@@ -63,7 +61,7 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
     const demand = demands.get(userId)
     const demanded = demand !== undefined && demand.until > now() ? demand.claims : undefined
     const { accessToken, expiresAt } = await tokenFor(settings, deps, app, { userId, upstream, demanded })
-    const fresh: Held = { accessToken, usableUntil: expiresAt - EARLY_MS, obtainedAt: now(), ...(demanded === undefined ? {} : { demanded }) }
+    const fresh: Held = { accessToken, usableUntil: expiresAt - EARLY_MS }
     // A demand that was met is forgotten.
     if (demands.get(userId) === demand) demands.delete(userId)
     keep(fresh)
@@ -86,8 +84,11 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
       const known = held.get(userId)
       if (known === undefined || hash(known.accessToken) !== version) return
       const claims = demandOf(challenge)
-      // It was made a moment ago, for just that.
-      if (claims === known.demanded && known.obtainedAt > now() - DOUBT_MS) return
+      const before = refusals.get(userId)
+      // The token before it was refused a moment ago, in the same words: this one was made for just that.
+      if (before !== undefined && before.claims === claims && before.until > now()) return
+      if (refusals.size >= MAX_HELD) refusals.clear()
+      refusals.set(userId, { claims, until: now() + DOUBT_MS })
       if (demands.size >= MAX_HELD) demands.clear()
       if (claims !== undefined) demands.set(userId, { claims, until: now() + DEMAND_MS })
       held.asking(userId)({ ...known, usableUntil: 0 })

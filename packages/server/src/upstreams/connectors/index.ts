@@ -2,6 +2,7 @@ import type { ConnectorSettings, Upstream } from '../upstream.ts'
 import { apiKeyConnector } from './api-key.ts'
 import { clientCredentialsConnector, type ClientCredentialsDeps } from './client-credentials/connector.ts'
 import type { Connector } from './connector.ts'
+import { entraObo, type EntraOboDeps } from './entra-obo.ts'
 import { googleDelegation, type GoogleDelegationDeps } from './google-delegation.ts'
 import { idJagConnector, type IdJagConnectorDeps } from './id-jag/connector.ts'
 import { noneConnector } from './none.ts'
@@ -13,7 +14,7 @@ export type Connectors = (upstream: Upstream) => Connector
 type Make<Type> = (settings: Extract<ConnectorSettings, { readonly type: Type }>) => Connector
 
 /** What connectors are made of, besides the one that is made for all upstreams. */
-export type ConnectorDeps = GoogleDelegationDeps & ClientCredentialsDeps & IdJagConnectorDeps & TokenExchangeDeps
+export type ConnectorDeps = EntraOboDeps & GoogleDelegationDeps & ClientCredentialsDeps & IdJagConnectorDeps & TokenExchangeDeps
 
 /** Finds the connector of an upstream: a new kind is one file and one line. */
 export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connectors {
@@ -23,6 +24,7 @@ export function connectors(oauth: OAuthConnector, deps: ConnectorDeps): Connecto
     'api-key': apiKeyConnector,
     oauth: () => oauth,
     'client-credentials': () => clientCredentialsConnector(deps),
+    'entra-obo': (settings) => entraObo(settings, deps),
     'google-delegation': (settings) => googleDelegation(settings, deps),
     'id-jag': (settings) => idJagConnector(settings, deps),
     'token-exchange': (settings) => tokenExchangeConnector(settings, deps),
