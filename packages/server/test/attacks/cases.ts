@@ -11,7 +11,6 @@ export interface AttackCase {
 const attack = (id: string, text: string, beyond?: string): AttackCase => ({ id, text, ...(beyond === undefined ? {} : { beyond }) })
 
 const NO_EXCHANGE = 'there is no token exchange yet'
-const NO_ID_JAG = 'there is no JWT bearer grant yet'
 
 const AUTHORIZATION: readonly AttackCase[] = [
   attack('A01', 'a redirect URI that nobody registered'),
@@ -95,7 +94,7 @@ const TOKENS: readonly AttackCase[] = [
   attack('G07', 'times at and beyond their edges'),
   attack('G08', 'token exchange for more than was given', NO_EXCHANGE),
   attack('G10', 'an exchanged token that outlives its subject', NO_EXCHANGE),
-  attack('G11', 'forged, foreign and repeated ID-JAGs', NO_ID_JAG),
+  attack('G11', 'forged, foreign and repeated ID-JAGs'),
   attack('G12', 'one subject identifier at two providers'),
   attack('G13', 'DPoP proofs of another request, key or time', 'there is no DPoP yet'),
   attack('G15', 'a token of another installation, of the same name'),

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { hash } from '../../src/oauth/secret.ts'
+import { proofKey, type ProofKey } from '../support/dpop.ts'
 import { assertingProvider, jws, JWT_BEARER, trust, type AssertingProvider, type Changes } from '../support/id-jag.ts'
 import { client, eachCluster, ISSUER, RESOURCE, resource, type Answer, type Cluster } from '../support/token-nodes.ts'
 
@@ -272,6 +273,20 @@ eachCluster('who acts for the person is carried on, with who says so (RFC 8693 �
   let deep: object = { sub: 'x' }
   for (let depth = 0; depth < 10; depth += 1) deep = { sub: 'x', act: deep }
   assert.equal((await present({ claims: { act: deep } })).body['error'], 'invalid_grant')
+})
+
+eachCluster('an ID-JAG that is bound to a key is worth nothing without it, and its token is bound to the same (ID-JAG §7.5.1, RFC 9449 §5, G13)', async (cluster) => {
+  const { provider, send } = await scene(cluster)
+  const [key, other] = [await proofKey(), await proofKey()]
+  const prove = (by: ProofKey): Promise<string> => by.prove({ htm: 'POST', htu: `${ISSUER}/token`, iat: Math.floor(cluster.now / 1000) })
+  const bound = (): string => provider.assertion(cluster.now, { claims: { cnf: { jkt: key.jkt } } })
+  await assertRefused(cluster, await send(bound()), /key of cnf/)
+  await assertRefused(cluster, await send(bound(), {}, 0, { dpop: await prove(other) }), /key of cnf/)
+  const answer = await send(bound(), {}, 0, { dpop: await prove(key) })
+  assert.deepEqual([answer.status, answer.body['token_type'], claimsOf(answer)['cnf']], [200, 'DPoP', { jkt: key.jkt }])
+  // Of an assertion that names no key, whoever proves one gets a token that is bound to it.
+  const chosen = await send(provider.assertion(cluster.now), {}, 1, { dpop: await prove(other) })
+  assert.deepEqual([chosen.body['token_type'], claimsOf(chosen)['cnf']], ['DPoP', { jkt: other.jkt }])
 })
 
 eachCluster('an ID-JAG is for clients that authenticate or have a metadata document, and for those that an administrator named (ID-JAG §7.1)', async (cluster) => {
