@@ -1,4 +1,4 @@
-import type { EntraOboSettings } from '../upstreams/connectors/entra-obo.ts'
+import type { EntraOboSettings } from '../upstreams/connectors/entra-obo/settings.ts'
 import type { Settings } from './schema.ts'
 
 type Obo = Extract<Settings['upstreams'][number]['connector'], { readonly type: 'entra-obo' }>

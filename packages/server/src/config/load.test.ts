@@ -258,7 +258,7 @@ test('each field refuses what it cannot use', () => {
     [{ upstreams: [{ ...upstream, id: 'a__b' }] }, 'upstreams.0.id'],
     [{ upstreams: [{ ...upstream, id: '-a' }] }, 'upstreams.0.id'],
     [{ upstreams: [{ ...upstream, id: 'a'.repeat(64) }] }, 'upstreams.0.id'],
-    [{ upstreams: [{ ...upstream, connector: { type: 'entra-obo' } }] }, 'upstreams.0.connector.type'],
+    [{ upstreams: [{ ...upstream, connector: { type: 'carrier-pigeon' } }] }, 'upstreams.0.connector.type'],
     [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'X Key', value: 'k' } }] }, 'upstreams.0.connector.header'],
     [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'Host', value: 'k' } }] }, 'upstreams.0.connector.header'],
     [{ upstreams: [{ ...upstream, connector: { type: 'api-key', header: 'Mcp-Session-Id', value: 'k' } }] }, 'upstreams.0.connector.header'],

@@ -1,7 +1,7 @@
 // Owns upstream servers, the profiles made of them, and users' connections to them. It does not forward calls.
 import type { ServiceAccountSettings } from '../identity/google/service-account.ts'
 import type { Resource } from '../oauth/resource.ts'
-import type { EntraOboSettings } from './connectors/entra-obo.ts'
+import type { EntraOboSettings } from './connectors/entra-obo/settings.ts'
 import type { IdJagSettings } from './connectors/id-jag/settings.ts'
 import type { TokenExchangeSettings } from './connectors/token-exchange/settings.ts'
 import type { ClientCredentialsSettings } from './connectors/client-credentials/settings.ts'

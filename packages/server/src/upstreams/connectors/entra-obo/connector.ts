@@ -1,30 +1,21 @@
 // Access to what trusts Entra ID, in the name of whoever signed in by it: with the refresh token of that sign-in, or on
 // their behalf by another app registration. Nobody connects anything, and nothing is stored. Tokens can be refused at any
 // time (continuous access evaluation): they are used until the upstream says no, and what it demands then is asked for.
-import type { ChangeFeed } from '../../audit/change.ts'
-import type { Recorder } from '../../audit/event.ts'
-import { remembered } from '../../audit/remembered.ts'
-import { claimsRequest } from '../../identity/entra/claims-request.ts'
-import { entraClient, EntraRefused, isClaims, type EntraApp, type EntraClient, type EntraDeps } from '../../identity/entra/client.ts'
-import { tenantOf, tokenEndpointOf } from '../../identity/entra/tenant.ts'
-import type { ProviderTokens } from '../../identity/provider-tokens.ts'
-import { LoginRefused, ProviderUnavailable, SignInNeeded } from '../../identity/providers/provider.ts'
-import type { User, Users } from '../../identity/user.ts'
-import { hash } from '../../oauth/secret.ts'
-import type { SignInRequirement } from '../../policy/rule.ts'
-import type { Upstream } from '../upstream.ts'
-import { CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector } from './connector.ts'
-import { challengeParameters } from './oauth/discovery.ts'
-
-export interface EntraOboSettings {
-  readonly type: 'entra-obo'
-  /** The identity provider, and where its token endpoints are. */
-  readonly provider: { readonly id: string; readonly authority: string }
-  /** Of one resource. */
-  readonly scopes: readonly string[]
-  /** The app that acts on the person's behalf, and the scope of its own that people's tokens for it have; the app that they sign in to when absent. */
-  readonly app?: EntraApp & { readonly scope: string }
-}
+import type { ChangeFeed } from '../../../audit/change.ts'
+import type { Recorder } from '../../../audit/event.ts'
+import { remembered } from '../../../audit/remembered.ts'
+import { claimsRequest } from '../../../identity/entra/claims-request.ts'
+import { entraClient, EntraRefused, isClaims, type EntraClient, type EntraDeps } from '../../../identity/entra/client.ts'
+import { tenantOf, tokenEndpointOf } from '../../../identity/entra/tenant.ts'
+import type { ProviderTokens } from '../../../identity/provider-tokens.ts'
+import { LoginRefused, ProviderUnavailable, SignInNeeded } from '../../../identity/providers/provider.ts'
+import type { User, Users } from '../../../identity/user.ts'
+import { hash } from '../../../oauth/secret.ts'
+import type { SignInRequirement } from '../../../policy/rule.ts'
+import type { Upstream } from '../../upstream.ts'
+import { CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector } from '../connector.ts'
+import { challengeParameters } from '../oauth/discovery.ts'
+import type { EntraOboSettings } from './settings.ts'
 
 export interface EntraOboDeps extends EntraDeps {
   readonly users: Users
