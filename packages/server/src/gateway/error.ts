@@ -9,6 +9,7 @@ const CODES = {
   session_not_found: -32001,
   resource_not_found: -32002,
   header_mismatch: -32020,
+  missing_capability: -32021,
   unsupported_version: -32022,
   url_elicitation_required: -32042,
 } as const

@@ -3,6 +3,7 @@ import { connectV2 } from '../support/sdk-clients.ts'
 import { startGateway, type RunningGateway } from '../support/gateway.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
 import { startFixture, type Fixture } from './fixture-server.ts'
+import { startTasksFixture } from './fixture-tasks.ts'
 import { startForwarder, type Forwarder } from './forwarder.ts'
 
 export interface House {
@@ -13,36 +14,42 @@ export interface House {
   readonly forwarder: Forwarder
   /** The same for fixtures that speak one generation of the protocol alone. */
   readonly bridged: Readonly<Record<'modern' | 'legacy', Forwarder>>
+  /** The tasks extension: a fixture of its own, and the way to it through the gateway. */
+  readonly tasks: { readonly fixture: string; readonly forwarder: Forwarder }
   close(): Promise<void>
 }
 
 export async function openHouse(): Promise<House> {
   const fixture = await startFixture()
   const only = { modern: await startFixture('modern'), legacy: await startFixture('legacy') }
+  const slow = await startTasksFixture()
   const gateway = await startGateway({
     config: {
       upstreams: [
         { id: 'fixture', name: 'Fixture', url: fixture.url, connector: { type: 'none' } },
         { id: 'modern', name: 'Modern fixture', url: only.modern.url, connector: { type: 'none' } },
         { id: 'legacy', name: 'Legacy fixture', url: only.legacy.url, connector: { type: 'none' } },
+        { id: 'slow', name: 'Tasks fixture', url: slow.url, connector: { type: 'none' } },
       ],
-      rules: [{ id: 'everything', effect: 'allow', groups: ['engineering'], upstreams: ['fixture', 'modern', 'legacy'], tools: ['*'] }],
+      rules: [{ id: 'everything', effect: 'allow', groups: ['engineering'], upstreams: ['fixture', 'modern', 'legacy', 'slow'], tools: ['*'] }],
     },
   })
   const resource = `${gateway.issuer}/mcp/fixture`
   const forwardTo = async (address: string): Promise<Forwarder> => startForwarder(address, await signIn(address))
   const forwarder = await forwardTo(resource)
   const bridged = { modern: await forwardTo(`${gateway.issuer}/mcp/modern`), legacy: await forwardTo(`${gateway.issuer}/mcp/legacy`) }
+  const tasks = { fixture: slow.url, forwarder: await forwardTo(`${gateway.issuer}/mcp/slow`) }
   return {
     gateway,
     fixture,
     resource,
     forwarder,
     bridged,
+    tasks,
     async close() {
-      for (const each of [forwarder, bridged.modern, bridged.legacy]) each.close()
+      for (const each of [forwarder, bridged.modern, bridged.legacy, tasks.forwarder]) each.close()
       await gateway.close()
-      await Promise.all([fixture, only.modern, only.legacy].map((each) => each.close()))
+      await Promise.all([fixture, only.modern, only.legacy, slow].map((each) => each.close()))
     },
   }
 }

@@ -76,8 +76,13 @@ for (const [profile, tool] of [['slow', 'survey'], ['team', 'slow__survey']] as 
     const plain = resultOf((await first(modern(token, 'tools/call', { name: tool, arguments: {} }))).body)
     assert.deepEqual([plain['resultType'], (plain['content'] as { text: string }[])[0]?.text], ['complete', 'at once'])
     const taskId = taskOf(await first(begin(token, tool)))
-    const undeclared = await first(modern(token, 'tasks/get', { taskId }, { 'mcp-name': taskId }))
-    assert.deepEqual([undeclared.status, errorOf(undeclared.body).code], [400, -32021])
+    for (const name of [taskId, 'made-up']) {
+      for (const method of ['tasks/get', 'tasks/update', 'tasks/cancel']) {
+        const undeclared = await first(modern(token, method, { taskId: name, inputResponses: {} }, { 'mcp-name': name }))
+        assert.equal(undeclared.status, 400)
+        assert.deepEqual(errorOf(undeclared.body), { code: -32021, message: 'Missing required client capability', data: { requiredCapabilities: { extensions: { 'io.modelcontextprotocol/tasks': {} } } } })
+      }
+    }
     assert.equal((await first(on(token, 'tasks/get', taskId))).status, 200)
   }, OPTIONS)
 

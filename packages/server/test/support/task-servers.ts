@@ -143,7 +143,7 @@ function listen(request: IncomingMessage, response: ServerResponse, { id, tasks,
   response.once('close', () => clearInterval(timer))
 }
 
-async function serve(answer: (request: IncomingMessage, response: ServerResponse, body: unknown) => Promise<void> | void): Promise<TaskServer> {
+export async function serve(answer: (request: IncomingMessage, response: ServerResponse, body: unknown) => Promise<void> | void): Promise<TaskServer> {
   const asked: Json[] = []
   const server = createServer((request, response) => {
     const chunks: Buffer[] = []

@@ -1,19 +1,23 @@
 import type { Asked, Call } from '../call.ts'
+import { McpError } from '../error.ts'
 import { isObject, withParams, type Message } from '../message.ts'
 import { nameHeader } from '../name-header.ts'
 import type { Operation } from '../operation.ts'
 import { permissions } from '../permit.ts'
 import { mayHear, type Task, type TaskDeps } from './names.ts'
 import { taskOutward } from './outward.ts'
-import { inward, mayBegin } from './words.ts'
+import { inward, knowsTasks, mayBegin, TASKS_EXTENSION } from './words.ts'
 
 /**
  * The task that a message is about.
  *
  * @returns undefined for one that is not this caller's, which is like one that does not exist (RS-43)
+ * @throws McpError for a client that does not say that it knows tasks (RS-21), whatever it asks of whichever
  */
 export function taskOf({ tasks }: Pick<TaskDeps, 'tasks'>, asked: Asked): Task | undefined {
-  return asked.operation.kind === 'task' ? tasks.open(asked, asked.operation.name) : undefined
+  if (asked.operation.kind !== 'task') return undefined
+  if (!knowsTasks(asked)) throw new McpError('missing_capability', 'Missing required client capability', { status: 400, data: { requiredCapabilities: { extensions: { [TASKS_EXTENSION]: {} } } } })
+  return tasks.open(asked, asked.operation.name)
 }
 
 /** Each message about a task is decided about like the call that began it. */

@@ -18,6 +18,11 @@ export function mayBegin({ operation, revision, message }: Pick<Call, 'operation
   return revision.era === 'legacy' ? isObject(message.params['task']) : declaresTasks(requestCapabilities(message))
 }
 
+/** Whether a client says that it knows tasks; one of 2025 says so by asking for one. */
+export function knowsTasks({ revision, message }: Pick<Call, 'revision' | 'message'>): boolean {
+  return revision.era === 'legacy' || declaresTasks(requestCapabilities(message))
+}
+
 function declaresTasks(capabilities: unknown): boolean {
   const extensions = isObject(capabilities) ? capabilities['extensions'] : undefined
   return isObject(extensions) && isObject(extensions[TASKS_EXTENSION])
