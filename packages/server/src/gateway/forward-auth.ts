@@ -20,6 +20,7 @@ import { elevate, type ElevateDeps } from './elevate.ts'
 import { McpError } from './error.ts'
 import { EXTERNAL_RULE, externalRefusal, type ExternalDecisionDeps } from './external-decision.ts'
 import { forwardedRequest, type ForwardedRequest } from './forwarded-request.ts'
+import { noAccount } from './missing-connection.ts'
 import type { OpenCalls } from './open-calls.ts'
 import type { Operation } from './operation.ts'
 import { alsoLacking, decide, NEEDS_APPROVAL, NOT_APPROVED, permissions, requireScope, stepUp, type Denied, type Permissions } from './permit.ts'
@@ -137,7 +138,7 @@ async function allow(deps: ForwardAuthDeps, contact: Contact, operation: Operati
     const refused = await externalRefusal(deps, contact, operation)
     if (refused !== undefined) throw new Refusal(refused.told, EXTERNAL_RULE)
     const credential = await credentialFor(deps.connector(contact.upstream), contact)
-    if (credential === 'connection_required') throw new Refusal(`${contact.upstream.name} needs an account of yours that is not connected: open ${deps.connections.connectUrl(contact.caller.user.id, contact.upstream)}`)
+    if (credential === 'connection_required') throw new Refusal(unconnected(deps, contact))
     await deps.audit.record({ action: 'call.allowed', outcome: 'success', ...described, ...(rule === undefined ? {} : { rule }) })
     // RS-10: the header that held the caller's token is always there to be written over.
     return { authorization: '', ...identity(contact), ...credential.headers }
@@ -148,6 +149,11 @@ async function allow(deps: ForwardAuthDeps, contact: Contact, operation: Operati
     }
     throw error
   }
+}
+
+function unconnected({ connections }: ForwardAuthDeps, { upstream, caller }: Contact): string {
+  if (caller.user.kind === 'machine') return noAccount(upstream.name)
+  return `${upstream.name} needs an account of yours that is not connected: open ${connections.connectUrl(caller.user.id, upstream)}`
 }
 
 /**

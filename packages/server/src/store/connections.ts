@@ -31,6 +31,8 @@ interface RevocationRow {
   readonly attempts: number
 }
 
+/** How long the token of an account of the gateway's own is kept that nobody uses. */
+const SERVICE_KEEP_MS = 30 * 86_400_000
 const COLUMNS = 'user_id, upstream, version, credential, state, connected_at'
 
 export function connectionStore(parts: StoreParts): ConnectionStore {
@@ -61,6 +63,8 @@ function attemptVerbs({ db }: StoreParts): Pick<ConnectionStore, 'addAttempt' | 
     },
     async reap(now) {
       await db.query('DELETE FROM connection_attempts WHERE expires_at < $1', [now])
+      // Of settings that are no longer: with others it is another account.
+      await db.query("DELETE FROM connections WHERE user_id LIKE 'service:%' AND updated_at < $1", [now - SERVICE_KEEP_MS])
     },
   }
 }

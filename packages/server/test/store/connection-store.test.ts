@@ -38,6 +38,27 @@ eachPair('an attempt is taken out by one of 20 callbacks at once, as it was, and
   assert.equal(await pair.count('connection_attempts'), 0)
 })
 
+eachPair('of 20 that add a connection at once one does, and what stands there already is left as it is', async (pair) => {
+  const added = await race(pair, (parts) => connectionStore(parts).add(KEY, sealed('first'), NOW, EVENT))
+  assert.equal(added.filter((each) => each).length, 1)
+  assert.equal(await pair.count('audit'), 1)
+  const before = await connectionStore(pair.one).find(KEY)
+  assert.equal(await connectionStore(pair.two).add(KEY, sealed('second'), NOW + 5, EVENT), false)
+  assert.deepEqual(await connectionStore(pair.one).find(KEY), before)
+  await rollsBack(pair, (parts) => connectionStore(parts).add({ ...KEY, upstream: 'notes' }, sealed('third'), NOW, EVENT))
+})
+
+eachPair('the account of the gateway\'s own is forgotten when nobody used it for a month, and people\'s never are', async (pair) => {
+  const store = connectionStore(pair.one)
+  await connected(pair)
+  await store.add({ userId: 'service:abc', upstream: 'tickets' }, sealed('first'), NOW, EVENT)
+  await store.reap(NOW + 30 * 86_400_000)
+  assert.equal(await pair.count('connections'), 2)
+  await store.reap(NOW + 30 * 86_400_000 + 1)
+  assert.ok(await store.find(KEY))
+  assert.equal(await pair.count('connections'), 1)
+})
+
 eachPair('connecting again raises the version; other users and upstreams are not touched', async (pair) => {
   const first = await connected(pair)
   assert.deepEqual({ ...first, version: 0 }, { ...KEY, version: 0, credential: sealed('first'), state: 'active', connectedAt: NOW })

@@ -39,6 +39,8 @@ export async function machineHouse(variant: Variant): Promise<MachineHouse> {
     { ...machine, id: 'report', name: 'Nightly report', clientSecret: SECRET },
     { ...machine, id: 'posted', name: 'Posted', clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_post', scopes: ['mcp.notes.read'] },
     { ...machine, id: 'signed', name: 'Signed', tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [jwk] } },
+    { ...machine, id: 'ops', name: 'Operations', clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_post', groups: ['it-admins'], scopes: ['admin'] },
+    { ...machine, id: 'limited', name: 'Limited', clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_post', groups: ['it-admins'], scopes: ['mcp.read'] },
     { ...machine, id: 'nobody', name: 'No rule', clientSecret: SECRET, groups: [] },
     { ...workload, id: 'deploy', name: 'Deploy', workloadIdentities: [{ issuer: github.issuer, subject: 'repo:acme/app:**', claims: { repository_id: ['74'] } }] },
     { ...workload, id: 'pod', name: 'Pod', workloadIdentities: [{ issuer: cluster.issuer, subject: 'system:serviceaccount:ci:deployer', jwksUri: cluster.jwksUri }] },

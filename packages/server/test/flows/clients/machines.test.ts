@@ -8,7 +8,7 @@ import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { importPKCS8 } from 'jose'
 import * as oauth from 'oauth4webapi'
-import { asPerson, tokenOf } from '../../support/api-clients.ts'
+import { asPerson, tokenOf, withToken } from '../../support/api-clients.ts'
 import { makeHome } from '../../support/command-line.ts'
 import { eventually } from '../../support/eventually.ts'
 import { recorded } from '../../support/gateway.ts'
@@ -185,6 +185,20 @@ for (const variant of variants()) {
       const admin = await asPerson(gateway.issuer, 'dana')
       const explained = await admin('/api/policy/explain', { method: 'POST', body: { user: 'machine:report', client: 'report', upstream: 'notes', tool: 'read_note' } })
       assert.deepEqual((explained.body['decision'] as { rule?: string }).rule, 'reports-read', explained.text)
+    })
+
+    test('a machine administers by its groups and scopes, and no other does', async () => {
+      const { gateway } = house
+      const ask = (id: string): Promise<TokenAnswer> => house.ask({ grant_type: 'client_credentials', client_id: id, client_secret: SECRET, resource: `${gateway.issuer}/api` })
+      const { body } = await ask('ops')
+      assert.equal(body['scope'], 'admin')
+      const known = await withToken(gateway.issuer, String(body['access_token']))('/api/applications')
+      assert.equal(known.status, 200, known.text)
+      assert.ok((known.body['applications'] as readonly { readonly id: string }[]).some(({ id }) => id === 'ops'))
+      // One may hold no such scope, the other is in no group of administrators.
+      for (const id of ['limited', 'posted']) assert.deepEqual([(await ask(id)).status, (await ask(id)).body['error']], [400, 'invalid_grant'], id)
+      // And nothing else is what administering is for.
+      assert.equal((await house.ask({ grant_type: 'client_credentials', client_id: 'ops', client_secret: SECRET, resource: house.notes })).status, 400)
     })
 
     test('mcp-remote with client credentials, as it is configured for a job', async () => {
