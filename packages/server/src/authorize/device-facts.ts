@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
 import { addressBucket } from '../http/address.ts'
-import { page, plain, sentence, type Html } from '../http/page.ts'
+import { page, plain, referenceLine, sentence, type Html } from '../http/page.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import type { OAuthError } from '../oauth/error.ts'
 import type { AskingDevice } from './authorize-store.ts'
@@ -28,7 +28,7 @@ function openUserCode({ devices, now }: DeviceFactsDeps, device: AskingDevice): 
 /** What a person can check of a device that they cannot see from here (RFC 8628 §5.4): its code, its place, its time. */
 export function deviceFacts(deps: DeviceFactsDeps, device: AskingDevice, { context }: Step): Html {
   const code = openUserCode(deps, device)
-  return html`<dt>Its code</dt>
+  return html`<dt>It shows</dt>
     <dd class="user-code">${code === undefined ? 'no longer known' : html`<code>${printUserCode(code)}</code>`}</dd>
     <dt>Asked from</dt>
     <dd><code>${plain(device.address, 64)}</code> ${isElsewhere(device, context.address) ? html`<span class="badge unverified">another network than this browser’s</span>` : html`<span class="muted">the network of this browser</span>`}</dd>
@@ -65,13 +65,14 @@ export function deviceAllowedPage(name: string): Promise<Response> {
   })
 }
 
-export function deviceRefusedPage(error: OAuthError, byPerson: boolean): Promise<Response> {
+export function deviceRefusedPage(error: OAuthError, byPerson: boolean, reference: string): Promise<Response> {
   const title = byPerson ? 'You did not allow it' : 'The device was not connected'
   return page({
     title,
     status: byPerson ? 200 : 403,
     body: html`<h1>${title}</h1>
       <p role="status">${byPerson ? 'The device got no access. You can close this page.' : sentence(error.message)}</p>
-      ${byPerson ? html`<p class="muted">If you did not start this yourself, tell your administrator: somebody may have tried to act as you.</p>` : ''}`,
+      ${byPerson ? html`<p class="muted">If you did not start this yourself, tell your administrator: somebody may have tried to act as you.</p>` : ''}
+      ${referenceLine(reference)}`,
   })
 }

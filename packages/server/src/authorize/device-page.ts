@@ -13,7 +13,7 @@ import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import { seeOther } from '../http/see-other.ts'
-import type { Flows, SignedIn, SignIn, Sessions } from '../identity/sign-in.ts'
+import type { Flow, Flows, SignedIn, SignIn, Sessions } from '../identity/sign-in.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId } from '../oauth/secret.ts'
@@ -22,8 +22,14 @@ import { sealUserCode } from './device-facts.ts'
 import { mayUseDevices, printUserCode, readUserCode, type DeviceRules } from './device.ts'
 import type { DeviceRequest, DeviceStore } from './device-store.ts'
 import { stepResponse } from './respond.ts'
+import { SKEW_MS } from './sign-in-again.ts'
+import { withFlow } from './with-flow.ts'
 
 const PURPOSE = 'device'
+const RETURN = 'device sign-in'
+const FRESH = 'device fresh sign-in'
+/** How long a sign-in may take. */
+const RETURN_MS = 10 * 60_000
 const MAX_TYPED = 64
 /** Tabs of one browser that may be on their way at once. */
 const MAX_PENDING = 20
@@ -62,12 +68,50 @@ export function devicePageRoutes(deps: DevicePageDeps): readonly Route[] {
 
 /** Nothing is looked up here: a link tells nothing of its code, and whoever tries codes has signed in. */
 async function open(deps: DevicePageDeps, request: Request, context: RequestContext): Promise<Response> {
-  const typed = Params.from(new URL(request.url).searchParams).get('user_code')?.slice(0, MAX_TYPED)
+  const params = Params.from(new URL(request.url).searchParams)
+  const flow = deps.flows.current(request)
+  const back = openReturn(deps, flow, params.get('back'))
+  const typed = params.get('user_code')?.slice(0, MAX_TYPED) ?? back.typed
   const signedIn = await deps.sessions.current(request)
-  const here = typed === undefined ? '/device' : `/device?user_code=${encodeURIComponent(typed)}`
-  if (signedIn === undefined) return deps.signIn.start(request, { returnTo: here, startAgainAt: here, reference: context.reference })
+  if (signedIn === undefined) return signInFirst(deps, withFlow(request, flow), typed, context)
+  const view = { signedIn, fresh: isFreshSince(back.at, signedIn, deps.now()) ? sealFreshness(deps, signedIn) : undefined }
   const code = readUserCode(typed)
-  return code === undefined ? typingPage(deps, signedIn) : comparingPage(deps, signedIn, code)
+  return code === undefined ? typingPage(deps, view) : comparingPage(deps, view, code)
+}
+
+/** What a sign-in that began here comes back with, sealed for this browser: the code of a link, and when it began. */
+interface Return {
+  readonly typed?: string
+  /** Milliseconds since the epoch; whoever has not signed in does not learn it. */
+  readonly at?: number
+}
+
+function openReturn({ state, now }: DevicePageDeps, { hash: flow }: Pick<Flow, 'hash'>, back: string | undefined): Return {
+  return back === undefined ? {} : ((state.open(RETURN, [flow], back, now()) as Return | undefined) ?? {})
+}
+
+/** L03: whoever must sign in for this page does so anew, so that they need not do so again for the device. */
+function signInFirst(deps: DevicePageDeps, request: Request, typed: string | undefined, context: RequestContext): Promise<Response> {
+  const { state, flows, rules } = deps
+  const now = deps.now()
+  const code = typed === undefined ? {} : { typed }
+  const path = (back: Return): string => `/device?back=${state.seal(RETURN, [flows.current(request).hash], back, now + RETURN_MS)}`
+  return deps.signIn.start(request, { returnTo: path({ ...code, at: now }), startAgainAt: path(code), reference: context.reference, ...(rules.freshSignIn ? { prompt: 'login' as const } : {}) })
+}
+
+/** A provider that never names the time has vouched by itself for the new sign-in that it was asked for. */
+function isFreshSince(at: number | undefined, { session: { authTime } }: SignedIn, now: number): boolean {
+  return at !== undefined && now - at < RETURN_MS && (authTime === undefined || authTime * 1000 >= at - SKEW_MS)
+}
+
+function sealFreshness({ state, now }: DevicePageDeps, { session }: SignedIn): string {
+  return state.seal(FRESH, [session.id], {}, now() + FRESH_MS)
+}
+
+/** Whether the sign-in was for this page, or so short a time ago that it may have been. */
+function isFresh({ state, now }: DevicePageDeps, { session }: SignedIn, given: string | undefined): boolean {
+  if (session.authTime !== undefined && session.authTime * 1000 > now() - FRESH_MS) return true
+  return given !== undefined && state.open(FRESH, [session.id], given, now()) !== undefined
 }
 
 async function enter(deps: DevicePageDeps, request: Request, context: RequestContext): Promise<Response> {
@@ -83,9 +127,9 @@ async function enter(deps: DevicePageDeps, request: Request, context: RequestCon
   // No oracle: one answer for a code of nobody, one that is over, and one of an application that may not have it.
   if (code === undefined || device === undefined || client === undefined) {
     await record(deps, signedIn, context, 'unknown user code')
-    return typingPage(deps, signedIn, 'No device waits with this code. Compare it with the one that the device shows; it is good for ten minutes.')
+    return typingPage(deps, { signedIn, fresh: params.get('fresh') }, 'No device waits with this code. Compare it with the one that the device shows; it is good for ten minutes.')
   }
-  return goOn(deps, request, { code, device, client, signedIn, context })
+  return goOn(deps, request, { code, device, client, signedIn, context, isFresh: isFresh(deps, signedIn, params.get('fresh')) })
 }
 
 /** RFC 8628 §5.1, L01: whoever is over a limit is not told whether the code was right. */
@@ -122,13 +166,12 @@ interface Entry {
   readonly client: Client
   readonly signedIn: SignedIn
   readonly context: RequestContext
+  readonly isFresh: boolean
 }
 
-async function goOn(deps: DevicePageDeps, request: Request, { code, device, client, signedIn, context }: Entry): Promise<Response> {
+async function goOn(deps: DevicePageDeps, request: Request, { code, device, client, signedIn, context, isFresh: fresh }: Entry): Promise<Response> {
   const flow = deps.flows.current(request)
   const { id, clientId, resource, scope, reference, expiresAt } = device
-  const { authTime } = signedIn.session
-  const isFresh = authTime !== undefined && authTime * 1000 > deps.now() - FRESH_MS
   const pending: PendingRequest = {
     id: newId('req'),
     flowHash: flow.hash,
@@ -137,7 +180,7 @@ async function goOn(deps: DevicePageDeps, request: Request, { code, device, clie
       resource,
       scope,
       // L03: a session that somebody happens to have approves nothing.
-      prompt: deps.rules.freshSignIn && !isFresh ? ['login'] : [],
+      prompt: deps.rules.freshSignIn && !fresh ? ['login'] : [],
       device: { id, userCode: sealUserCode(deps.state, id, code, expiresAt), address: device.address, askedAt: device.createdAt },
     },
     progress: {},
@@ -155,7 +198,13 @@ function record({ audit }: DevicePageDeps, { user }: SignedIn, { reference, addr
   return audit.record({ action: 'device.refused', outcome: 'failure', subject: user.id, reason, reference, address })
 }
 
-function typingPage({ issuer }: DevicePageDeps, signedIn: SignedIn, mistake?: string): Promise<Response> {
+interface View {
+  readonly signedIn: SignedIn
+  /** That the sign-in was for this page, sealed. */
+  readonly fresh: string | undefined
+}
+
+function typingPage({ issuer }: DevicePageDeps, { signedIn, fresh }: View, mistake?: string): Promise<Response> {
   return page({
     title: 'Connect a device',
     status: mistake === undefined ? 200 : 400,
@@ -167,6 +216,7 @@ function typingPage({ issuer }: DevicePageDeps, signedIn: SignedIn, mistake?: st
       ${neverForOthers()}
       <form method="post" action="/device">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, PURPOSE)}">
+        ${fresh === undefined ? '' : html`<input type="hidden" name="fresh" value="${fresh}">`}
         <div class="fields"><label>Code<input name="user_code" required maxlength="${MAX_TYPED}" autocomplete="off" autocapitalize="characters" spellcheck="false" placeholder="XXXX-XXXX"${mistake === undefined ? '' : html` aria-invalid="true" aria-describedby="mistake"`}></label></div>
         <div class="actions"><button class="button-primary">Continue</button></div>
       </form>`,
@@ -174,7 +224,7 @@ function typingPage({ issuer }: DevicePageDeps, signedIn: SignedIn, mistake?: st
 }
 
 /** RFC 8628 §3.3.1: a link that carries the code shows it, so that it can be compared with that of the device. */
-function comparingPage({ issuer }: DevicePageDeps, signedIn: SignedIn, code: string): Promise<Response> {
+function comparingPage({ issuer }: DevicePageDeps, { signedIn, fresh }: View, code: string): Promise<Response> {
   return page({
     title: 'Compare the code',
     formTargets: outside(issuer),
@@ -185,6 +235,7 @@ function comparingPage({ issuer }: DevicePageDeps, signedIn: SignedIn, code: str
       ${neverForOthers()}
       <form method="post" action="/device">
         <input type="hidden" name="csrf" value="${csrfToken(signedIn.secret, PURPOSE)}">
+        ${fresh === undefined ? '' : html`<input type="hidden" name="fresh" value="${fresh}">`}
         <input type="hidden" name="user_code" value="${printUserCode(code)}">
         <div class="actions">
           <button class="button-primary">It shows this code</button>

@@ -2,7 +2,7 @@ import type { AuditEvent } from '../audit/event.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import type { OAuthError } from '../oauth/error.ts'
 import type { Authorization } from './authorization.ts'
-import type { AskingDevice } from './authorize-store.ts'
+import type { AskingDevice, PendingRequest } from './authorize-store.ts'
 import { clientName } from './consent-page.ts'
 import { deviceAllowedPage, deviceRefusedPage } from './device-facts.ts'
 import type { DeviceRules } from './device.ts'
@@ -30,7 +30,7 @@ export async function grantDevice({ devices, now }: DeviceStepDeps, step: Step, 
 }
 
 /** RFC 8628 §3.5: whatever ends the request in the browser, the device is told `access_denied`. */
-export async function denyDevice({ devices }: DeviceStepDeps, requestId: string, { id }: AskingDevice, error: OAuthError, events: readonly AuditEvent[]): Promise<Response> {
-  if ((await devices?.store.deny(requestId, id, ...events)) !== true) throw requestEnded()
-  return deviceRefusedPage(error, events.some(({ action }) => action === 'consent.denied'))
+export async function denyDevice({ devices }: DeviceStepDeps, { id, reference }: PendingRequest, device: AskingDevice, error: OAuthError, events: readonly AuditEvent[]): Promise<Response> {
+  if ((await devices?.store.deny(id, device.id, ...events)) !== true) throw requestEnded()
+  return deviceRefusedPage(error, events.some(({ action }) => action === 'consent.denied'), reference)
 }

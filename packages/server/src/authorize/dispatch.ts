@@ -194,7 +194,7 @@ export async function refuse(deps: DispatchDeps, pending: PendingRequest, error:
     ...(signedIn === undefined ? {} : { subject: signedIn.user.id }),
   }
   const { request } = pending
-  if (request.device !== undefined) return denyDevice(deps, pending.id, request.device, error, [...events, refused])
+  if (request.device !== undefined) return denyDevice(deps, pending, request.device, error, [...events, refused])
   if (!(await deps.store.endRequest(pending.id, ...events, refused))) throw requestEnded()
   return errorResponse(deps.issuer, request, error)
 }

@@ -8,7 +8,7 @@ import { Params } from '../http/params.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { requireSameOrigin } from '../http/same-origin.ts'
 import { seeOther } from '../http/see-other.ts'
-import type { Flow, Flows } from '../identity/sign-in.ts'
+import type { Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { redirectClass } from '../oauth/redirect-uri.ts'
 import { newId } from '../oauth/secret.ts'
@@ -23,6 +23,7 @@ import { errorResponse, leavingPage, requestEnded, stepResponse } from './respon
 import type { Step } from './step.ts'
 import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
 import { wantedOf } from './wanted.ts'
+import { withFlow } from './with-flow.ts'
 
 const PENDING_MS = 30 * 60_000
 /** Tabs of one browser that may be on their way at once. */
@@ -118,18 +119,6 @@ async function prove(deps: AuthorizeDeps, search: URLSearchParams) {
   const pushed = isPushed(given)
   const params = pushed ? await takePushed(deps, given) : given
   return { params, pushed, ...(await proveClient(params, deps.clients)) }
-}
-
-/** The request as this browser will send it from now on: a first step must not make a second flow of it. */
-function withFlow(request: Request, { isNew, setCookie }: Flow): Request {
-  if (!isNew) return request
-  const headers = new Headers(request.headers)
-  const pair = setCookie.slice(0, setCookie.indexOf(';'))
-  const name = pair.slice(0, pair.indexOf('=') + 1)
-  // One that is no flow's would be a second cookie of the name, of which neither is believed.
-  const others = (headers.get('cookie') ?? '').split(/\s*;\s*/).filter((other) => other !== '' && !other.startsWith(name))
-  headers.set('cookie', [...others, pair].join('; '))
-  return new Request(request.url, { headers })
 }
 
 async function resume(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {

@@ -100,6 +100,12 @@ const TOKENS: readonly AttackCase[] = [
   attack('G15', 'a token of another installation, of the same name'),
 ]
 
+const DEVICES: readonly AttackCase[] = [
+  attack('L01', 'guessing the codes that devices show'),
+  attack('L03', 'a code, or a link with one, that somebody is sent, so that another device acts as them'),
+  attack('L04', 'a device code that is used again, by another client, too often, after a denial'),
+]
+
 const DATA_PLANE: readonly AttackCase[] = [
   attack('H01', 'headers that say something else than the body'),
   attack('H02', 'headers that are missing'),
@@ -158,6 +164,7 @@ export const GROUPS: readonly (readonly [string, readonly AttackCase[]])[] = [
   ['Upstream accounts and their vault', UPSTREAM_ACCOUNTS],
   ['Clients and their registration', REGISTRATION],
   ['Access tokens', TOKENS],
+  ['Devices', DEVICES],
   ['The data plane', DATA_PLANE],
   ['Outbound requests', OUTBOUND],
   ['Administration and policy', ADMINISTRATION],

@@ -9,7 +9,7 @@ import { GROUPS, type AttackCase } from './cases.ts'
 
 const ROOT = new URL('../../../../', import.meta.url).pathname
 const REPORTER = new URL('../specs/reporter.ts', import.meta.url).pathname
-const IDENTIFIER = /\b[A-IMXZ]\d\d\b/g
+const IDENTIFIER = /\b[A-ILMXZ]\d\d\b/g
 const PLACES = ['src/**/*.test.ts', 'test/store/**/*.test.ts', 'test/flows/**/*.test.ts', 'test/attacks/**/*.test.ts']
 
 const cases = GROUPS.flatMap(([, members]) => members)

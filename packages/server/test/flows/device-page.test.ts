@@ -8,7 +8,7 @@ import { deviceStore } from '../../src/store/devices.ts'
 import { identityStore } from '../../src/store/users.ts'
 import type { Poll } from '../../src/token/grants/device-code.ts'
 import { client, eachHouse as eachPlainHouse, press, type Changes, type House } from '../support/authorize-house.ts'
-import type { Browser, Page } from '../support/browser.ts'
+import type { Browser, Form, Page } from '../support/browser.ts'
 
 const MINUTE_MS = 60_000
 const ELSEWHERE = '203.0.113.9'
@@ -160,6 +160,9 @@ eachHouse('who authenticates is not called anybody: a confidential client is not
 eachHouse('a link with a code shows it to be compared, and by itself neither approves nor tells anything (L03, RFC 8628 §3.3.1)', async (house) => {
   const device = await ask(house)
   const person = house.browser()
+  // Whoever is not signed in is asked to, and finds the code again; it is not kept meanwhile.
+  assert.match((await house.open(person, device.link)).text, new RegExp(device.userCode))
+  assert.doesNotMatch(JSON.stringify(await house.store.db.query('SELECT * FROM logins')), new RegExp(device.userCode))
   const page = await house.open(person, device.link)
   assert.match(page.text, /Does your device show this code\?/)
   assert.match(page.text, new RegExp(device.userCode))
@@ -211,6 +214,28 @@ eachHouse('a sign-in of just now is not asked for again, and where an administra
   assert.equal(house.asked.length, signIns)
   assert.ok(asks(page))
   await assertNothingGranted(house)
+})
+
+eachHouse('the fresh sign-in of one browser is worth nothing in another one, nor after five minutes (L03, D11)', async (house) => {
+  const victim = house.browser()
+  await house.open(victim, `${house.issuer}/device`)
+  house.now += 30 * MINUTE_MS
+  house.person = { subject: 'mallory' }
+  const theirs = await house.open(house.browser(), `${house.issuer}/device`)
+  assert.match(theirs.url, /\?back=/)
+  assert.notEqual(theirs.forms[0]?.fields['fresh'], undefined)
+  const brought = await victim.open(theirs.url)
+  assert.equal(brought.forms[0]?.fields['fresh'], undefined)
+  house.person = { subject: 'alice' }
+  const before = house.asked.length
+  await follow(house, victim, await victim.submit(brought, brought.forms[0] as Form, { user_code: (await ask(house)).userCode, fresh: theirs.forms[0]?.fields['fresh'] ?? '' }))
+  assert.deepEqual(house.asked.slice(before).map(({ prompt }) => prompt), ['login'])
+  const own = house.browser()
+  const page = await house.open(own, `${house.issuer}/device`)
+  house.now += 6 * MINUTE_MS
+  const late = house.asked.length
+  await follow(house, own, await submitCode(own, page, (await ask(house)).userCode))
+  assert.equal(house.asked.length, late + 1)
 })
 
 eachHouse('an old sign-in that the provider passes off as a new one connects nothing (L03, A15)', async (house) => {
@@ -291,8 +316,8 @@ eachHouse('a code of nobody, one that is over, denied or used, and one of a clas
   const answerTo = async (typed: string): Promise<string> => {
     const page = await enter(house, person, typed)
     assert.equal(page.status, 400)
-    // The token of the form is the session's.
-    return page.text.replace(/name="csrf" value="[\w-]+"/, '')
+    // What the session seals into the form differs.
+    return page.text.replace(/<input type="hidden" name="(?:csrf|fresh)" value="[\w.-]+">\s*/g, '')
   }
   const expected = await answerTo('BBBB-BBBC')
   for (const typed of ['', 'AEIO-UAEI', 'BBBB', 'x'.repeat(500)]) assert.equal(await answerTo(typed), expected, typed)
