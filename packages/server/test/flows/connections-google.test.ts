@@ -77,6 +77,16 @@ eachGoogle('a person who unticked what a call needs is refused by Google, and by
   emulator.unticked.add(GMAIL_SCOPE)
   assert.match((await through(node, await node.begin('gmail'))).text, /connected in part/)
   assert.equal((await mailbox(cluster, node, emulator)).status, 403)
+  // Google names each scope that would do; what was asked for of them and not given is asked for again, and nothing else.
+  const [gmail] = cluster.upstreams
+  assert.ok(gmail)
+  const asked = await node.oauth.stepUp('usr_alice', gmail, ['https://mail.google.com/', GMAIL_SCOPE])
+  assert.deepEqual(asked, ['openid', 'email', GMAIL_SCOPE, CALENDAR])
+  assert.equal(await node.oauth.stepUp('usr_alice', gmail, ['https://mail.google.com/', CALENDAR]), undefined)
+  emulator.unticked.clear()
+  await through(node, await node.begin('gmail'))
+  assert.equal((await mailbox(cluster, node, emulator)).status, 200)
+  assert.equal(await node.oauth.stepUp('usr_alice', gmail, ['https://mail.google.com/', GMAIL_SCOPE]), undefined, 'given now: another try brings no more')
 })
 
 eachGoogle('what the person revoked at Google needs a new connection', async (cluster, emulator) => {

@@ -8,7 +8,8 @@ import { accessOf, newAccess, seconds } from './token.ts'
 const MAX_PAGE = 200
 
 function refuse(response: ServerResponse, code: number, message: string, status: string, reason: string): void {
-  const headers: Readonly<Record<string, string>> = code === 401 ? { 'www-authenticate': 'Bearer realm="https://accounts.google.com/", error="invalid_token"' } : {}
+  const challenge = code === 401 ? 'error="invalid_token"' : reason === 'insufficientPermissions' ? `error="insufficient_scope", scope="https://mail.google.com/ ${GMAIL_SCOPE}"` : undefined
+  const headers: Readonly<Record<string, string>> = challenge === undefined ? {} : { 'www-authenticate': `Bearer realm="https://accounts.google.com/", ${challenge}` }
   json(response, code, { error: { code, message, errors: [{ message, domain: 'global', reason }], status } }, headers)
 }
 

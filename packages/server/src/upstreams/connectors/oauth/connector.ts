@@ -12,7 +12,7 @@ import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
 import { discovery } from './discovery.ts'
 import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
-import { notGiven, offlineParameters, withoutUnknown } from './offline.ts'
+import { notGiven, offlineParameters, withheld, withoutUnknown } from './offline.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
 import { credentialCache } from './credential-cache.ts'
 import { requestedScope, widerScope } from './scope.ts'
@@ -82,10 +82,7 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       found.doubt(upstream)
       await credentials.refused(userId, upstream, version)
     },
-    async stepUp(userId, upstream, lacking) {
-      const record = await deps.store.find({ userId, upstream: upstream.id })
-      return record?.state === 'active' ? widerScope(upstream, deps.vault.open(userId, upstream.id, record.credential), lacking) : undefined
-    },
+    stepUp: (userId, upstream, lacking) => moreScope(deps, found, { userId, upstream }, lacking),
     asks: async (upstream) => parseScope(requestedScope(upstream, await found.discover(upstream))) ?? [],
     connect: async (start) => beginAttempt(deps, await party(start.upstream), start),
     async finish(callback, attempt) {

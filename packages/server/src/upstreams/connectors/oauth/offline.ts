@@ -25,6 +25,18 @@ export function withoutUnknown(upstream: Upstream, discovered: Discovered): Disc
   return rest
 }
 
+/**
+ * What a person left out on the consent page and a call needs now: they are asked again, as who overlooked a box cannot know
+ * what it was for. Google names every scope that would do.
+ *
+ * @returns all that is asked for then
+ */
+export function withheld(upstream: Upstream, discovered: Discovered, credential: OAuthCredential, lacking: readonly string[]): readonly string[] | undefined {
+  const requested = credential.requested ?? ''
+  const missing = notGiven(upstream, discovered, requested, credential)
+  return missing.some((scope) => lacking.includes(scope)) ? parseScope(requested) : undefined
+}
+
 /** RFC 6749 §5.1: what was asked for and is not in the scope of the answer. */
 export function notGiven(upstream: Upstream, discovered: Discovered, requested: string, { scope }: Pick<OAuthCredential, 'scope'>): readonly string[] {
   if (scope === undefined || !asksByType(upstream, discovered)) return []
