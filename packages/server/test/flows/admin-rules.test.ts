@@ -105,6 +105,8 @@ for (const variant of variants()) {
       const user = gateway.events.find(({ action, upstream }) => action === 'call.denied' && upstream === 'notes')
       assert.ok(user?.subject !== undefined && user.clientId !== undefined)
       const question = { user: user.subject, client: user.clientId, upstream: 'notes', tool: 'delete_note' }
+      // The rules of the tests before are gone on every node.
+      await settled(async () => ((await dana('/api/policy/explain', { method: 'POST', body: question })).body['rules'] as unknown[]).length === 3)
       const { body } = await dana('/api/policy/explain', { method: 'POST', body: question })
       assert.deepEqual(body, {
         decision: { allow: false, effect: 'deny', rule: 'nobody-deletes' },
