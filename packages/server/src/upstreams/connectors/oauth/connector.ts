@@ -10,7 +10,7 @@ import type { ConnectionKey, ConnectionStore, PendingRevocation } from '../../co
 import { credentialOf, pendingRevocation } from '../../revocation.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
-import { discovery } from './discovery.ts'
+import { discovery, type Discovery } from './discovery.ts'
 import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
 import { notGiven, offlineParameters, withheld, withoutUnknown } from './offline.ts'
 import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
@@ -106,6 +106,15 @@ export function oauthConnector(deps: OAuthConnectorDeps): OAuthConnector {
       return undefined
     },
   }
+}
+
+/** What a call lacks, as far as asking the person for it may bring it. */
+async function moreScope({ store, vault }: OAuthConnectorDeps, found: Discovery, { userId, upstream }: Pick<ConnectionStart, 'userId' | 'upstream'>, lacking: readonly string[]): Promise<readonly string[] | undefined> {
+  const record = await store.find({ userId, upstream: upstream.id })
+  if (record?.state !== 'active') return undefined
+  const credential = vault.open(userId, upstream.id, record.credential)
+  const discovered = await found.discover(upstream).catch(() => undefined)
+  return (discovered && withheld(upstream, discovered, credential, lacking)) ?? widerScope(upstream, credential, lacking)
 }
 
 /** C-9, C-10: a credential is sent to the issuer that it came from, by the client that it was issued to, and no other. */
