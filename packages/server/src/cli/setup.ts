@@ -2,12 +2,14 @@
 import { existsSync } from 'node:fs'
 import { loadConfig } from '../config/load.ts'
 import { CommandFailed, print } from './command.ts'
+import { entraGuide } from './setup-entra.ts'
 import { googleGuide } from './setup-google.ts'
 import { guideText, type Guide, type SetupFor } from './setup-guide.ts'
 import { oktaGuide } from './setup-okta.ts'
 
 /** The kinds of provider that there is a guide for: a new one is one file and one line. */
 const GUIDES: Readonly<Record<string, { readonly id: string; readonly make: (at: SetupFor) => Guide }>> = {
+  'entra-id': { id: 'entra', make: entraGuide },
   'google-workspace': { id: 'google', make: googleGuide },
   okta: { id: 'okta', make: oktaGuide },
 }
