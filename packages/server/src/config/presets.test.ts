@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { stringify } from 'yaml'
+import { parse as parseYaml, stringify } from 'yaml'
 import { ConfigError, parseConfig, type Config } from './load.ts'
 import { providerSettings, upstreamSettings } from './settings.ts'
 
@@ -104,4 +107,25 @@ test('for whom a delegation acts is said: the provider of the domain, or people 
   assert.match(mistakes(gmail({ users: [{ ...users[0], provider: 'nobody' }] })), /users\.0\.provider: there is no such/)
   assert.match(mistakes(gmail({ users: [{ ...users[0], provider: 'google', address: 'a@b@corp.example' }] })), /users\.0\.address/)
   assert.match(mistakes(gmail({ scopes: [] })), /scopes: name at least one/)
+})
+
+test('what the pages of setup show is what the gateway takes', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'lanyard-presets-'))
+  try {
+    const key = join(directory, 'key.json')
+    writeFileSync(key, JSON.stringify(KEY))
+    const environment = Object.fromEntries(['GOOGLE_CLIENT_SECRET', 'OKTA_CLIENT_SECRET', 'KEYCLOAK_CLIENT_SECRET', 'PING_CLIENT_SECRET'].map((name) => [name, 's']))
+    const blocks = ['setup/google-workspace.md', 'setup/okta.md', 'setup/keycloak.md', 'setup/ping.md', 'configuration.md'].flatMap((page) => {
+      const text = readFileSync(new URL(`../../../../docs/${page}`, import.meta.url), 'utf8')
+      return [...text.matchAll(/```yml\n([\s\S]*?)```/g)].map(([, block = '']) => ({ page, block: block.replaceAll(/\$\{file:[^}]+\}/g, `\${file:${key}}`) }))
+    })
+    assert.ok(blocks.length >= 7)
+    for (const { page, block } of blocks) {
+      const { identityProviders = [GOOGLE, OIDC], ...rest } = parseYaml(block) as { identityProviders?: object[] }
+      const text = stringify({ issuer: 'https://lanyard.example.com', rules: [{ id: 'all', effect: 'allow' }], identityProviders, ...rest })
+      assert.doesNotThrow(() => parseConfig(text, { file: page, directory, environment }), block)
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
 })
