@@ -9,6 +9,7 @@ import { assertionVerbs, useAssertion } from './assertions.ts'
 import { AUDIT_COLUMNS } from './audit-log.ts'
 import { authenticationColumns, toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { Database, Transaction, Value } from './database.ts'
+import { gathered } from './gathered.ts'
 import type { StoreParts } from './parts.ts'
 
 /** Longer than any access token lives. */
@@ -85,10 +86,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       return rows[0] && grant(rows[0])
     },
     rotate: (change, events) => (db.dialect === 'postgres' ? rotateAtOnce({ db, audit }, change, events) : rotateInSteps({ db, audit }, change, events)),
-    async findGrant(grantId) {
-      const [row] = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
-      return row !== undefined && (await parentsLive(db, row.parents)) ? grant(row) : undefined
-    },
+    findGrant: gathered((ids) => findGrants(db, ids)),
     revokeGrant: (grantId, at, events) =>
       db.transaction(async (tx) => {
         const revoked = await tx.query('UPDATE grants SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])
@@ -159,12 +157,25 @@ function printed(value: object | undefined): string | null {
   return value === undefined ? null : JSON.stringify(value)
 }
 
-/** A grant that came of others is asked for with them: whoever ended one of them wrote nothing into this one. */
-async function parentsLive(db: Database, parents: string | null): Promise<boolean> {
-  if (parents === null) return true
-  const ids = JSON.parse(parents) as string[]
-  const rows = await db.query(`SELECT id FROM grants WHERE id IN (${ids.map((_, index) => `$${index + 1}`).join(', ')}) AND revoked_at IS NULL`, ids)
-  return rows.length === ids.length
+async function findGrants(db: Database, ids: readonly string[]): Promise<ReadonlyMap<string, GrantRecord>> {
+  const rows = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id ${oneOf(db)} AND g.revoked_at IS NULL`, [listed(ids)])
+  // A grant that came of others is asked for with them: whoever ended one of them wrote nothing into this one.
+  const parents = new Set(rows.flatMap(parentsOf))
+  const live = new Set(parents.size === 0 ? [] : (await db.query<{ id: string }>(`SELECT id FROM grants WHERE id ${oneOf(db)} AND revoked_at IS NULL`, [listed([...parents])])).map(({ id }) => id))
+  return new Map(rows.filter((row) => parentsOf(row).every((id) => live.has(id))).map((row) => [row.grant_id, grant(row)]))
+}
+
+function parentsOf({ parents }: Pick<GrantRow, 'parents'>): readonly string[] {
+  return parents === null ? [] : (JSON.parse(parents) as string[])
+}
+
+/** One statement for lists of any length: each text of a statement is prepared by itself. No identifier has a comma. */
+function oneOf({ dialect }: Database): string {
+  return dialect === 'postgres' ? "= ANY(string_to_array($1, ','))" : `IN (SELECT value FROM json_each('["' || replace($1, ',', '","') || '"]'))`
+}
+
+function listed(ids: readonly string[]): string {
+  return ids.filter((id) => /^[\w-]+$/.test(id)).join(',')
 }
 
 const INSERT = 'INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)'

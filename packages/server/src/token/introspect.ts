@@ -12,9 +12,10 @@ import type { KeyRing } from '../keys/signing.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
 import { hash } from '../oauth/secret.ts'
-import { AccessTokenError, readAccessToken, type AccessTokenClaims } from './access-token.ts'
+import type { AccessTokenClaims } from './access-token.ts'
 import type { TokenLimits } from './endpoint.ts'
 import { isRefreshToken } from './issue.ts'
+import { readingOnce } from './read-once.ts'
 import type { TokenStore } from './token-store.ts'
 
 export interface IntrospectionOptions {
@@ -32,6 +33,10 @@ export interface IntrospectionOptions {
   readonly now: () => number
 }
 
+interface Introspection extends IntrospectionOptions {
+  readonly read: (token: string, now: number) => AccessTokenClaims | undefined
+}
+
 interface ActiveToken {
   readonly subject: string
   readonly grantId: string
@@ -40,7 +45,8 @@ interface ActiveToken {
 }
 
 /** The introspection endpoint (RFC 7662): asked live, so what was revoked a moment ago is inactive. */
-export function introspectionEndpoint(options: IntrospectionOptions): Route {
+export function introspectionEndpoint(given: IntrospectionOptions): Route {
+  const options = { ...given, read: readingOnce(given) }
   return {
     method: 'POST',
     path: '/introspect',
@@ -69,7 +75,7 @@ export function introspectionEndpoint(options: IntrospectionOptions): Route {
   }
 }
 
-async function find(options: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
+async function find(options: Introspection, client: Client, token: string): Promise<ActiveToken | undefined> {
   const found = isRefreshToken(token) ? await findRefreshToken(options, client, token) : await findAccessToken(options, client, token)
   if (found === undefined) return undefined
   const user = await options.users.find(found.subject)
@@ -88,8 +94,8 @@ async function findRefreshToken({ issuer, store, cutoffs, now }: IntrospectionOp
   return { subject: userId, grantId, scope, body }
 }
 
-async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, now }: IntrospectionOptions, client: Client, token: string): Promise<ActiveToken | undefined> {
-  const claims = read(token, { issuer, keys, now: now() })
+async function findAccessToken({ issuer, read, store, cutoffs, mayIntrospect, now }: Introspection, client: Client, token: string): Promise<ActiveToken | undefined> {
+  const claims = read(token, now())
   if (claims === undefined || (claims.clientId !== client.id && !mayIntrospect(client.id, claims.audience))) return undefined
   // The grant is read from the store: it knows of a revocation before this node has heard of it.
   const grant = await store.findGrant(claims.grantId)
@@ -118,13 +124,4 @@ async function findAccessToken({ issuer, keys, store, cutoffs, mayIntrospect, no
     ...(claims.actor === undefined ? {} : { act: claims.actor }),
   }
   return { subject: userId, grantId, scope: claims.scope, body }
-}
-
-function read(token: string, rules: Parameters<typeof readAccessToken>[1]): AccessTokenClaims | undefined {
-  try {
-    return readAccessToken(token, rules)
-  } catch (error) {
-    if (error instanceof AccessTokenError) return undefined
-    throw error
-  }
 }
