@@ -8,7 +8,7 @@ export type AuditAction =
   | 'device.requested' | 'device.entered' | 'device.refused'
   | 'consent.granted' | 'consent.denied' | 'consent.revoked'
   | 'login.started' | 'login.succeeded' | 'login.failed' | 'logout'
-  | 'subject.revoked'
+  | 'subject.revoked' | 'subject.linked'
   | 'step-up.requested' | 'step-up.granted' | 'step-up.refused'
   | 'token.issued' | 'token.refreshed' | 'token.replayed' | 'token.refused' | 'token.reuse_detected' | 'token.revoked' | 'token.introspected' | 'token.vended'
   | 'assertion.issued'

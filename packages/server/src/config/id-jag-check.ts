@@ -12,7 +12,7 @@ const lenient = z.object({
   issuer: text,
   identityProviders: list({ id: text, issuer: word }),
   idJag: z
-    .object({ trustedIssuers: list({ id: text, issuer: text, tenant: word, identityProvider: word }), audiences: list({ issuer: text, resources: z.array(text).catch([]) }) })
+    .object({ trustedIssuers: list({ id: text, issuer: text, tenant: word, identityProvider: word, linkByEmail: word }), audiences: list({ issuer: text, resources: z.array(text).catch([]) }) })
     .catch({ trustedIssuers: [], audiences: [] }),
 })
 
@@ -47,6 +47,7 @@ export function checkIdJagSettings(value: unknown, add: (path: readonly Property
     if (seen.has(key)) tell('issuer', 'is taken: another one has it (several tenants of one issuer each name their tenant)')
     seen.add(key)
     if (idJag.trustedIssuers.some((other) => other?.issuer === trusted.issuer && other.tenant !== trusted.tenant) && trusted.tenant === undefined) tell('tenant', 'is missing: another trusted issuer is a tenant of this one')
+    if (trusted.linkByEmail !== undefined && !identityProviders.some((each) => each?.id === trusted.linkByEmail)) tell('linkByEmail', 'there is no such identity provider')
     const provider = identityProviders.find((each) => each?.id === trusted.identityProvider)
     // Subjects may be equal in two tenants.
     if (trusted.identityProvider !== undefined && idJag.trustedIssuers.slice(0, index).some((other) => other?.identityProvider === trusted.identityProvider)) tell('identityProvider', 'is taken: another trusted issuer has its people')

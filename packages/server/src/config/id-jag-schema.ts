@@ -18,6 +18,7 @@ const trustedIssuer = z.strictObject({
   clients: z.array(z.string().min(1)).min(1, 'leave it out for every client, or name at least one').optional(),
   identityProvider: id.optional(),
   groupsClaim: z.string().min(1).optional(),
+  linkByEmail: id.optional(),
 })
 
 const audience = z.strictObject({

@@ -22,7 +22,7 @@ export function idJagAudiences(config: Config): readonly IdJagAudience[] {
 export function trustedIssuers(config: Config): readonly TrustedIssuer[] {
   const providers = providerSettings(config)
   const { trustedIssuers: all } = config.idJag
-  return all.map(({ id, issuer, algorithms, identityProvider, jwksUri, tenant, audienceTenant, clients, groupsClaim }) => {
+  return all.map(({ id, issuer, algorithms, identityProvider, jwksUri, tenant, audienceTenant, clients, groupsClaim, linkByEmail }) => {
     const isOnly = all.filter((each) => each.issuer === issuer).length === 1
     const same = isOnly ? providers.find((provider) => provider.issuer === issuer)?.id : undefined
     return {
@@ -34,6 +34,7 @@ export function trustedIssuers(config: Config): readonly TrustedIssuer[] {
       ...(audienceTenant === undefined ? {} : { audienceTenant }),
       ...(clients === undefined ? {} : { clients }),
       ...(groupsClaim === undefined ? {} : { groupsClaim }),
+      ...(linkByEmail === undefined ? {} : { linkByEmail }),
     }
   })
 }

@@ -44,6 +44,8 @@ test('nobody trusts themselves, one issuer twice, or symmetric keys (ID-JAG §7.
   assert.match(mistakes(trusting({ ...okta, issuer: 'acme' })).join(), /idJag\.trustedIssuers\.0\.issuer/)
   assert.match(mistakes(trusting({ ...okta, issuer: 'https://acme.okta.com/?x=y' })).join(), /no query/)
   assert.match(mistakes(trusting({ ...okta, identityProvider: 'nobody' })).join(), /no such identity provider/)
+  assert.match(mistakes(trusting({ ...okta, linkByEmail: 'nobody' })).join(), /linkByEmail: there is no such identity provider/)
+  assert.equal(trustedIssuers(parse(trusting({ ...okta, linkByEmail: 'corp' })))[0]?.linkByEmail, 'corp')
   assert.match(mistakes(trusting({ ...okta, issuer: 'https://other.example', identityProvider: 'corp' })).join(), /another issuer/)
   assert.match(mistakes(trusting({ ...okta, tenant: 'a', identityProvider: 'corp' }, { ...okta, id: 'b', tenant: 'b', identityProvider: 'corp' })).join(), /trustedIssuers\.1\.identityProvider: is taken/)
 })

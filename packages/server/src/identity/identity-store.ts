@@ -40,6 +40,13 @@ export interface IdentityStore {
    * address where none is known: their own sign-in says these better.
    */
   recognize(entry: { readonly person: VouchedFor; readonly newUserId: string; readonly now: number }): Promise<User>
+  /** The user whom a subject was linked to. */
+  findLinked(key: SubjectKey): Promise<User | undefined>
+  /**
+   * Links a subject to the one user of the provider whose verified address this is, once and for good.
+   * @returns undefined when nobody has it, or more than one
+   */
+  linkByEmail(key: SubjectKey, by: { readonly provider: string; readonly email: string; readonly now: number }, events: (userId: string) => readonly AuditEvent[]): Promise<User | undefined>
   /** Finds a live session and counts this as use of it. */
   useSession(hash: Hashed, now: number, idleMs: number): Promise<SessionRecord | undefined>
   endSession(hash: Hashed, ...events: readonly AuditEvent[]): Promise<void>
@@ -69,6 +76,13 @@ export interface IdentityStore {
 export interface Lease {
   readonly now: number
   readonly until: number
+}
+
+/** A subject of an issuer, and of its tenant where it has several. */
+export interface SubjectKey {
+  readonly issuer: string
+  readonly tenant?: string
+  readonly subject: string
 }
 
 /** A person as somebody else than their own sign-in tells of them: what is not said is absent. */

@@ -3,6 +3,7 @@ import type { User } from '../identity/user.ts'
 import type { Hashed, Sealed } from '../oauth/secret.ts'
 import { renewAuthentication } from './authentications.ts'
 import type { Database, Transaction } from './database.ts'
+import { linkVerbs } from './linked-people.ts'
 import type { StoreParts } from './parts.ts'
 import { tokenVerbs } from './sign-in-tokens.ts'
 import { addSession, sessionVerbs } from './sessions.ts'
@@ -34,7 +35,8 @@ interface LoginRow {
 }
 
 export function identityStore(parts: StoreParts): IdentityStore {
-  return { ...userVerbs(parts), ...tokenVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
+  const users = userVerbs(parts)
+  return { ...users, ...linkVerbs(parts, (id) => users.findUser(id)), ...tokenVerbs(parts), ...loginVerbs(parts), ...sessionVerbs(parts) }
 }
 
 function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'recognize' | 'updateUser'> {

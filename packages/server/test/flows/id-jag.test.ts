@@ -211,6 +211,28 @@ eachCluster('one subject of two issuers is two people, and an address makes nobo
   assert.equal((await cluster.db.query('SELECT id FROM users')).length, 3)
 })
 
+eachCluster('an address finds the person at the identity provider that an administrator named, once, and only a verified one of one person', async (cluster) => {
+  const { present } = await scene(cluster)
+  cluster.assertions.trusted[0] = { issuer: OKTA, provider: 'claude', algorithms: ['ES256'], linkByEmail: 'corp' }
+  const add = (id: string, email: string, verified: 0 | 1, provider = 'corp'): Promise<unknown> =>
+    cluster.db.query('INSERT INTO users (id, provider, issuer, subject, email, email_verified, groups, disabled, checked_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0)', [id, provider, 'https://idp.example', id, email, verified, '["engineering"]'])
+  await add('usr_a', 'Alice@acme.example', 1)
+  await add('usr_b', 'bob@acme.example', 0)
+  await add('usr_c', 'carol@acme.example', 1, 'elsewhere')
+  for (const id of ['usr_d', 'usr_e']) await add(id, 'dan@acme.example', 1)
+  const who = async (claims: Readonly<Record<string, unknown>>, node: 0 | 1 = 0): Promise<unknown> => claimsOf(await present({ claims }, {}, node))['sub']
+  assert.deepEqual(await Promise.all([who({ email: 'alice@ACME.example' }), who({ email: 'alice@acme.example' }, 1)]), ['usr_a', 'usr_a'])
+  assert.deepEqual((await cluster.events('subject.linked')).map(({ subject, detail }) => [subject, detail?.['subject_there'], detail?.['provider']]), [['usr_a', '00u1', 'corp']])
+  // The link stands by the subject: an address that changes hands takes nobody along.
+  await cluster.db.query("UPDATE users SET email = 'gone@acme.example' WHERE id = 'usr_a'")
+  await add('usr_f', 'alice@acme.example', 1)
+  assert.equal(await who({ email: 'alice@acme.example' }), 'usr_a')
+  assert.equal(await who({ sub: '00u2', email: 'alice@acme.example' }), 'usr_f')
+  const others = await Promise.all([{ email: 'bob@acme.example' }, { email: 'carol@acme.example' }, { email: 'dan@acme.example' }, { email: 'alice@acme.example', email_verified: false }, {}].map((claims, index) => who({ sub: `other-${index}`, ...claims })))
+  assert.ok(others.every((id) => !/^usr_[a-f]$/.test(String(id))), JSON.stringify(others))
+  assert.equal(new Set(others).size, 5)
+})
+
 eachCluster('whoever signed in at the identity provider of the same issuer is the same person, and stays who they are (ID-JAG §3)', async (cluster) => {
   const { present } = await scene(cluster)
   await cluster.db.query('INSERT INTO users (id, provider, issuer, subject, name, email, groups, disabled, checked_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0)', ['usr_known', 'corp', OKTA, '00u1', 'Alice', 'alice@acme.example', '["engineering"]'])

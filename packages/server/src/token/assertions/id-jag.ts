@@ -5,7 +5,7 @@ import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors, jwtVerify,
 import type { Cutoffs } from '../../audit/change.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
 import type { AssertionIssuer, IssuerKeys } from '../../clients/issuer-keys.ts'
-import type { Recognized } from '../../identity/recognize.ts'
+import type { EmailLink, Recognized } from '../../identity/recognize.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { canonicalResource } from '../../oauth/resource.ts'
@@ -30,6 +30,8 @@ export interface TrustedIssuer extends AssertionIssuer {
   readonly algorithms: readonly string[]
   /** The clients that may present them; every client when absent. */
   readonly clients?: readonly string[]
+  /** The identity provider among whose people whoever it names is looked for, by a verified address. */
+  readonly linkByEmail?: string
   /** Where it names the person's groups. */
   readonly groupsClaim?: string
 }
@@ -144,17 +146,24 @@ function grantedScope({ scope }: IdJag, { params }: GrantRequest, profile: Profi
 async function person({ people, cutoffs }: IdJagOptions, trusted: TrustedIssuer, grant: IdJag, payload: JWTPayload): Promise<User> {
   const groups = trusted.groupsClaim === undefined ? undefined : payload[trusted.groupsClaim]
   const { issuer, subject, name, email } = grant
-  const user = await people.recognize({
+  const vouchedFor = {
     provider: trusted.provider,
     issuer,
     subject,
     ...(name === undefined ? {} : { name }),
-    // An attribute, never a key: nobody becomes somebody else by an address.
+    // An attribute: nobody becomes somebody else by an address, unless an administrator said so.
     ...(email === undefined ? {} : { email }),
     ...(Array.isArray(groups) ? { groups: groups.filter((group) => typeof group === 'string') } : {}),
-  })
+  }
+  const user = await people.recognize(vouchedFor, linkOf(trusted, grant, payload))
   if (user.disabled) throw refusedAssertion('id-jag: the user is disabled')
   // An assertion that is older than the end of everything that the person had is part of what ended.
   if (cutoffs.isCut({ userId: user.id, clientId: '', grantId: '', kid: '', issuedAt: grant.issuedAt })) throw refusedAssertion('id-jag: made before the access of the person was ended')
   return user
+}
+
+/** An address that the issuer itself does not vouch for finds nobody. */
+function linkOf({ linkByEmail: provider, tenant }: TrustedIssuer, { email }: IdJag, payload: JWTPayload): EmailLink | undefined {
+  if (provider === undefined || email === undefined || payload['email_verified'] === false) return undefined
+  return { provider, email, ...(tenant === undefined ? {} : { tenant }) }
 }
