@@ -56,6 +56,7 @@ export async function legacyTaskServer(): Promise<TaskServer> {
 
 function legacyTools(taskStore: TaskStore): McpServer {
   const mcp = new McpServer({ name: 'slow', version: '1' }, { capabilities: { tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } } }, taskStore, taskMessageQueue: new InMemoryTaskMessageQueue() })
+  mcp.registerTool('quick', {}, () => link('at once'))
   for (const name of ['survey', 'erase']) {
     mcp.experimental.tasks.registerToolTask(name, { execution: { taskSupport: 'optional' } }, {
       async createTask(extra) {
@@ -96,6 +97,8 @@ export async function modernTaskServer(): Promise<TaskServer> {
     const { id, method, params } = body as { readonly id?: unknown; readonly method: string; readonly params: Json }
     const say = (members: Json, status = 200): void => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ jsonrpc: '2.0', id, ...members }))
     const complete = (members: Json): void => say({ result: { resultType: 'complete', ...members } })
+    // RS-40: what does not say 2026-07-28 of itself is of another revision.
+    if ((params['_meta'] as Json | undefined)?.[CAPABILITIES] === undefined) return say({ error: { code: -32022, message: 'Unsupported protocol version', data: { supported: ['2026-07-28'] } } }, 400)
     const extensions = ((params['_meta'] as Json)[CAPABILITIES] as { readonly extensions?: Json }).extensions
     if (method === 'server/discover') return complete({ supportedVersions: ['2026-07-28'], capabilities: { tools: {}, extensions: { [EXTENSION]: {} } }, ttlMs: 0, cacheScope: 'private' })
     if (method === 'tools/list') return complete({ tools: ['survey', 'erase'].map((name) => ({ name, inputSchema: { type: 'object' } })), ttlMs: 0, cacheScope: 'private' })
