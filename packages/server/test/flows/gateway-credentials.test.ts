@@ -275,6 +275,14 @@ eachMcpCluster('an account that is lost while the tools are asked for is told as
   assert.equal(cluster.tickets.calls().length, 1)
 })
 
+eachMcpCluster('a call by an account that everybody shares is marked, as the upstream cannot tell people apart', async (cluster) => {
+  const [node] = cluster.nodes
+  assert.equal((await node.send(at('weather', call(cluster.token({ profile: 'weather' }), 'read_note')))).status, 200)
+  assert.equal((await node.send(call(cluster.token(), 'read_note'))).status, 200)
+  const calls = await cluster.events('call.allowed')
+  assert.deepEqual(calls.map(({ upstream, subject, credential }) => [upstream, subject, credential]), [['weather', 'usr_alice', 'shared'], ['notes', 'usr_alice', undefined]])
+})
+
 eachMcpCluster('a credential for everybody is not tried again when it is refused', async (cluster) => {
   const token = cluster.token({ profile: 'weather' })
   assert.equal((await cluster.nodes[0].send(at('weather', call(token, 'read_note')))).status, 200)
