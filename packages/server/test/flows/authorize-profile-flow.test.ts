@@ -207,3 +207,13 @@ eachHouse('a profile of somebody else, or for other groups, is told of as one th
   house.person = { subject: 'dana', groups: ['board'] }
   assertCode(await press(member, await house.ask(member, { resource: house.resource('board') }), 'decision', 'approve'))
 }, FOUR)
+
+const SHARED = { upstreams: () => [upstream('notes', 'none'), upstream('weather', 'none', { connector: { type: 'api-key', header: 'X-Key', value: 'k' } }), upstream('billing', 'none', { connector: { type: 'client-credentials', clientId: 'lanyard', clientSecret: 's', tokenEndpointAuthMethod: 'client_secret_basic', grantType: 'client_credentials' } })] }
+
+eachHouse('P-3: the consent says where everybody shares one account, and there is nothing to connect for it', async (house) => {
+  const person = house.browser()
+  const consent = await ask(house, person)
+  for (const name of ['Weather', 'Billing']) assert.match(consent.text, new RegExp(`${name} <span class="muted">with one account there that everybody shares</span>`))
+  assert.doesNotMatch(consent.text, /Notes <span/)
+  assertCode(await press(person, consent, 'decision', 'approve'))
+}, SHARED)
