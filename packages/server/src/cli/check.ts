@@ -6,6 +6,7 @@ import { checkApis } from './check-apis.ts'
 import { checkMachines } from './check-machines.ts'
 import { checkForwardAuth } from './check-forward-auth.ts'
 import { checkGoogle } from './check-google.ts'
+import { checkIdJags } from './check-id-jag.ts'
 import { checkNotices } from './check-notices.ts'
 import { checkProviders, checkUpstreams } from './check-reach.ts'
 import { checkPublic } from './check-public.ts'
@@ -31,6 +32,7 @@ export async function check(options: CommonOptions & { readonly sendNotice?: boo
     report(...(await checkApis(config, sender)))
     report(...(await checkMachines(config, sender)))
     report(...(await checkGoogle(config, sender)))
+    report(...(await checkIdJags(config, sender)))
     report(...checkForwardAuth(config))
     report(...(await checkNotices(config, sender, options.sendNotice === true)))
     report(...(await checkPublic(config, client)))
