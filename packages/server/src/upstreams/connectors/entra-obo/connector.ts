@@ -46,6 +46,12 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
   const demands = new Map<string, { readonly claims: string; readonly until: number }>()
   const refusals = new Map<string, { readonly claims: string | undefined; readonly until: number }>()
   const underWay = new Map<string, Promise<Held>>()
+  // What was demanded of a sign-in is not asked of the next one: perhaps it was for just that, on another node.
+  deps.feed.subscribe(({ kind, key }) => {
+    if (kind !== 'user' && kind !== 'subject') return
+    demands.delete(key)
+    refusals.delete(key)
+  })
 
   const obtain = async (userId: string, upstream: Upstream): Promise<Held> => {
     const keep = held.asking(userId)
