@@ -20,9 +20,8 @@ export function mayUseDevices({ allow }: DeviceRules, client: Client): boolean {
 }
 
 function classOf(client: Client): ClientClass {
-  const { verified, by } = applicationOf(client)
-  if (by === 'administrator') return 'pre-registered'
-  return verified ? 'verified' : 'unverified'
+  if (client.kind === 'pre-registered') return 'pre-registered'
+  return applicationOf(client).verified ? 'verified' : 'unverified'
 }
 
 /** RFC 8628 §6.1: no vowels, so that no words come of it, and nothing that is read as something else. */

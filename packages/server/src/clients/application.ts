@@ -7,14 +7,16 @@ export function softwareApplicationId({ issuer, id }: Pick<Software, 'issuer' | 
   return `software:${issuer}#${encodeURIComponent(id)}`
 }
 
-export function applicationOf({ id, kind, software }: Pick<Client, 'id' | 'kind' | 'software'>): Application {
+export function applicationOf({ id, kind, builtIn, software }: Pick<Client, 'id' | 'kind' | 'builtIn' | 'software'>): Application {
+  // Nobody configured what is built in: where applications must be approved, so must it.
+  if (builtIn === true) return { id, verified: true }
   if (kind === 'pre-registered') return { id, verified: true, by: 'administrator' }
   if (kind === 'metadata-document') return { id, verified: true, by: 'host' }
   return software === undefined ? { id, verified: false } : { id: softwareApplicationId(software), verified: true, by: 'issuer' }
 }
 
 /** What every record says of the application beside its client. */
-export function applicationTrace(client: Pick<Client, 'id' | 'kind' | 'software'>): Pick<AuditEvent, 'application' | 'verified'> {
+export function applicationTrace(client: Pick<Client, 'id' | 'kind' | 'builtIn' | 'software'>): Pick<AuditEvent, 'application' | 'verified'> {
   const { id, verified } = applicationOf(client)
   return { application: id, verified }
 }

@@ -352,6 +352,19 @@ eachHouse('an administrator switches the flow off for applications that nobody v
   assert.equal(await poll(house, verified), 'granted')
 })
 
+eachHouse('what is built in was configured by nobody: where applications must be approved, so must it', async (house) => {
+  const commandLine = { kind: 'pre-registered', grantTypes: GRANT_TYPES, redirectUris: [] } as const
+  house.clients.set('lanyard-cli', client('lanyard-cli', { ...commandLine, builtIn: true }))
+  house.clients.set('ours', client('ours', commandLine))
+  house.approval = { required: true, holdChanged: false }
+  const person = house.browser()
+  const waiting = await press(person, await enter(house, person, (await ask(house, { client_id: 'lanyard-cli' })).userCode), 'decision', 'approve')
+  assert.match(waiting.text, /Waiting for your administrator/)
+  await assertNothingGranted(house)
+  const done = await press(person, await enter(house, person, (await ask(house, { client_id: 'ours' })).userCode), 'decision', 'approve')
+  assert.match(done.text, /The device is connected/)
+})
+
 eachHouse('a denial reaches the device, and nobody approves it afterwards (L04, RFC 8628 §3.5)', async (house) => {
   const device = await ask(house)
   const [one, two] = [house.browser(), house.browser()]

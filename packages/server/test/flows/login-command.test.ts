@@ -179,6 +179,19 @@ for (const variant of variants()) {
       assert.equal(answer.status, 200)
     })
 
+    test('where devices are switched off there is no endpoint, no page and no grant type for them (L03)', async (context) => {
+      const off = await startGateway({ ...variant, config: { deviceAuthorization: { allow: [] } } })
+      context.after(() => off.close())
+      const metadata = (await (await fetch(`${off.issuer}/.well-known/oauth-authorization-server`)).json()) as Record<string, unknown>
+      assert.equal('device_authorization_endpoint' in metadata, false)
+      assert.equal(JSON.stringify(metadata).includes('device'), false)
+      for (const path of ['/device', '/device_authorization']) assert.equal((await fetch(`${off.issuer}${path}`, { method: path === '/device' ? 'GET' : 'POST' })).status, 404, path)
+      const asked = await fetch(`${off.issuer}/token`, { method: 'POST', body: new URLSearchParams({ grant_type: 'urn:ietf:params:oauth:grant-type:device_code', client_id: 'script', device_code: 'x' }) })
+      assert.deepEqual([asked.status, ((await asked.json()) as { error: string }).error], [400, 'unsupported_grant_type'])
+      const { code, err } = await account(context).run('login', off.issuer)
+      assert.deepEqual([code, /does not let devices log in/.test(err)], [1, true])
+    })
+
     test('usage: addresses in the clear, no address, unknown options are 2; help is 0', async (context) => {
       const { run } = account(context)
       for (const args of [['login', 'http://lanyard.example.com'], ['login', 'nonsense'], ['login'], ['login', '--nonsense'], ['token', '--resource', 'nonsense']]) assert.equal((await run(...args)).code, 2, args.join(' '))
