@@ -29,6 +29,16 @@ test('the example of README.md is a configuration, and nothing of it goes unserv
   assert.deepEqual([config.upstreams.length, config.notes], [2, []])
 })
 
+test('the examples of docs/machine-clients.md are configurations', () => {
+  const text = readFileSync(new URL('../../../../docs/machine-clients.md', import.meta.url), 'utf8')
+  const found = [...text.matchAll(/```yaml\n(.*?)```/gs)].map((match) => match[1] ?? '')
+  assert.equal(found.length, 2)
+  for (const example of found) {
+    const config = parseConfig(`issuer: https://lanyard.example.com\nidentityProviders: [{ id: corp, type: oidc, issuer: https://idp.example.com, clientId: lanyard }]\nupstreams: [{ id: notes, url: https://notes.example.com/mcp }]\n${example.replace('{ keys: [...] }', '')}`, { file: 'f', directory: '/', environment: {} })
+    assert.deepEqual([config.clients.length, config.clients[0]?.owner], [1, 'alice@example.com'])
+  }
+})
+
 test('each of their secrets is missed when the environment lacks it', () => {
   const text = `issuer: https://lanyard.example.com\n${examples().join('\n')}`
   assert.throws(
