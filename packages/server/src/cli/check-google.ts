@@ -14,6 +14,7 @@ export async function checkGoogle(config: Config, outbound: Outbound): Promise<r
   return Promise.all([
     ...providers.map(({ id, directory: found }) => {
       const check = `groups of ${id}`
+      if (found?.serviceAccount.workloadIdentity !== undefined) return trusting(check)
       if (found === undefined) return warning(check, 'nobody is in any group: Google’s tokens name none', 'set directory (docs/setup/google-workspace.md)')
       // Nobody's groups, of somebody whom nobody knows: Google says whether they could be read.
       const ask = async (): Promise<void> => {
@@ -24,8 +25,13 @@ export async function checkGoogle(config: Config, outbound: Outbound): Promise<r
       }
       return findingOf(check, 'the directory answers', ask)
     }),
-    ...upstreams.map(({ id, connector }) => findingOf(`upstream ${id}`, `Google takes what ${connector.serviceAccount.email} signs; whether its scopes are delegated shows with the first call`, async () => void (await serviceAccount(connector.serviceAccount, deps).token(connector.scopes)))),
+    ...upstreams.map(({ id, connector }) => connector.serviceAccount.workloadIdentity !== undefined ? trusting(`upstream ${id}`) : findingOf(`upstream ${id}`, `Google takes what ${connector.serviceAccount.email} signs; whether its scopes are delegated shows with the first call`, async () => void (await serviceAccount(connector.serviceAccount, deps).token(connector.scopes)))),
   ])
+}
+
+/** The running gateway alone has the keys that Google trusts. */
+function trusting(check: string): Finding {
+  return warning(check, 'whether Google trusts this gateway shows with the first call', 'see that Google can read its metadata and keys')
 }
 
 async function findingOf(check: string, message: string, ask: () => Promise<void>): Promise<Finding> {

@@ -51,7 +51,7 @@ function delegations({ config }: SetupFor): readonly Step[] {
     `  client ID  gcloud iam service-accounts describe ${serviceAccount.email} --format='value(oauth2ClientId)'`,
     `  scopes     ${scopes.join(',')}`,
   ])
-  const keyless = upstreams.filter(({ connector }) => !('key' in connector.serviceAccount)).map(({ connector }) => connector.serviceAccount.email)
+  const keyless = upstreams.flatMap(({ connector: { serviceAccount } }) => ('key' in serviceAccount ? [] : [{ email: serviceAccount.email, member: memberOf(serviceAccount.workloadIdentity) }]))
   return [
     {
       title: 'Domain-wide delegation, in the Admin console',
@@ -62,11 +62,17 @@ function delegations({ config }: SetupFor): readonly Step[] {
   ]
 }
 
-function signing(accounts: readonly string[]): Step {
+/** Who asks IAM to sign: the machine that this gateway runs on, or the gateway itself by its pool. */
+function memberOf(identity: { readonly provider: string; readonly subject: string } | undefined): string {
+  return identity === undefined ? 'serviceAccount:$MACHINE' : `principal://iam.googleapis.com/${identity.provider.replace(/\/providers\/.*$/, '')}/subject/${identity.subject}`
+}
+
+function signing(accounts: readonly { readonly email: string; readonly member: string }[]): Step {
+  const asMachine = accounts.some(({ member }) => member.endsWith('$MACHINE'))
   return {
     title: 'Signing without a key',
-    lines: ['MACHINE is the service account that this gateway runs as. outbound.allow needs 169.254.169.254/32: the metadata server.'],
-    apply: { kind: 'commands', text: accounts.map((account) => `gcloud iam service-accounts add-iam-policy-binding ${account} --member serviceAccount:$MACHINE --role roles/iam.serviceAccountTokenCreator`).join('\n') },
+    lines: asMachine ? ['MACHINE is the service account that this gateway runs as. outbound.allow needs 169.254.169.254/32: the metadata server.'] : ['The workload identity pool trusts this gateway: docs/setup/google-workspace.md has the steps.'],
+    apply: { kind: 'commands', text: accounts.map(({ email, member }) => `gcloud iam service-accounts add-iam-policy-binding ${email} --member '${member}' --role roles/iam.serviceAccountTokenCreator`).join('\n') },
   }
 }
 

@@ -78,11 +78,17 @@ test('a service account is a key file or an address, and nothing that is neither
     const [upstream] = upstreamSettings(parse(gmail({ serviceAccount }), key))
     return upstream?.connector.type === 'google-delegation' ? upstream.connector.serviceAccount : undefined
   }
-  const places = { iamUrl: 'https://iamcredentials.googleapis.com', metadataUrl: 'http://metadata.google.internal', tokenUrl: 'https://oauth2.googleapis.com/token' }
+  const places = { stsUrl: 'https://sts.googleapis.com', iamUrl: 'https://iamcredentials.googleapis.com', metadataUrl: 'http://metadata.google.internal', tokenUrl: 'https://oauth2.googleapis.com/token' }
   assert.deepEqual(settings({ key: '${env:KEY}' }), { email: KEY.client_email, key: { id: 'kid', privateKey: KEY.private_key }, ...places })
   assert.deepEqual(settings({ key: '${env:KEY}' }, { ...KEY, token_uri: 'https://token.example/x' }), { email: KEY.client_email, key: { id: 'kid', privateKey: KEY.private_key }, ...places, tokenUrl: 'https://token.example/x' })
   assert.deepEqual(settings({ email: 'sa@p.iam.gserviceaccount.com' }), { email: 'sa@p.iam.gserviceaccount.com', ...places })
   assert.match(mistakes(gmail({ serviceAccount: {} })), /serviceAccount\.key: is missing/)
+  const workloadIdentity = { provider: 'projects/1/locations/global/workloadIdentityPools/p/providers/v' }
+  assert.deepEqual(settings({ email: 'sa@p.iam.gserviceaccount.com', workloadIdentity }), { email: 'sa@p.iam.gserviceaccount.com', ...places, workloadIdentity: { ...workloadIdentity, subject: 'lanyard' } })
+  assert.match(mistakes(gmail({ serviceAccount: { key: '${env:KEY}', workloadIdentity } })), /workloadIdentity: is of no use with a key/)
+  assert.match(mistakes(gmail({ serviceAccount: { email: 'sa@p.iam.gserviceaccount.com', workloadIdentity: { provider: '//iam.googleapis.com/x' } } })), /workloadIdentity\.provider/)
+  const eddsa = { signing: { algorithm: 'EdDSA' }, ...gmail({ serviceAccount: { email: 'sa@p.iam.gserviceaccount.com', workloadIdentity } }), identityProviders: [{ ...GOOGLE, directory: { serviceAccount: { email: 'sa@p.iam.gserviceaccount.com', workloadIdentity } } }] }
+  assert.equal(mistakes(eddsa).match(/needs signing\.algorithm ES256/g)?.length, 2)
   assert.match(mistakes(gmail({ serviceAccount: { key: '${env:KEY}', email: 'a@b.example' } })), /exclude each other/)
   for (const wrong of ['not json', { ...KEY, type: 'authorized_user' }, { ...KEY, private_key: 'x' }, { ...KEY, private_key_id: undefined }, { ...KEY, token_uri: 'file:///etc/passwd' }]) {
     assert.match(mistakes(gmail(), wrong), /serviceAccount\.key: must be the text of a service account key file/)

@@ -1,6 +1,7 @@
 // In whose name a service account reaches Google: the signed-in user's and nobody else's, whatever anybody says. Against
 // the emulator of Google, whose answers Google's own library accepts.
 import assert from 'node:assert/strict'
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { exportPKCS8 } from 'jose'
 import type { AuditEvent, Recorder } from '../../src/audit/event.ts'
@@ -30,6 +31,17 @@ after(async () => {
   await emulator.close()
 })
 
+const OWN = 'https://lanyard.example'
+const PROVIDER = 'projects/123/locations/global/workloadIdentityPools/lanyard/providers/lanyard'
+const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+
+/** As the gateway's own keys sign. */
+function signJwt(payload: object, typ: string): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const input = `${part({ alg: 'ES256', kid: 'own', typ })}.${part(payload)}`
+  return `${input}.${sign('sha256', Buffer.from(input), { key: own.privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
+}
+
 interface House {
   readonly connector: Connector
   readonly users: Map<string, User>
@@ -37,11 +49,12 @@ interface House {
   now: number
 }
 
-async function settings(more: Partial<GoogleDelegationSettings> & { readonly keyless?: true } = {}): Promise<GoogleDelegationSettings> {
+async function settings(more: Partial<GoogleDelegationSettings> & { readonly keyless?: true | 'federated' } = {}): Promise<GoogleDelegationSettings> {
   const { keyless, ...others } = more
   const key = keyless === undefined ? { key: { id: account.keys.file.kid, privateKey: await exportPKCS8(account.keys.file.key) } } : {}
-  const places = { tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin }
-  const serviceAccount: ServiceAccountSettings = { email: account.email, ...places, ...key }
+  const places = { tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin, stsUrl: emulator.origin }
+  const federation = keyless === 'federated' ? { workloadIdentity: { provider: PROVIDER, subject: 'lanyard' } } : {}
+  const serviceAccount: ServiceAccountSettings = { email: account.email, ...places, ...key, ...federation }
   return { type: 'google-delegation', serviceAccount, scopes: [GMAIL_SCOPE], provider: { id: 'google', issuer: ISSUER }, domains: [DOMAIN], users: [], ...others }
 }
 
@@ -60,7 +73,7 @@ async function house(given?: Parameters<typeof settings>[0]): Promise<House> {
   person('usr_ended', { email: `alice@${DOMAIN}`, emailVerified: true, disabled: true })
   const state = { now: Date.now() }
   emulator.now = () => state.now
-  const connector = googleDelegation(await settings(given), { outbound: client, users: { find: async (id) => users.get(id) }, audit, now: () => state.now })
+  const connector = googleDelegation(await settings(given), { own: { issuer: OWN, sign: (payload, typ) => signJwt(payload, typ) }, outbound: client, users: { find: async (id) => users.get(id) }, audit, now: () => state.now })
   return Object.assign(state, { connector, users, events })
 }
 
@@ -154,6 +167,25 @@ test('keyless: IAM signs for the service account, asked by the identity of the m
   await assert.rejects((await house({ keyless: true })).connector.credential('usr_alice', GMAIL), /Google Cloud alone/)
 })
 
+test('keyless elsewhere than on Google Cloud: this gateway says who it is by its own key, to a pool that trusts it alone', async () => {
+  const at = await house({ keyless: 'federated' })
+  const refused = async (reason: string): Promise<void> => {
+    await assert.rejects(at.connector.credential('usr_alice', GMAIL), (error) => error instanceof CredentialRefused && error.reason === reason, reason)
+    at.now += 10_001
+  }
+  await refused('google: not_trusted')
+  const jwk = { ...own.publicKey.export({ format: 'jwk' }), kid: 'own', alg: 'ES256' }
+  emulator.pools.set(PROVIDER, { issuer: 'https://elsewhere.example', keys: [jwk] })
+  await refused('google: not_trusted')
+  emulator.pools.set(PROVIDER, { issuer: OWN, keys: [jwk] })
+  await refused('google: may_not_sign')
+  account.tokenCreators.add('principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/lanyard/subject/lanyard')
+  assert.equal(await mailbox(at, 'usr_alice'), `alice@${DOMAIN}`)
+  assert.equal(await mailbox(at, 'usr_bob'), `bob@${DOMAIN}`)
+  assert.equal(emulator.at('/v1/token').length, 3, 'the identity is kept for an hour')
+  assert.equal(emulator.at('/v1/token').at(-1)?.form.get('scope'), 'https://www.googleapis.com/auth/cloud-platform')
+})
+
 test('what Google refuses is said in words that an administrator can act on, and is not asked for again at once', async () => {
   const at = await house({ scopes: [GMAIL_SCOPE, GROUPS_SCOPE] })
   const before = asked()
@@ -178,7 +210,7 @@ test('what Google refuses is said in words that an administrator can act on, and
   alice.suspended = false
   await expect('google: bad_clock', ({ now }) => void (emulator.now = () => now + 3_700_000))
   const stranger = await addServiceAccount(emulator, 'stranger')
-  const wrong = { email: account.email, key: { id: stranger.keys.file.kid, privateKey: await exportPKCS8(stranger.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin }
+  const wrong = { email: account.email, key: { id: stranger.keys.file.kid, privateKey: await exportPKCS8(stranger.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin, stsUrl: emulator.origin }
   await expect('google: bad_key', () => undefined, { serviceAccount: wrong })
   assert.equal(await mailbox(await house(), 'usr_alice'), `alice@${DOMAIN}`)
 })

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { exportPKCS8 } from 'jose'
-import { CodeChallengeMethod, GoogleAuth, Impersonated, JWT, OAuth2Client, type Credentials } from 'google-auth-library'
+import { CodeChallengeMethod, GoogleAuth, IdentityPoolClient, Impersonated, JWT, OAuth2Client, type Credentials } from 'google-auth-library'
 import { browser } from '../support/browser.ts'
+import { signed, signingKey } from '../support/openid-provider.ts'
 import { addServiceAccount, CLIENT_ID, CLIENT_SECRET, CLOUD_SCOPE, DOMAIN, GMAIL_SCOPE, google, GROUPS_SCOPE, type Google, type ServiceAccount } from '../support/google/google.ts'
 
 const REDIRECT = 'http://127.0.0.1:53999/login/google/callback'
@@ -159,6 +160,23 @@ test('Impersonated: IAM signs and gives tokens to whoever holds Token Creator, a
   const { data } = await (await delegate(source, undefined, [CLOUD_SCOPE])).request<{ signedJwt: string }>({ url: `https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/${target.email}:signJwt`, method: 'POST', data: { payload } })
   const answer = await fetch(`${emulator.origin}/token`, { method: 'POST', body: new URLSearchParams({ grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion: data.signedJwt }) })
   assert.match(((await answer.json()) as { access_token: string }).access_token, /^ya29\./)
+})
+
+test('IdentityPoolClient: a pool that trusts an issuer gives its workloads the right to sign, and nobody else', async () => {
+  const provider = 'projects/123/locations/global/workloadIdentityPools/pool/providers/own'
+  const target = await addServiceAccount(emulator, 'federated')
+  const key = await signingKey('own')
+  emulator.pools.set(provider, { issuer: 'https://lanyard.example', keys: [key.jwk] })
+  const jwt = (aud: string): Promise<string> => {
+    const now = Math.floor(Date.now() / 1000)
+    return signed({ iss: 'https://lanyard.example', sub: 'lanyard', aud, iat: now, exp: now + 300 }, key)
+  }
+  const client = (aud: string): IdentityPoolClient =>
+    new IdentityPoolClient({ type: 'external_account', audience: `//iam.googleapis.com/${provider}`, subject_token_type: 'urn:ietf:params:oauth:token-type:jwt', token_url: `${emulator.origin}/v1/token`, subject_token_supplier: { getSubjectToken: () => jwt(aud) }, service_account_impersonation_url: `${emulator.origin}/v1/projects/-/serviceAccounts/${target.email}:generateAccessToken` })
+  await assert.rejects(client('https://elsewhere.example').getAccessToken(), /invalid_grant/)
+  await assert.rejects(client(`https://iam.googleapis.com/${provider}`).getAccessToken(), /denied|403/)
+  target.tokenCreators.add('principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/pool/subject/lanyard')
+  assert.match((await client(`https://iam.googleapis.com/${provider}`).getAccessToken()).token ?? '', /^ya29\./)
 })
 
 test('GoogleAuth reads a key file as the Cloud console gives it out', async () => {

@@ -21,7 +21,7 @@ function eachGoogle(name: string, run: (house: House) => Promise<void>): void {
     emulator.now = cluster.now
     const account = await addServiceAccount(emulator, 'groups')
     account.groupsReader = true
-    const serviceAccount = { email: account.email, key: { id: account.keys.file.kid, privateKey: await exportPKCS8(account.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin }
+    const serviceAccount = { email: account.email, key: { id: account.keys.file.kid, privateKey: await exportPKCS8(account.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin, stsUrl: emulator.origin }
     const start: House['start'] = (more = {}) =>
       cluster.start([{ type: 'google-workspace', id: 'google', name: 'Google', issuer: emulator.origin, clientId: CLIENT_ID, clientSecret: CLIENT_SECRET, scopes: ['openid', 'profile', 'email'], groupsClaim: 'groups', rolesClaim: 'roles', offlineAccess: 'access_type', domains: [DOMAIN], directory: { url: emulator.origin, serviceAccount }, ...more }])
     try {
@@ -142,7 +142,7 @@ eachGoogle('groups: all pages, in the name of an administrator, changed ones wit
   const alice = emulator.people.get('alice')
   assert.ok(alice)
   alice.groups = ['a', 'b', 'c', 'd', 'e'].map((name) => ({ email: `${name}@${DOMAIN}`, name }))
-  const serviceAccount = { email: account.email, key: { id: account.keys.file.kid, privateKey: await exportPKCS8(account.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin }
+  const serviceAccount = { email: account.email, key: { id: account.keys.file.kid, privateKey: await exportPKCS8(account.keys.file.key) }, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, metadataUrl: emulator.origin, stsUrl: emulator.origin }
   const node = await start({ directory: { url: emulator.origin, administrator: `admin@${DOMAIN}`, serviceAccount } })
   const { user } = await whoami((await signIn(node, 'alice')).visitor)
   assert.deepEqual(user.groups, alice.groups.map(({ email }) => email))

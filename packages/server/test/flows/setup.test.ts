@@ -63,13 +63,14 @@ test('with a configuration, lanyard setup knows its address, its resources and w
         { id: 'notes', url: 'https://notes.corp.example/mcp' },
         { id: 'gmail', type: 'http', url: 'https://gmail.googleapis.com/gmail/v1', connector: { ...gmail, serviceAccount: { key: `\${file:${key}}` } } },
         { id: 'drive', type: 'http', url: 'https://www.googleapis.com/drive/v3', connector: { ...gmail, serviceAccount: { email: 'keyless@p.iam.gserviceaccount.com' } } },
+        { id: 'docs', type: 'http', url: 'https://docs.googleapis.com/v1', connector: { ...gmail, serviceAccount: { email: 'federated@p.iam.gserviceaccount.com', workloadIdentity: { provider: 'projects/1/locations/global/workloadIdentityPools/p/providers/v' } } } },
         { id: 'calendar', type: 'http', url: 'https://www.googleapis.com/calendar/v3', connector: { type: 'oauth', issuer: 'https://accounts.google.com', clientId: 'c', clientSecret: 's' } },
       ],
       rules: [{ id: 'all', effect: 'allow' }],
     }))
     const { code, out, err } = await lanyard('setup', 'google-workspace', '--config', file)
     assert.deepEqual([code, err], [0, ''])
-    for (const expected of ['https://gate.corp.example/login/workspace/callback', 'https://gate.corp.example/connections/calendar/callback', 'gmail: keyed@p.iam.gserviceaccount.com', 'scopes     https://www.googleapis.com/auth/gmail.readonly', 'add-iam-policy-binding keyless@p.iam']) assert.ok(out.includes(expected), expected)
+    for (const expected of ['https://gate.corp.example/login/workspace/callback', 'https://gate.corp.example/connections/calendar/callback', 'gmail: keyed@p.iam.gserviceaccount.com', 'scopes     https://www.googleapis.com/auth/gmail.readonly', 'add-iam-policy-binding keyless@p.iam.gserviceaccount.com --member \'serviceAccount:$MACHINE\'', 'add-iam-policy-binding federated@p.iam.gserviceaccount.com --member \'principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/subject/lanyard\'']) assert.ok(out.includes(expected), expected)
     assert.ok(!out.includes('add-iam-policy-binding keyed@'))
     assert.ok(!out.includes('PRIVATE KEY'))
     const okta = await lanyard('setup', 'okta', '--config', file)

@@ -5,7 +5,7 @@ export class GoogleUnavailable extends Error {
   override readonly name = 'GoogleUnavailable'
 }
 
-export type GoogleReason = 'not_delegated' | 'unknown_user' | 'bad_key' | 'bad_clock' | 'no_role' | 'may_not_sign' | 'no_machine_identity' | 'too_many_groups' | 'refused'
+export type GoogleReason = 'not_delegated' | 'unknown_user' | 'bad_key' | 'bad_clock' | 'no_role' | 'may_not_sign' | 'no_machine_identity' | 'not_trusted' | 'too_many_groups' | 'refused'
 
 /** What an administrator does about it; nothing of it is secret. */
 const REMEDIES: Readonly<Record<GoogleReason, string>> = {
@@ -15,7 +15,8 @@ const REMEDIES: Readonly<Record<GoogleReason, string>> = {
   bad_clock: "this gateway's clock is wrong",
   no_role: 'the service account, or the administrator that it acts for, may not read groups: give it the role Groups Reader',
   may_not_sign: 'the identity of this machine may not sign for the service account: give it the role Service Account Token Creator on it, and enable the IAM Service Account Credentials API',
-  no_machine_identity: 'this machine has no service account: keyless signing works on Google Cloud alone',
+  no_machine_identity: 'this machine has no service account: without a key, that works on Google Cloud alone; elsewhere set workloadIdentity',
+  not_trusted: "Google does not trust this gateway: check the issuer and the attribute mapping of the workload identity provider, and that Google can read this gateway's metadata and keys",
   too_many_groups: 'the person is in more groups than can be looked at',
   refused: 'Google refuses the request',
 }

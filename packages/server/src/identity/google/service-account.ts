@@ -1,9 +1,10 @@
 // Owns tokens of Google's service accounts: for themselves, and in the name of users whose domain delegated that to them.
 // In whose name is decided by whoever asks here, and never by what a caller of the gateway says.
 import { createPrivateKey } from 'node:crypto'
-import { SignJWT } from 'jose'
+import { SignJWT, type JWTPayload } from 'jose'
 import * as z from 'zod'
-import type { Outbound } from '../../http/outbound.ts'
+import type { Outbound, OutboundResponse } from '../../http/outbound.ts'
+import { newId } from '../../oauth/secret.ts'
 import { answered, GoogleRefused, GoogleUnavailable, type GoogleReason } from './errors.ts'
 
 export interface ServiceAccountSettings {
@@ -13,6 +14,9 @@ export interface ServiceAccountSettings {
   readonly tokenUrl: string
   readonly iamUrl: string
   readonly metadataUrl: string
+  readonly stsUrl: string
+  /** Elsewhere than on Google Cloud: the pool's provider that trusts this gateway, and what it is called there. */
+  readonly workloadIdentity?: { readonly provider: string; readonly subject: string }
 }
 
 export interface GoogleToken {
@@ -35,10 +39,15 @@ export interface ServiceAccount {
 
 export interface GoogleDeps {
   readonly outbound: Pick<Outbound, 'request'>
+  /** This gateway, as a workload identity provider of Google's knows it, and its key. */
+  readonly own?: { readonly issuer: string; readonly sign: (payload: JWTPayload, typ: string) => string }
   readonly now: () => number
 }
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type'
+const CLOUD_SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
 const METADATA_PATH = '/computeMetadata/v1/instance/service-accounts/default/token'
 /** Google takes at most an hour. */
 const ASSERTION_S = 300
@@ -106,14 +115,16 @@ function signer({ key, ...settings }: ServiceAccountSettings, deps: GoogleDeps):
   return (claims) => new SignJWT(claims).setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid: key.id }).sign(privateKey)
 }
 
-/** Keyless: IAM signs for the service account, asked by the identity of the machine. */
-function iamSigner({ email, iamUrl, metadataUrl }: ServiceAccountSettings, { outbound, now }: GoogleDeps): Sign {
+/** Keyless: IAM signs for the service account, asked by the identity of the machine, or of this gateway. */
+function iamSigner(settings: Omit<ServiceAccountSettings, 'key'>, deps: GoogleDeps): Sign {
+  const { email, iamUrl } = settings
+  const { outbound, now } = deps
   let own: GoogleToken | undefined
   const ownToken = async (): Promise<string> => {
     if (own !== undefined && own.renewAt > now()) return own.accessToken
-    const answer = await answered(outbound.request(`${metadataUrl}${METADATA_PATH}`, { provenance: 'configured', headers: { 'metadata-flavor': 'Google' } }))
+    const answer = await answered(settings.workloadIdentity === undefined ? machineToken(settings, deps) : federatedToken(settings, settings.workloadIdentity, deps))
     const parsed = tokenAnswer.safeParse(jsonOf(answer.body)).data
-    if (answer.status !== 200 || parsed === undefined) throw new GoogleRefused('no_machine_identity')
+    if (answer.status !== 200 || parsed === undefined) throw new GoogleRefused(settings.workloadIdentity === undefined ? 'no_machine_identity' : 'not_trusted')
     own = toToken(parsed, now())
     return own.accessToken
   }
@@ -125,6 +136,25 @@ function iamSigner({ email, iamUrl, metadataUrl }: ServiceAccountSettings, { out
     if (answer.status !== 200 || signed === undefined) throw new GoogleRefused('may_not_sign', String(answer.status))
     return signed.signedJwt
   }
+}
+
+function machineToken({ metadataUrl }: Pick<ServiceAccountSettings, 'metadataUrl'>, { outbound }: GoogleDeps): Promise<OutboundResponse> {
+  return outbound.request(`${metadataUrl}${METADATA_PATH}`, { provenance: 'configured', headers: { 'metadata-flavor': 'Google' } })
+}
+
+/** Workload identity federation: this gateway says who it is, by the key that it signs its tokens with. */
+function federatedToken({ stsUrl }: Pick<ServiceAccountSettings, 'stsUrl'>, { provider, subject }: NonNullable<ServiceAccountSettings['workloadIdentity']>, { outbound, own, now }: GoogleDeps): Promise<OutboundResponse> {
+  if (own === undefined) throw new GoogleRefused('not_trusted')
+  const iat = Math.floor(now() / 1000)
+  const form = {
+    grant_type: TOKEN_EXCHANGE,
+    audience: `//iam.googleapis.com/${provider}`,
+    scope: CLOUD_SCOPE,
+    requested_token_type: `${TOKEN_TYPE}:access_token`,
+    subject_token: own.sign({ iss: own.issuer, sub: subject, aud: `https://iam.googleapis.com/${provider}`, iat, exp: iat + ASSERTION_S, jti: newId('ast') }, 'JWT'),
+    subject_token_type: `${TOKEN_TYPE}:jwt`,
+  }
+  return outbound.request(`${stsUrl}/v1/token`, { method: 'POST', provenance: 'configured', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: new URLSearchParams(form).toString() })
 }
 
 async function exchange({ tokenUrl }: ServiceAccountSettings, { outbound, now }: GoogleDeps, assertion: string): Promise<GoogleToken> {

@@ -9,7 +9,7 @@ import type { SigningKey } from '../openid-provider.ts'
 import { authorizationPage, consentPage } from './accounts.ts'
 import { directoryGroups, GMAIL_PROFILE, gmailProfile, metadataToken, signBlob, signJwt, userinfo, generateAccessToken } from './apis.ts'
 import { CLIENT_ID, CLIENT_SECRET, DOMAIN, json, type Google, type Person, type Respond, type Seen, type ServiceAccount } from './state.ts'
-import { revoke, token, tokenInfo } from './token.ts'
+import { federatedToken, revoke, token, tokenInfo } from './token.ts'
 
 export * from './state.ts'
 
@@ -34,6 +34,7 @@ export async function google(): Promise<Google> {
     bareIssuer: false,
     sessionAge: false,
     pageSize: 200,
+    pools: new Map(),
     machine: undefined,
     instead: () => false,
     now: Date.now,
@@ -97,6 +98,7 @@ const ROUTES: Readonly<Record<string, Respond>> = {
   'GET /o/oauth2/v2/auth': authorizationPage,
   'POST /signin/oauth/consent': consentPage,
   'POST /token': token,
+  'POST /v1/token': federatedToken,
   'POST /revoke': revoke,
   'GET /tokeninfo': tokenInfo,
   'POST /tokeninfo': tokenInfo,

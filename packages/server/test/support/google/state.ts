@@ -1,6 +1,6 @@
 // What the parts of Google share: people, service accounts, tokens, and how answers are written.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { SignJWT } from 'jose'
+import type { JWK, SignJWT } from 'jose'
 import type { SigningKey } from '../openid-provider.ts'
 
 export interface Person {
@@ -79,6 +79,8 @@ export interface Google {
   sessionAge: boolean
   /** Groups on one page of the Directory API; 200 at most. */
   pageSize: number
+  /** Workload identity pools: which issuer's keys a provider trusts, and for which audience. */
+  readonly pools: Map<string, { readonly issuer: string; readonly keys: readonly JWK[] }>
   /** The service account of the machine, at the metadata server; none where it runs elsewhere. */
   machine: string | undefined
   /** Answers in place of everything else: true when it did. */

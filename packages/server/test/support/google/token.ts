@@ -1,7 +1,7 @@
 // oauth2.googleapis.com: codes, refresh tokens and the JWT grant of service accounts.
 import { createHash, randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import { compactVerify, SignJWT } from 'jose'
+import { compactVerify, createLocalJWKSet, jwtVerify, SignJWT } from 'jose'
 import { CLIENT_SECRET, json, signedBy, type Access, type Google, type Grant, type Person, type Respond, type Seen, type ServiceAccount } from './state.ts'
 
 const LIFETIME_S = 3599
@@ -118,6 +118,21 @@ export const tokenInfo: Respond = (state, { query, headers }, response) => {
   const access = accessOf(state, { headers: { authorization: headers.authorization ?? `Bearer ${query.get('access_token') ?? ''}` } })
   if (access === undefined) return json(response, 400, { error: 'invalid_token', error_description: 'Invalid Value' })
   json(response, 200, { azp: access.clientId, aud: access.clientId, sub: access.sub, scope: access.scopes.join(' '), exp: String(access.expiresAt), expires_in: String(access.expiresAt - seconds(state)), email: access.email, email_verified: 'true', access_type: 'offline' })
+}
+
+/** sts.googleapis.com: a token of somebody else's, for one of a principal of the pool. */
+export const federatedToken: Respond = async (state, { form }, response) => {
+  const audience = form.get('audience') ?? ''
+  const provider = /^\/\/iam\.googleapis\.com\/(projects\/\d+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+)$/.exec(audience)?.[1] ?? ''
+  const pool = state.pools.get(provider)
+  if (form.get('grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange' || form.get('requested_token_type') !== 'urn:ietf:params:oauth:token-type:access_token') return refuse(response, 400, 'invalid_request', 'Invalid grant type')
+  if (form.get('subject_token_type') !== 'urn:ietf:params:oauth:token-type:jwt' || pool === undefined) return refuse(response, 400, 'invalid_target', 'The target service indicated by the "audience" parameters is invalid.')
+  const options = { issuer: pool.issuer, audience: [`https:${audience}`, audience], algorithms: ['RS256', 'ES256'], currentDate: new Date(state.now()), requiredClaims: ['iat', 'exp', 'sub'] }
+  const checked = await jwtVerify(form.get('subject_token') ?? '', createLocalJWKSet({ keys: [...pool.keys] }), options).catch(() => undefined)
+  if (checked === undefined) return refuse(response, 400, 'invalid_grant', 'The audience in ID Token does not match the expected audience, or its signature is invalid.')
+  const principal = `principal://iam.googleapis.com/${provider.replace(/\/providers\/.*$/, '')}/subject/${checked.payload.sub ?? ''}`
+  const accessToken = newAccess(state, { sub: principal, email: principal, clientId: principal, scopes: (form.get('scope') ?? '').split(' '), expiresAt: seconds(state) + 3600 })
+  json(response, 200, { access_token: accessToken, issued_token_type: 'urn:ietf:params:oauth:token-type:access_token', token_type: 'Bearer', expires_in: 3600 })
 }
 
 async function serviceAccountToken(state: Google, { form }: Seen, response: ServerResponse): Promise<void> {
