@@ -42,6 +42,8 @@ export interface UserCodeLimits {
   readonly network: RateLimit
   /** Of everybody together. */
   readonly everybody: RateLimit
+  /** How many refusals beyond that are recorded, for a person. */
+  readonly recorded: RateLimit
 }
 
 export interface DevicePageDeps {
@@ -136,7 +138,7 @@ async function enter(deps: DevicePageDeps, request: Request, context: RequestCon
 async function requireFewEntries(deps: DevicePageDeps, signedIn: SignedIn, context: RequestContext): Promise<void> {
   const retryAfter = waitFor(deps.entries, signedIn.user.id, addressBucket(context.address))
   if (retryAfter === undefined) return
-  await record(deps, signedIn, context, 'too many user codes')
+  if (deps.entries.recorded(signedIn.user.id).allowed) await record(deps, signedIn, context, 'too many user codes')
   throw new PageError(429, 'Too many codes were entered', `Wait ${Math.ceil(retryAfter / 60)} minutes, then enter the code that your device shows by then.`, { reason: 'too many user codes', headers: { 'retry-after': String(retryAfter) } })
 }
 

@@ -27,9 +27,7 @@ export interface PushDeps {
   /** The thumbprint of the key that the request proves, if it does (RFC 9449 §10.1). */
   readonly provenKey: (client: Client, proof: string) => Promise<string | undefined>
   readonly audit: Recorder
-  /** Per client and network. */
-  readonly requests: RateLimit
-  /** Per network. */
+  /** Per network, which all users of a hosted client share: they cannot be told apart before the browser comes. */
   readonly flood: RateLimit
   readonly now: () => number
 }
@@ -61,7 +59,6 @@ export function pushEndpoint(deps: PushDeps): Route {
 }
 
 async function push(deps: PushDeps, client: Client, params: Params, proof: string | undefined, context: RequestContext): Promise<Response> {
-  requireRate(deps.requests, `push ${client.id} ${addressBucket(context.address)}`)
   // RFC 9126 §2.1: "The request_uri authorization request parameter MUST NOT be provided".
   if (params.get('request_uri') !== undefined) throw new OAuthError('invalid_request', 'request_uri cannot be pushed')
   const redirectUri = redirectUriOf(params, client)

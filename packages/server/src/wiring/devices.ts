@@ -16,7 +16,7 @@ const WINDOW_MS = 10 * 60_000
 /** RFC 8628 §5.1: a person mistypes a few times, a company's network more often; of 34 bits, all guesses together find nothing. */
 export function userCodeLimits(now: () => number): UserCodeLimits {
   const entries = (limit: number) => rateLimit({ limit, windowMs: WINDOW_MS, now })
-  return { person: entries(10), network: entries(100), everybody: entries(1000) }
+  return { person: entries(10), network: entries(100), everybody: entries(1000), recorded: entries(10) }
 }
 
 export interface DeviceRoom {

@@ -14,6 +14,6 @@ export interface PushRoom {
 
 export function pushRoom({ config, issuer, store, profiles, proof, audit, limits, now }: Ground, { authentication }: Applications): PushRoom {
   const pushed = pushedRequestStore(store)
-  const route = pushEndpoint({ authentication, profiles, pushed, provenKey: (client, given) => provenKey(proof, client, given, `${issuer}/par`), audit, requests: limits.requests, flood: limits.floods, now })
+  const route = pushEndpoint({ authentication, profiles, pushed, provenKey: (client, given) => provenKey(proof, client, given, `${issuer}/par`), audit, flood: limits.floods, now })
   return { route, taking: { pushed, requirePushed: config.requirePushedAuthorizationRequests } }
 }

@@ -280,6 +280,9 @@ eachHouse('guessing user codes ends after ten, for the person, whatever address 
   const right = await submitCode(person, form, device.userCode)
   const wrong = await submitCode(person, form, 'BBBB-BBBC')
   assert.deepEqual([right.status, wrong.status], [429, 429])
+  // What is beyond the limit is recorded a few times: nobody fills the audit trail with it.
+  for (let more = 0; more < 15; more += 1) await submitCode(person, form, 'BBBB-BBBC')
+  assert.equal(house.events('device.refused').filter(({ reason }) => reason === 'too many user codes').length, 10)
   const text = ({ text: all }: Page): string => all.replace(/[A-Z0-9]{4}-[A-Z0-9]{4}/g, '')
   assert.equal(text(right), text(wrong))
   assert.ok(Number(right.headers.get('retry-after')) > 0)
@@ -326,7 +329,7 @@ eachHouse('a code of nobody, one that is over, denied or used, and one of a clas
   assert.equal(await answerTo(denied.userCode), expected)
   const used = await ask(house)
   await press(person, await enter(house, person, used.userCode), 'decision', 'approve')
-  house.entries = { person: () => ({ allowed: true, retryAfter: 0 }), network: () => ({ allowed: true, retryAfter: 0 }), everybody: () => ({ allowed: true, retryAfter: 0 }) }
+  house.entries = { ...house.entries, person: () => ({ allowed: true, retryAfter: 0 }) }
   assert.equal(await answerTo(used.userCode), expected)
   const off = await ask(house)
   house.devices = { ...house.devices, allow: ['pre-registered', 'verified'] }

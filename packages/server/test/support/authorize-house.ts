@@ -250,7 +250,7 @@ async function wire(issuer: string, world: World, store: TestStore, options: Hou
       return world.requirePushed
     },
   }
-  return [...assetRoutes(), pushEndpoint({ ...shared, authentication: authentication(world), requests: shared.flood, provenKey: (each, proof) => provenKey({ check: proofCheck({ store: proofStore(store), state: world.state, requireNonce: false, now }), required: false }, each, proof, `${issuer}/par`) }), ...deviceRoutes(world, store, shared), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
+  return [...assetRoutes(), pushEndpoint({ ...shared, authentication: authentication(world), provenKey: (each, proof) => provenKey({ check: proofCheck({ store: proofStore(store), state: world.state, requireNonce: false, now }), required: false }, each, proof, `${issuer}/par`) }), ...deviceRoutes(world, store, shared), ...authorizeRoutes(shared), ...stepUpRoutes(shared), ...homeRoutes(shared), ...signIn.routes, ...connectionRoutes(connecting)]
 }
 
 function deviceSteps(world: World, store: TestStore) {
@@ -270,7 +270,7 @@ type DeviceDeps = Omit<Parameters<typeof devicePageRoutes>[0] & Parameters<typeo
 /** Clients authenticate by their secret, or say who they are. */
 function deviceRoutes(world: World, store: TestStore, shared: DeviceDeps): readonly Route[] {
   const { devices } = deviceSteps(world, store)
-  const entries: UserCodeLimits = { person: (key) => world.entries.person(key), network: (key) => world.entries.network(key), everybody: (key) => world.entries.everybody(key) }
+  const entries: UserCodeLimits = { person: (key) => world.entries.person(key), network: (key) => world.entries.network(key), everybody: (key) => world.entries.everybody(key), recorded: (key) => world.entries.recorded(key) }
   const deps = { ...shared, rules: devices.rules, devices: devices.store, entries }
   return [...devicePageRoutes(deps), deviceAuthorizationEndpoint({ ...deps, authentication: authentication(world), requests: shared.flood })]
 }
