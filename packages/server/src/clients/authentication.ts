@@ -37,6 +37,7 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
           reason,
           ...(credentials.clientId === undefined ? {} : { clientId: credentials.clientId.slice(0, 512) }),
           ...(request.address === undefined ? {} : { address: request.address }),
+          ...(reason.startsWith('workload: ') ? { detail: claimedWorkload(credentials.assertion ?? '') } : {}),
         })
         // RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."
         if (reason === 'two methods at once') throw new OAuthError('invalid_request', 'more than one way of client authentication was used', { reason })
@@ -142,10 +143,20 @@ function formDecode(value: string): string {
 
 /** RFC 7523 §3: the subject of a client assertion is the client; who it is decides whose keys verify it. */
 function unverifiedSubject(assertion: string): string | undefined {
+  return unverifiedClaim(assertion, 'sub')
+}
+
+/** What was refused, in its own words: an administrator compares it with what they configured. */
+function claimedWorkload(assertion: string): Readonly<Record<string, string>> {
+  const [issuer, subject] = (['iss', 'sub'] as const).map((name) => unverifiedClaim(assertion, name)?.slice(0, 256))
+  return { ...(issuer === undefined ? {} : { claimed_issuer: issuer }), ...(subject === undefined ? {} : { claimed_subject: subject }) }
+}
+
+function unverifiedClaim(assertion: string, name: 'iss' | 'sub'): string | undefined {
   try {
     const claims: unknown = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    const subject = (claims as { readonly sub?: unknown } | null)?.sub
-    return typeof subject === 'string' ? subject : undefined
+    const value = (claims as { readonly iss?: unknown; readonly sub?: unknown } | null)?.[name]
+    return typeof value === 'string' ? value : undefined
   } catch {
     return undefined
   }

@@ -53,6 +53,8 @@ eachClientWorld('nobody is another client by what a platform says, nor without i
   connect(world)
   const [node] = world.nodes
   await refused(world, await present(node, await job('acme/other')), 'workload: subject', 'deploy')
+  // What it claims stands in the trail, for whoever configured something else.
+  assert.deepEqual((await world.events('client.refused')).at(-1)?.detail, { claimed_issuer: GITHUB.issuer, claimed_subject: 'repo:acme/other:ref:refs/heads/main' })
   await refused(world, await present(node, await job(), { client_id: 'other' }), 'workload: subject', 'other')
   await refused(world, await present(node, await job('acme/app', { aud: 'https://other.example' })), 'workload: audience', 'deploy')
   // Without a client_id the subject would have to be one (RFC 7521 §4.2), and no platform's is.
