@@ -108,3 +108,27 @@ eachMcpCluster('prompts and resources behind a step-up: listed, and challenged w
   assert.match(challenged.headers['www-authenticate'] ?? '', /max_age="60"/)
   assert.equal(cluster.notes.of('prompts/get').length, 0)
 })
+
+eachMcpCluster('a challenge for another sign-in names the scope that lacks, where it is known which the call needs (RFC 9470 §3, RS-8)', async (cluster) => {
+  cluster.policy = policy([ALL, { id: 'strong', effect: 'step-up', require: { maxAge: 60 } }])
+  const [node, other] = cluster.nodes
+  const reader = cluster.token({ scope: ['mcp.notes.read'] })
+  const scopeOf = (challenge = ''): string | undefined => /scope="([^"]*)"/.exec(challenge)?.[1]
+  const described = (challenge = ''): string | undefined => /error_description="([^"]*)"/.exec(challenge)?.[1]
+  // An upstream that says nothing of its tools hides no challenge: the scope is found out after the sign-in.
+  cluster.notes.script = (_asked, response) => void response.writeHead(503).end()
+  const down = await node.send(call(reader, 'write_note'))
+  assert.deepEqual([down.status, described(down.headers['www-authenticate'])], [401, 'this needs another sign-in, stronger or more recent'])
+  cluster.notes.script = () => false
+  for (const each of [other, other]) {
+    const both = await each.send(call(reader, 'write_note'))
+    assert.deepEqual([both.status, scopeOf(both.headers['www-authenticate']), described(both.headers['www-authenticate'])], [401, 'mcp.write', 'this needs another sign-in, stronger or more recent, and the scope mcp.write'])
+    assert.match(both.headers['www-authenticate'] ?? '', /error="insufficient_user_authentication".*max_age="60"/)
+    // What it has suffices for what only reads.
+    assert.equal(described((await each.send(call(reader, 'read_note'))).headers['www-authenticate']), 'this needs another sign-in, stronger or more recent')
+  }
+  assert.equal(cluster.notes.calls().length, 0)
+  // The twin: with the scope, and without the rule.
+  cluster.policy = policy([ALL])
+  assert.ok('content' in resultOf((await other.send(call(cluster.token(), 'write_note'))).body))
+})
