@@ -34,7 +34,22 @@ interface Known {
   readonly at: number
 }
 
+/** The addresses that keys are at; a provider has one or two. */
+const MAX_ADDRESSES = 8
+
 export function providerKeys(send: OutboundFetch, now: () => number, mayKeySign?: MayKeySign): ProviderKeys {
+  const sets = new Map<string | undefined, ProviderKeys>()
+  return {
+    verify(idToken, jwksUri, issuer) {
+      const found = sets.get(jwksUri) ?? keySet(send, now, mayKeySign)
+      if (sets.size > MAX_ADDRESSES) sets.clear()
+      sets.set(jwksUri, found)
+      return found.verify(idToken, jwksUri, issuer)
+    },
+  }
+}
+
+function keySet(send: OutboundFetch, now: () => number, mayKeySign: MayKeySign | undefined): ProviderKeys {
   let known: Known | undefined
   let triedAt = -Infinity
   let underWay: { readonly uri: string; readonly keys: Promise<Known> } | undefined
