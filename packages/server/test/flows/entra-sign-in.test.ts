@@ -1,72 +1,12 @@
 // Signing in by Entra ID: who somebody is, whose keys and tenants count, and groups that no token holds. Against the
 // emulator whose answers Microsoft's own library accepts.
 import assert from 'node:assert/strict'
-import { browser } from '../support/browser.ts'
+import { outbound } from '../../src/http/outbound.ts'
+import { identityProviders } from '../../src/identity/providers/index.ts'
 import { addCertificate } from '../support/entra/certificate.ts'
-import { CONSUMERS, entra, GATEWAY, GATEWAY_SECRET, GRAPH, OTHER_TENANT, TENANT, type Entra, type Person } from '../support/entra/entra.ts'
-import { CHECK_MS, eachIdentity, ISSUER, type whoami, type IdentityCluster, type IdentityNode } from '../support/identity-nodes.ts'
-import type { EntraIdSettings } from '../../src/identity/providers/entra-id.ts'
-import type { ProviderSettings } from '../../src/identity/providers/index.ts'
-
-type Options = Partial<EntraIdSettings['entra']> & Pick<Partial<EntraIdSettings>, 'acrValues' | 'claims'>
-
-function entraSettings(idp: Entra, { acrValues = [], claims = [], ...more }: Options = {}): ProviderSettings<'entra-id'> {
-  const tenant = more.tenant ?? TENANT
-  return {
-    type: 'entra-id',
-    id: 'entra',
-    name: 'Contoso',
-    issuer: `${idp.origin}/${tenant}/v2.0`,
-    clientId: GATEWAY,
-    scopes: ['openid', 'profile', 'email', 'offline_access', 'User.Read'],
-    groupsClaim: 'groups',
-    offlineAccess: 'scope',
-    acrValues,
-    claims,
-    entra: { authority: idp.origin, graphUrl: idp.origin, tenant, tenants: [tenant], overage: 'delegated', credential: { type: 'secret', secret: GATEWAY_SECRET }, ...more },
-  }
-}
-
-interface World {
-  readonly cluster: IdentityCluster
-  readonly idp: Entra
-  /** A node of the gateway with this provider. */
-  start(options?: Options): Promise<IdentityNode>
-  person(name: string): Person
-}
-
-function eachEntra(name: string, run: (world: World) => Promise<void>): void {
-  eachIdentity(name, async (cluster) => {
-    const idp = await entra()
-    idp.now = cluster.now
-    try {
-      await run({
-        cluster,
-        idp,
-        start: (options) => cluster.start([entraSettings(idp, options)]),
-        person: (login) => idp.tenants.get(TENANT)?.get(login) ?? assert.fail(login),
-      })
-    } finally {
-      await idp.close()
-    }
-  })
-}
-
-/** Signs in as a person. @returns the page that it ends on */
-async function signIn(node: IdentityNode, person = 'alice') {
-  const page = await visitor(node).approve(`${ISSUER}/whoami`, { person })
-  return { status: page.status, text: page.text }
-}
-
-function visitor(node: IdentityNode) {
-  return browser({ fetch: (url, init) => (url.startsWith(`${ISSUER}/`) ? node.request(url, init as Parameters<IdentityNode['request']>[1]) : fetch(url, init)) })
-}
-
-async function signedIn(node: IdentityNode, person = 'alice'): Promise<Awaited<ReturnType<typeof whoami>>> {
-  const { status, text } = await signIn(node, person)
-  assert.equal(status, 200, text)
-  return JSON.parse(text)
-}
+import { CONSUMERS, GATEWAY, GATEWAY_SECRET, GRAPH, NOTES_API, OTHER_TENANT, TENANT } from '../support/entra/entra.ts'
+import { eachEntra, entraSettings, signedIn, signIn, type World } from '../support/entra/nodes.ts'
+import { CHECK_MS } from '../support/identity-nodes.ts'
 
 async function refusal({ cluster }: World): Promise<string | undefined> {
   return (await cluster.events('login.failed')).at(-1)?.reason
@@ -217,4 +157,30 @@ eachEntra('a revoked session (50173) ends the access here; so does a policy that
   cluster.ahead += CHECK_MS + 60_000
   assert.equal(await node.recheck.recheck(user.id), 'ended')
   assert.deepEqual((await cluster.events('subject.revoked')).map(({ subject }) => subject), [user.id, user.id])
+})
+
+eachEntra('access tokens that people present are of the same people, whichever kind the resource gets; those for Graph are nobody’s to verify (RFC 8725 §3.11)', async (world) => {
+  const { idp, cluster, person } = world
+  const { user } = await signedIn(await world.start())
+  const client = outbound({ allow: ['127.0.0.0/8'], discoveredLoopback: true })
+  try {
+    const provider = identityProviders([entraSettings(idp)], { outbound: client, now: cluster.now }).get('entra') ?? assert.fail()
+    const [refreshToken = ''] = [...idp.refreshTokens.keys()].slice(-1)
+    const tokenFor = async (scope: string): Promise<string> => {
+      const answer = await fetch(`${idp.origin}/${TENANT}/oauth2/v2.0/token`, { method: 'POST', body: new URLSearchParams({ client_id: GATEWAY, client_secret: GATEWAY_SECRET, grant_type: 'refresh_token', refresh_token: refreshToken, scope }) })
+      return ((await answer.json()) as { access_token: string }).access_token
+    }
+    for (const tokenVersion of [2, 1] as const) {
+      Object.assign(idp.apps.get(NOTES_API) ?? {}, { tokenVersion })
+      const claims = await provider.present?.(await tokenFor(`api://${NOTES_API}/notes.read`), 'access_token')
+      assert.deepEqual([claims?.issuer, claims?.subject, claims?.audiences, claims?.clientId, claims?.scope], [user.issuer, person('alice').oid, [tokenVersion === 1 ? `api://${NOTES_API}` : NOTES_API], GATEWAY, ['notes.read']])
+    }
+    for (const issuer of [`${idp.origin}/${TENANT}/v2.0`, `${idp.origin}/${TENANT}/`]) assert.equal(provider.issues?.(issuer), true)
+    assert.equal(provider.issues?.(`${idp.origin}/${OTHER_TENANT}/v2.0`), false)
+    await assert.rejects(async () => provider.present?.(await tokenFor('User.Read'), 'access_token'), { reason: 'signature: no key of the identity provider made it' })
+    const ownToken = await fetch(`${idp.origin}/${TENANT}/oauth2/v2.0/token`, { method: 'POST', body: new URLSearchParams({ client_id: GATEWAY, client_secret: GATEWAY_SECRET, grant_type: 'client_credentials', scope: `api://${NOTES_API}/.default` }) })
+    await assert.rejects(async () => provider.present?.(((await ownToken.json()) as { access_token: string }).access_token, 'access_token'), { name: 'LoginRefused' })
+  } finally {
+    await client.close()
+  }
 })

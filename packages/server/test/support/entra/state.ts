@@ -82,8 +82,8 @@ export interface Entra {
   readonly origin: string
   readonly tenants: Map<string, Map<string, Person>>
   readonly apps: Map<string, App>
-  /** Conditional access: tokens for a resource need an authentication context. */
-  readonly policies: Map<string, { readonly context: string; readonly code: 50076 | 50079 }>
+  /** Conditional access: tokens for a resource need an authentication context, or whatever a policy of this identifier wants. */
+  readonly policies: Map<string, { readonly context: string; readonly code: 50076 | 50079; readonly isPolicy?: true }>
   /** Paths of Graph that need an authentication context by themselves. */
   readonly guarded: Map<string, string>
   /** Continuous access evaluation: of these people Graph takes no token from before then. */
@@ -154,7 +154,7 @@ export function person(oid: string, upn: string, more: Partial<Person> = {}): Pe
 /** What `claims` asks of access tokens and of ID tokens. */
 export function wanted(given: string | null): { readonly contexts: readonly string[]; readonly notBefore: number; readonly capable: boolean } {
   const asked = given === null ? {} : (JSON.parse(given) as Record<string, Record<string, { value?: string; values?: string[] } | null> | undefined>)
-  const contexts = [asked['access_token']?.['acrs'], asked['id_token']?.['acrs']].flatMap((claim) => [claim?.value ?? [], claim?.values ?? []].flat())
+  const contexts = [asked['access_token']?.['acrs'], asked['access_token']?.['capolids'], asked['id_token']?.['acrs']].flatMap((claim) => [claim?.value ?? [], claim?.values ?? []].flat())
   const capable = [asked['access_token']?.['xms_cc']].flatMap((claim) => claim?.values ?? []).some((value) => value.toLowerCase() === 'cp1')
   return { contexts, notBefore: Number(asked['access_token']?.['nbf']?.value ?? 0), capable }
 }

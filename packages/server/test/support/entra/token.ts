@@ -139,7 +139,8 @@ function consented(app: App, resource: string, names: readonly string[]): void {
 function evaluate(entra: Entra, grant: Grant, resource: string, { contexts, notBefore }: ReturnType<typeof wanted>): void {
   const policy = entra.policies.get(resource)
   const missing = [...(policy === undefined ? [] : [policy.context]), ...contexts].find((context) => !grant.contexts.has(context))
-  const claims = missing !== undefined ? { acrs: { essential: true, value: missing } } : grant.at < notBefore ? { nbf: { essential: true, value: String(notBefore) } } : undefined
+  const isPolicy = missing !== undefined && missing === policy?.context && policy.isPolicy === true
+  const claims = isPolicy ? { capolids: { essential: true, values: [missing] } } : missing !== undefined ? { acrs: { essential: true, value: missing } } : grant.at < notBefore ? { nbf: { essential: true, value: String(notBefore) } } : undefined
   if (claims === undefined) return
   const code = policy?.code ?? 50076
   throw new Failure('interaction_required', code, 'Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access the resource.', { suberror: 'basic_action', claims: JSON.stringify({ access_token: claims }) })
