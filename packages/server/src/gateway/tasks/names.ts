@@ -8,7 +8,7 @@ import type { CallPolicy } from '../call-policy.ts'
 import type { Visit } from '../call.ts'
 import type { Permissions } from '../permit.ts'
 import type { Revision } from '../revisions.ts'
-import type { TaskStore } from './task-store.ts'
+import type { NamedTask, TaskStore } from './task-store.ts'
 
 /** Who may name a task: the person and application that began it, where they began it, in the words that they began it in. */
 export type Owner = Pick<Visit, 'caller' | 'profile'> & { readonly revision: Pick<Revision, 'era'> }
@@ -64,7 +64,15 @@ export function taskNames({ state, taskStore, now }: TaskNameDeps): TaskNames {
     const [oldest] = known.keys()
     if (known.size > MAX_KNOWN && oldest !== undefined) known.delete(oldest)
   }
+  /** Names on their way into the store: what is told of such a task waits for it. */
+  const pending = new Map<string, Promise<string>>()
+  const keep = async (key: string, task: NamedTask): Promise<string> => {
+    const standing = await taskStore.add(task, now())
+    learn(key, standing)
+    return standing
+  }
   const find = async (owner: Owner, upstream: Pick<Upstream, 'id'>, byHash: ReadonlyMap<string, string>): Promise<void> => {
+    await Promise.allSettled([...byHash.values()].flatMap((own) => pending.get(keyOf(owner, upstream, own)) ?? []))
     const found = await taskStore.find(ownerOf(owner, upstream), [...byHash.keys()], now())
     for (const [hashed, name] of found) learn(keyOf(owner, upstream, byHash.get(hashed) ?? ''), name)
   }
@@ -80,10 +88,9 @@ export function taskNames({ state, taskStore, now }: TaskNameDeps): TaskNames {
         learn(key, name)
         return name
       }
-      return taskStore.add({ owner: ownerOf(owner, upstream), own: hashOf(own), name, expiresAt: now() + lifetime }, now()).then((standing) => {
-        learn(key, standing)
-        return standing
-      })
+      const naming = keep(key, { owner: ownerOf(owner, upstream), own: hashOf(own), name, expiresAt: now() + lifetime }).finally(() => pending.delete(key))
+      pending.set(key, naming)
+      return naming
     },
     learn(owner, upstream, owns) {
       const unknown = owns.filter((own) => typeof own === 'string' && !known.has(keyOf(owner, upstream, own))).map(String)
