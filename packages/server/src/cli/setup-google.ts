@@ -72,7 +72,7 @@ function signing(accounts: readonly { readonly email: string; readonly member: s
   return {
     title: 'Signing without a key',
     lines: asMachine ? ['MACHINE is the service account that this gateway runs as. outbound.allow needs 169.254.169.254/32: the metadata server.'] : ['The workload identity pool trusts this gateway: docs/setup/google-workspace.md has the steps.'],
-    apply: { kind: 'commands', text: accounts.map(({ email, member }) => `gcloud iam service-accounts add-iam-policy-binding ${email} --member '${member}' --role roles/iam.serviceAccountTokenCreator`).join('\n') },
+    apply: { kind: 'commands', text: accounts.map(({ email, member }) => `gcloud iam service-accounts add-iam-policy-binding ${email} --member "${member}" --role roles/iam.serviceAccountTokenCreator`).join('\n') },
   }
 }
 

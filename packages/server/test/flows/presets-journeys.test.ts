@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { exportPKCS8 } from 'jose'
+import { exportPKCS8, type JWK } from 'jose'
 import { stringify } from 'yaml'
 import { tokenOf } from '../support/api-clients.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
@@ -17,6 +17,8 @@ import { CLIENT_SECRET as SECRET } from '../support/openid-provider.ts'
 import { connectV2 } from '../support/sdk-clients.ts'
 import { KEYCLOAK, PING_ONE, shapedProvider } from '../support/shaped-provider.ts'
 import { variants } from '../support/variants.ts'
+
+const POOL = 'projects/123/locations/global/workloadIdentityPools/lanyard'
 
 interface Party {
   readonly provider: Readonly<Record<string, unknown>>
@@ -80,6 +82,9 @@ for (const variant of variants()) {
         return path
       }
       const [groups, gmail] = [await keyFile('groups'), await keyFile('gmail')]
+      const keyless = await addServiceAccount(emulator, 'keyless')
+      keyless.delegated.add(GMAIL_SCOPE)
+      keyless.tokenCreators.add(`principal://iam.googleapis.com/${POOL}/subject/lanyard`)
       const document = join(folder, 'gmail.yaml')
       const userId = { name: 'userId', in: 'path', required: true, schema: { type: 'string' } }
       await writeFile(document, stringify({ openapi: '3.0.3', info: { title: 'Gmail', version: 'v1' }, paths: { '/users/{userId}/profile': { get: { operationId: 'getProfile', parameters: [userId], responses: { 200: { description: 'Profile' } } } } } }))
@@ -90,6 +95,7 @@ for (const variant of variants()) {
           upstreams: [
             { id: 'notes', url: notes.url },
             { id: 'gmail', name: 'Gmail', type: 'http', url: `${emulator.origin}/gmail/v1`, openapi: document, connector: { type: 'google-delegation', serviceAccount: { key: `\${file:${gmail}}` }, scopes: [GMAIL_SCOPE] } },
+            { id: 'keyless', type: 'http', url: `${emulator.origin}/gmail/v1`, connector: { type: 'google-delegation', serviceAccount: { email: keyless.email, tokenUrl: `${emulator.origin}/token`, iamUrl: emulator.origin, stsUrl: emulator.origin, workloadIdentity: { provider: `${POOL}/providers/lanyard` } }, scopes: [GMAIL_SCOPE] } },
           ],
           rules: [{ id: 'everybody', effect: 'allow', groups: [`engineering@${DOMAIN}`, `sales@${DOMAIN}`] }],
         },
@@ -114,6 +120,22 @@ for (const variant of variants()) {
         await client.close()
       }
       assert.deepEqual([...new Set([...emulator.access.values()].filter(({ by }) => by?.startsWith('gmail')).map(({ email }) => email))].sort(), [`alice@${DOMAIN}`, `bob@${DOMAIN}`])
+    })
+
+    test('without any key: the pool trusts the keys that this gateway publishes, and it still acts for the person alone', async () => {
+      const ask = async (person: string): Promise<{ status: number; text: string }> => {
+        const token = await tokenOf(gateway.issuer, person, `${gateway.issuer}/http/keyless`)
+        const answer = await fetch(`${gateway.issuer}/http/keyless/users/me/profile`, { headers: { authorization: `Bearer ${token}` } })
+        return { status: answer.status, text: await answer.text() }
+      }
+      const before = await ask('bob')
+      assert.equal(before.status, 502)
+      assert.match(before.text, /does not trust this gateway/)
+      const { keys } = (await (await fetch(`${gateway.issuer}/jwks`)).json()) as { keys: JWK[] }
+      emulator.pools.set(`${POOL}/providers/lanyard`, { issuer: gateway.issuer, keys })
+      // What was refused is not asked for again for ten seconds, and that is of this person alone.
+      const after = await ask('alice')
+      assert.deepEqual([after.status, (JSON.parse(after.text) as { emailAddress: string }).emailAddress], [200, `alice@${DOMAIN}`])
     })
 
     test('nothing that a caller sends chooses in whose name Google is reached', async () => {

@@ -70,7 +70,7 @@ test('with a configuration, lanyard setup knows its address, its resources and w
     }))
     const { code, out, err } = await lanyard('setup', 'google-workspace', '--config', file)
     assert.deepEqual([code, err], [0, ''])
-    for (const expected of ['https://gate.corp.example/login/workspace/callback', 'https://gate.corp.example/connections/calendar/callback', 'gmail: keyed@p.iam.gserviceaccount.com', 'scopes     https://www.googleapis.com/auth/gmail.readonly', 'add-iam-policy-binding keyless@p.iam.gserviceaccount.com --member \'serviceAccount:$MACHINE\'', 'add-iam-policy-binding federated@p.iam.gserviceaccount.com --member \'principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/subject/lanyard\'']) assert.ok(out.includes(expected), expected)
+    for (const expected of ['https://gate.corp.example/login/workspace/callback', 'https://gate.corp.example/connections/calendar/callback', 'gmail: keyed@p.iam.gserviceaccount.com', 'scopes     https://www.googleapis.com/auth/gmail.readonly', 'add-iam-policy-binding keyless@p.iam.gserviceaccount.com --member "serviceAccount:$MACHINE"', 'add-iam-policy-binding federated@p.iam.gserviceaccount.com --member "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/subject/lanyard"']) assert.ok(out.includes(expected), expected)
     assert.ok(!out.includes('add-iam-policy-binding keyed@'))
     assert.ok(!out.includes('PRIVATE KEY'))
     const okta = await lanyard('setup', 'okta', '--config', file)
