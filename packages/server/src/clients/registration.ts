@@ -18,7 +18,7 @@ const HOUR_MS = 3600_000
 const ABANDONED_MS = 30 * 60_000
 const MAX_ABANDONED = 20
 /** What a client may give itself: every grant type that a person approves. What acts without one is an administrator's to give. */
-const SELF_SERVICE = new Set(['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer', 'urn:ietf:params:oauth:grant-type:device_code'])
+const SELF_SERVICE = new Set(['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'])
 
 export interface RegistrationDeps {
   readonly issuer: string

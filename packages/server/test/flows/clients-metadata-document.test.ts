@@ -233,7 +233,8 @@ eachClientWorld('methods may be a list, of which shared secrets are none (RP Met
 
 eachClientWorld('grants that are not for documents are left out, not a reason to refuse (claude.ai)', async (world) => {
   serve(world, { body: { ...DOCUMENT, grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer', 'client_credentials'] } })
-  assert.deepEqual((await find(world)).grantTypes, ['authorization_code', 'refresh_token'])
+  // An ID-JAG is for the client that its issuer named: a document may present one (EMA §5).
+  assert.deepEqual((await find(world)).grantTypes, ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer'])
 })
 
 eachClientWorld('many at once fetch once; many slow hosts do not pile up, nor keep known clients out (X21)', async (world) => {

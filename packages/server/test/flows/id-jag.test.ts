@@ -311,19 +311,23 @@ eachCluster('an ID-JAG that is bound to a key is worth nothing without it, and i
   assert.deepEqual([chosen.body['token_type'], claimsOf(chosen)['cnf']], ['DPoP', { jkt: other.jkt }])
 })
 
-eachCluster('an ID-JAG is for clients that authenticate or have a metadata document, and for those that an administrator named (ID-JAG §7.1)', async (cluster) => {
+eachCluster('an ID-JAG is for clients of an administrator or with a metadata document, and for those of them that the issuer is trusted for (ID-JAG §7.1)', async (cluster) => {
   const { provider, present, send } = await scene(cluster)
-  cluster.clients.set('dyn', client('dyn', { grantTypes: [JWT_BEARER] }))
-  const own = { client_id: 'dyn' }
-  const refused = await send(provider.assertion(cluster.now, { claims: own }), own)
-  assert.equal(refused.body['error'], 'unauthorized_client')
-  cluster.clients.set('dyn', client('dyn', { grantTypes: [JWT_BEARER], tokenEndpointAuthMethods: ['client_secret_post'], secretHashes: [hash('secret')] }))
-  assert.equal((await send(provider.assertion(cluster.now, { claims: own }), { ...own, client_secret: 'secret' })).status, 200)
-  cluster.clients.set('app', client('app', { kind: 'pre-registered' }))
-  assert.equal((await send(provider.assertion(cluster.now, { claims: { client_id: 'app' } }), { client_id: 'app' })).body['error'], 'unauthorized_client', 'not registered for the grant type')
-  cluster.assertions.trusted[0] = { issuer: OKTA, provider: 'corp', algorithms: ['ES256'], clients: ['dyn'] }
+  const own = { client_id: 'own', client_secret: 'secret' }
+  const confidential = { grantTypes: [JWT_BEARER], tokenEndpointAuthMethods: ['client_secret_post'], secretHashes: [hash('secret')] } as const
+  const ask = (): Promise<Answer> => send(provider.assertion(cluster.now, { claims: { client_id: 'own' } }), own)
+  for (const more of [confidential, { grantTypes: [JWT_BEARER] }]) {
+    cluster.clients.set('own', client('own', { kind: 'dynamic', ...more }))
+    assert.equal((await ask()).body['error'], 'unauthorized_client')
+  }
+  cluster.clients.set('own', client('own', { kind: 'pre-registered', ...confidential, grantTypes: ['authorization_code'] }))
+  assert.equal((await ask()).body['error'], 'unauthorized_client', 'not registered for the grant type')
+  assert.equal((await rows(cluster))['used_assertions'], 0)
+  cluster.clients.set('own', client('own', { kind: 'pre-registered', ...confidential }))
+  assert.equal((await ask()).status, 200)
+  cluster.assertions.trusted[0] = { issuer: OKTA, provider: 'corp', algorithms: ['ES256'], clients: ['own'] }
   assert.equal((await present()).body['error'], 'invalid_grant')
-  assert.equal((await send(provider.assertion(cluster.now, { claims: own }), { ...own, client_secret: 'secret' })).status, 200)
+  assert.equal((await ask()).status, 200)
 })
 
 eachCluster('where policy asks for a better sign-in for everything, the client hears so at once (RFC 9470 §3, ID-JAG §7.2)', async (cluster) => {

@@ -60,8 +60,8 @@ export function idJag(options: IdJagOptions): AssertionProfile {
 async function authorize(options: IdJagOptions, request: GrantRequest, assertion: string): Promise<Granted> {
   const { store, profiles, lifetimes, now } = options
   const { client } = request
-  // §7.1: a client that proves nothing, and that nobody vouches for, could be whoever found the assertion.
-  if (client.kind === 'dynamic' && client.tokenEndpointAuthMethods.includes('none')) throw new OAuthError('unauthorized_client', 'this grant is for clients that authenticate, or have a metadata document', { reason: 'id-jag: a public client that registered itself' })
+  // §7.1, §5: of a client that registered itself nobody knows who it is, and no identity provider could name it.
+  if (client.kind === 'dynamic') throw new OAuthError('unauthorized_client', 'this grant is for clients that an administrator registered, or that have a metadata document', { reason: 'id-jag: a client that registered itself' })
   const trusted = trustedIssuer(options, assertion)
   if (trusted.clients?.includes(client.id) === false) throw refusedAssertion('id-jag: the client may not present any of this issuer')
   const payload = await verify(options, trusted, assertion)
