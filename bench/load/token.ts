@@ -1,4 +1,4 @@
-// OAuth clients by hand: refresh tokens in chains, each used once; codes, each exchanged once; tokens asked about.
+// OAuth clients by hand: refresh tokens in chains, each used once; codes, each exchanged once; tokens asked about, or exchanged for others.
 import { connection, post, type Reply } from './connection.ts'
 import type { Actor, Secret, TokenJob } from './job.ts'
 
@@ -33,6 +33,11 @@ function tokenActor(job: TokenJob, pile: Secret[], own: Secret | undefined): Act
       const answer = await ask({ code: code.value, code_verifier: code.verifier ?? '' })
       textOf(answer, 'access_token')
       textOf(answer, 'refresh_token')
+      return true
+    },
+    async exchange() {
+      const answer = await ask({ subject_token: own?.value ?? '' })
+      if (textOf(answer, 'access_token') === own?.value || textOf(answer, 'issued_token_type') === '') throw new Error('the token was not exchanged')
       return true
     },
     async introspect() {

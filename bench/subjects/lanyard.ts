@@ -13,6 +13,8 @@ import { rules } from './lanyard-rules.ts'
 import type { Subject } from './subject.ts'
 
 const BIN = new URL('../../packages/server/bin/lanyard.js', import.meta.url).pathname
+/** A client that exchanges other clients' tokens. */
+export const AGENT = { id: 'agent', secret: randomBytes(32).toString('base64url') }
 export const RESOURCE_SERVER = { id: 'resource-server', secret: randomBytes(32).toString('base64url') }
 
 export interface Lanyard extends Subject {
@@ -129,7 +131,8 @@ function configuration({ directory, issuer, clientSecret, provider, store, optio
     keyEncryption: `file:${directory}/kek`,
     outbound: { allow: ['127.0.0.0/8'] },
     identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: provider.facts.url, clientId: 'lanyard', clientSecret }],
-    clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }],
+    clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }, { id: AGENT.id, name: 'Agent', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: AGENT.secret, grantTypes: ['urn:ietf:params:oauth:grant-type:token-exchange'] }],
+    tokenExchange: [{ id: 'agent', clients: [AGENT.id], issuedTo: ['*'], targets: [`${issuer}/mcp`] }],
     upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }, ...more.upstreams],
     profiles: more.profiles,
     rules: [...rules(options.rules ?? 10_000), ...more.rules],

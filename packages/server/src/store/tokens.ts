@@ -96,12 +96,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
       }),
-    startGrant: (started, events) =>
-      db.transaction(async (tx) => {
-        const begun = await beginGrant(tx, started)
-        if (begun === 'started') await audit.append(tx, events)
-        return begun
-      }),
+    startGrant: (started, events) => (db.dialect === 'postgres' && isAlone(started) && events.length > 0 ? startAtOnce({ db, audit }, started, events) : startInSteps({ db, audit }, started, events)),
     ...assertionVerbs(db),
     prune: (at) => prune(db, at),
   }
@@ -132,25 +127,57 @@ async function addGrant(tx: Transaction, { authorization: granted, at }: NewGran
   const people = await tx.query<{ disabled: number }>('UPDATE users SET checked_at = checked_at WHERE id = $1 RETURNING disabled', [granted.userId])
   // Who has no row is no person: a machine, whose access ends with its client's.
   if (people[0] !== undefined && people[0].disabled !== 0) return false
-  await tx.query(
-    `INSERT INTO grants (id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, created_at, last_used_at, reach, expires_at, parents, actor, jkt)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14, $15)`,
-    [
-      granted.id,
-      granted.userId,
-      granted.clientId,
-      granted.resource,
-      formatScope(granted.scope),
-      ...authenticationColumns(granted),
-      at,
-      printed(granted.reach),
-      granted.expiresAt ?? null,
-      printed(granted.parents),
-      printed(granted.actor),
-      granted.jkt ?? null,
-    ],
-  )
+  await tx.query(`INSERT INTO grants (${GRANT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14, $15)`, grantColumns(granted, at))
   return true
+}
+
+const GRANT_COLUMNS = 'id, user_id, client_id, resource, scope, auth_time, acr, amr, claims, created_at, last_used_at, reach, expires_at, parents, actor, jkt'
+
+function grantColumns(granted: Authorization, at: number): Value[] {
+  const { id, userId, clientId, resource, scope, reach, expiresAt = null, parents, actor, jkt = null } = granted
+  return [id, userId, clientId, resource, formatScope(scope), ...authenticationColumns(granted), at, printed(reach), expiresAt, printed(parents), printed(actor), jkt]
+}
+
+/** Whether nothing is written with the grant but its record. */
+function isAlone({ assertion, refreshToken: first }: NewGrant): boolean {
+  return assertion === undefined && first === undefined
+}
+
+function startInSteps({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, started: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended' | 'used'> {
+  return db.transaction(async (tx) => {
+    const begun = await beginGrant(tx, started)
+    if (begun === 'started') await audit.append(tx, events)
+    return begun
+  })
+}
+
+/** How often the use of a grant by those that come of it is written down, in seconds: its row is that of everybody who exchanges. */
+const TOUCH_S = 60
+
+/**
+ * The same in one statement. Whoever ends a grant, or disables a person, changes the rows that are locked here: they wait
+ * for this grant and find it, or are found; those that begin grants do not wait for one another.
+ */
+async function startAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { authorization: granted, at }: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended'> {
+  const parents = granted.parents ?? []
+  const params = [...grantColumns(granted, at), listed(parents), parents.length]
+  const record = audit.within(events)
+  const rows = record.values(params.length + 1)
+  const [started] = await db.query<{ used: number | null }>(
+    `WITH alive AS (SELECT id, last_used_at FROM grants WHERE id = ANY(string_to_array($16, ',')) AND revoked_at IS NULL ORDER BY id FOR SHARE),
+     person AS (SELECT disabled FROM users WHERE id = $2 FOR SHARE),
+     started AS (INSERT INTO grants (${GRANT_COLUMNS})
+       SELECT $1, $2, $3, $4, $5, $6::bigint, $7, $8, $9, $10::bigint, $10::bigint, $11, $12::bigint, $13, $14, $15
+       WHERE (SELECT count(*) FROM alive) = $17::bigint AND NOT EXISTS (SELECT 1 FROM person WHERE disabled <> 0) RETURNING id),
+     told AS (INSERT INTO audit (${AUDIT_COLUMNS}) SELECT rows.* FROM (VALUES ${rows.sql}) AS rows WHERE EXISTS (SELECT 1 FROM started))
+     SELECT (SELECT min(last_used_at) FROM alive) AS used FROM started`,
+    [...params, ...rows.params],
+  )
+  if (started === undefined) return 'ended'
+  record.written()
+  // By itself: of several who have the rows together, each would wait for the others to let go of them.
+  if (started.used !== null && started.used < at - TOUCH_S) await db.query("UPDATE grants SET last_used_at = $1 WHERE id = ANY(string_to_array($2, ',')) AND last_used_at < $1 AND revoked_at IS NULL", [at, listed(parents)])
+  return 'started'
 }
 
 function printed(value: object | undefined): string | null {

@@ -223,3 +223,31 @@ eachPair('no grant begins for somebody who is disabled', async (pair) => {
   assert.equal(await pair.count('grants'), 1)
   assert.equal(await pair.count('audit'), 1)
 })
+
+eachPair('G10: of grants that begin and the end of what they come of, at once on two nodes, none is left that lives', async (pair) => {
+  await addGrant(pair, 'grt_parent')
+  const [one, two] = [tokenStore(pair.one), tokenStore(pair.two)]
+  const begun = await Promise.all(
+    Array.from({ length: 40 }, async (_, index) => {
+      if (index === 20) return two.revokeGrant('grt_parent', NOW, []).then(() => 'revoked')
+      return (index % 2 === 0 ? one : two).startGrant(started(`grt_${index}`, { parents: ['grt_parent'] }), [EVENT])
+    }),
+  )
+  const count = begun.filter((outcome) => outcome === 'started').length
+  assert.ok(begun.every((outcome) => outcome === 'started' || outcome === 'ended' || outcome === 'revoked'))
+  // Whoever began is found, was recorded, and does not live.
+  assert.equal(await pair.count("grants WHERE id <> 'grt_parent'"), count)
+  assert.equal(await pair.count('audit'), count)
+  for (let index = 0; index < 40; index += 1) assert.equal(await one.findGrant(`grt_${index}`), undefined)
+})
+
+eachPair('a grant that others come of counts as used, and one question asks for many grants', async (pair) => {
+  await addGrant(pair, 'grt_parent')
+  const [{ last_used_at: before } = { last_used_at: 0 }] = await pair.db.query<{ last_used_at: number }>("SELECT last_used_at FROM grants WHERE id = 'grt_parent'")
+  const store = tokenStore(pair.one)
+  const late = { ...started('grt_child', { parents: ['grt_parent'] }), at: before + 3600 }
+  assert.equal(await store.startGrant(late, [EVENT]), 'started')
+  assert.equal(await pair.count(`grants WHERE id = 'grt_parent' AND last_used_at = ${before + 3600}`), 1)
+  const found = await Promise.all(['grt_parent', 'grt_child', 'grt_none', "grt_'; --", 'grt_parent'].map((id) => store.findGrant(id)))
+  assert.deepEqual(found.map((grant) => grant?.authorization.id), ['grt_parent', 'grt_child', undefined, undefined, 'grt_parent'])
+})
