@@ -7,7 +7,7 @@ import type { Client, ClientAuthentication, ClientRequest, Clients } from './cli
 import { issuerKeys } from './issuer-keys.ts'
 import type { ClientAuthMethod } from './metadata.ts'
 import { remoteKeys } from './remote-keys.ts'
-import { workloads, type VerifyWorkload, type WorkloadFailure } from './workload.ts'
+import { claimsToBe, workloads, type VerifyWorkload, type WorkloadFailure } from './workload.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 /** draft-ietf-oauth-spiffe-client-auth: what a JWT-SVID is presented as. */
@@ -15,7 +15,7 @@ const SPIFFE_ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-s
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 
 /** Why a client was not authenticated: for the audit trail; the client learns only that it was not. */
-type Reason = 'no client identifier' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${AssertionFailure}` | `workload: ${WorkloadFailure}`
+type Reason = 'no client identifier' | 'several clients may be this workload' | 'two methods at once' | 'unknown client' | 'method not registered' | 'wrong secret' | 'malformed credentials' | `assertion: ${AssertionFailure}` | `workload: ${WorkloadFailure}`
 
 export interface AuthenticationDeps extends Omit<AssertionDeps, 'keys'> {
   readonly outbound: Outbound
@@ -47,8 +47,10 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       }
       if (credentials.doubled) return refuse('two methods at once')
       if (credentials.malformed) return refuse('malformed credentials')
-      if (credentials.clientId === undefined) return refuse('no client identifier')
-      const client = await findClient(deps.clients, credentials.clientId)
+      const [workload, another] = claimants(deps.clients, credentials, request)
+      if (another !== undefined) return refuse('several clients may be this workload')
+      if (workload === undefined && credentials.clientId === undefined) return refuse('no client identifier')
+      const client = workload ?? (await findClient(deps.clients, credentials.clientId ?? ''))
       if (client === undefined) return refuse('unknown client')
       if (client.workloadIdentities !== undefined) {
         const proven = await provenWorkload(verifyWorkload, client, credentials)
@@ -63,6 +65,12 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
       return secretFits(client, credentials.secret ?? '') ? client : refuse('wrong secret')
     },
   }
+}
+
+/** RFC 7521 §4.2: a client need not be named; the official SDK names none with an assertion. What it claims is verified afterwards. */
+function claimants({ workloads = [] }: Clients, { assertion }: Credentials, { params }: ClientRequest): readonly Client[] {
+  if (assertion === undefined || params.get('client_id') !== undefined) return []
+  return workloads.filter(({ workloadIdentities = [] }) => claimsToBe(workloadIdentities, assertion))
 }
 
 /**

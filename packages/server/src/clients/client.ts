@@ -22,6 +22,8 @@ export interface Client extends Pick<ClientMetadata, 'name' | 'redirectUris' | '
 }
 
 export interface Clients {
+  /** Those that authenticate as workloads: they are configured, and so few that each can be looked at. */
+  readonly workloads?: readonly Client[]
   /** @throws OAuthError `invalid_client` when there is no such client, or its metadata document is refused. */
   find(clientId: string): Promise<Client>
 }

@@ -47,6 +47,7 @@ export function clients(deps: ClientsDeps): Clients & Applications {
   const configured = new Map(deps.preRegistered.map((client) => [client.id, fromConfiguration(client)]))
   const registered = registrations(deps)
   return {
+    workloads: [...configured.values()].filter(({ workloadIdentities }) => workloadIdentities !== undefined),
     async find(clientId) {
       const known = configured.get(clientId)
       if (known !== undefined) return known

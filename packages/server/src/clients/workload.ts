@@ -64,6 +64,12 @@ export function workloads(keys: IssuerKeys, now: () => number): VerifyWorkload {
   }
 }
 
+/** Whether a JWT claims to be of one of the identities: who it is of all workloads, when it does not come with a name. */
+export function claimsToBe(identities: readonly WorkloadIdentity[], jwt: string): boolean {
+  const read = readUnverified(jwt)
+  return typeof read === 'object' && typeof fitting(identities, read.claims) === 'object'
+}
+
 /** What a JWT says of itself decides whose keys verify it, and what it must then say. */
 function readUnverified(jwt: string): { readonly kid: string | undefined; readonly claims: JWTPayload } | WorkloadFailure {
   if (jwt.length > MAX_LENGTH) return 'malformed'

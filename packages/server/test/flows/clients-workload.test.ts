@@ -13,6 +13,7 @@ const OPTIONS: ClientOptions = {
   preRegistered: [
     { ...base, id: 'deploy', tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/app:**', audience: ISSUER }, { issuer: CLUSTER.issuer, subject: 'system:serviceaccount:ci:deployer', audience: ISSUER }] },
     { ...base, id: 'other', tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/other:**', audience: ISSUER }] },
+    ...['twice', 'again'].map((id) => ({ ...base, id, tokenEndpointAuthMethod: 'workload_identity' as const, workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/twice:**', audience: ISSUER }] })),
     { ...base, id: 'signed', tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [KEY.jwk] } },
   ],
 }
@@ -57,9 +58,6 @@ eachClientWorld('nobody is another client by what a platform says, nor without i
   assert.deepEqual((await world.events('client.refused')).at(-1)?.detail, { claimed_issuer: GITHUB.issuer, claimed_subject: 'repo:acme/other:ref:refs/heads/main' })
   await refused(world, await present(node, await job(), { client_id: 'other' }), 'workload: subject', 'other')
   await refused(world, await present(node, await job('acme/app', { aud: 'https://other.example' })), 'workload: audience', 'deploy')
-  // Without a client_id the subject would have to be one (RFC 7521 §4.2), and no platform's is.
-  const named = await node.prove({ client_assertion_type: ASSERTION_TYPE, client_assertion: await job() })
-  await refused(world, named, 'unknown client', 'repo:acme/app:ref:refs/heads/main')
   await refused(world, await node.prove({ client_id: 'deploy' }), 'method not registered', 'deploy')
   await refused(world, await node.prove({ client_id: 'deploy', client_secret: 'x' }), 'method not registered', 'deploy')
   await refused(world, await node.prove({}, basicAuthorization('deploy', 'x')), 'method not registered', 'deploy')
@@ -73,6 +71,22 @@ eachClientWorld('nobody is another client by what a platform says, nor without i
   assert.equal((await present(node, await own('signed'), { client_id: 'signed' })).status, 200)
   assert.equal((await present(node, await job('acme/other'), { client_id: 'other' })).status, 200)
   assert.equal((await present(node, await job())).status, 200)
+}, OPTIONS)
+
+eachClientWorld('a workload need not name its client, where there is but one that it can be (RFC 7521 §4.2)', async (world) => {
+  connect(world)
+  const [node] = world.nodes
+  const unnamed = async (jwt: string, more: Readonly<Record<string, string>> = {}): Promise<Answer> => node.prove({ client_assertion_type: ASSERTION_TYPE, client_assertion: jwt, ...more })
+  assert.equal((await unnamed(await job())).status, 200)
+  assert.equal((await unnamed(await job('acme/other'))).status, 200)
+  assert.equal((await node.prove({ grant_type: JWT_BEARER, assertion: await job() })).status, 200)
+  await refused(world, await unnamed(await job('acme/twice')), 'several clients may be this workload', 'repo:acme/twice:ref:refs/heads/main')
+  assert.equal((await unnamed(await job('acme/twice'), { client_id: 'twice' })).status, 200)
+  await refused(world, await unnamed(await job('acme/nobody')), 'unknown client', 'repo:acme/nobody:ref:refs/heads/main')
+  // Whoever claims to be a workload must be it: the claim alone finds the client.
+  const forged = await KEY.sign(GITHUB.job('acme/app', { aud: ISSUER }), { kid: 'key-1' })
+  await refused(world, await unnamed(forged), 'workload: signature', 'repo:acme/app:ref:refs/heads/main')
+  await refused(world, await unnamed(await job('acme/app', { sub: 'signed' })), 'assertion: signature', 'signed')
 }, OPTIONS)
 
 eachClientWorld('two ways at once are refused, whatever they are worth (RFC 6749 §2.3, C09)', async (world) => {

@@ -141,6 +141,9 @@ for (const variant of variants()) {
       assert.match((await call(notes, asClient.body['access_token'])).text, /Welcome/)
       await recorded(gateway, ({ action, subject, owner, detail }) => action === 'token.issued' && subject === 'machine:deploy' && owner === 'alice@example.com' && detail?.['workload'] === 'repo:acme/app:ref:refs/heads/main' && detail['workload_issuer'] === github.issuer)
       assert.equal(gateway.output.some((line) => line.includes(jwt.split('.')[2] ?? jwt)), false)
+      // The SDK presents it as an assertion that somebody else made, and names no client.
+      const sdk = await useV2(notes, new StaticPrivateKeyJwtProvider({ clientId: 'deploy', jwtBearerAssertion: jwt, expectedIssuer: gateway.issuer }), '2026-07-28')
+      assert.match(sdk.text, /Welcome/)
       // What the platform gives without being asked for this gateway is worth nothing here.
       const unasked = await github.sign(github.job('acme/app'))
       assert.equal((await asWorkload('deploy', unasked)).body['error'], 'invalid_grant')
