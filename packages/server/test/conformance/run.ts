@@ -75,11 +75,11 @@ async function throughTheGateway(house: House): Promise<void> {
 async function tasksExtension({ tasks }: House): Promise<void> {
   for (const [name, url] of [['the tasks fixture itself', tasks.fixture], ['the tasks fixture through the gateway', tasks.forwarder.url]] as const) {
     console.log(name)
-    for (const scenario of TASKS) {
+    await abreast(TASKS, async (scenario) => {
       const run = await runSuite(['server', '--url', url, '--scenario', scenario, '--spec-version', '2026-07-28', '--force'])
       count(`${name}, ${scenario}`, run)
       tell(run.scenarios.size === 1, `${name}, ${scenario}`, 'nothing was checked')
-    }
+    })
   }
 }
 
@@ -116,18 +116,23 @@ async function clientMode(): Promise<void> {
   console.log(`the upstream client, ${runs.length} scenarios of ${CLIENT_REVISIONS.join(', ')}, and of extensions`)
   tell(runs.length >= 40, 'the scenarios of the client', `only ${runs.length}`)
   for (const scenario of ARGUED) tell(runs.some((run) => run.scenario === scenario), 'expected-failures.yml', `there is no ${scenario}`)
-  const queue = runs.values()
-  const work = async (): Promise<void> => {
-    for (const { revision, scenario } of queue) {
-      const argued = ARGUED.has(scenario)
-      const run = await runSuite(['client', '--command', `node ${here('upstream-client.ts')}`, '--scenario', scenario, ...(revision === undefined ? [] : ['--spec-version', revision]), ...(argued ? ['--expected-failures', EXPECTED] : [])])
-      const name = `${scenario} of ${revision ?? 'the extensions'}`
-      count(name, run, { argued })
-      tell(run.scenarios.size > 0, name, 'nothing was checked')
-      if (scenario === 'auth/basic-cimd') tell(usedDocument(run), name, 'Lanyard did not use its metadata document')
-    }
+  await abreast(runs, async ({ revision, scenario }) => {
+    const argued = ARGUED.has(scenario)
+    const run = await runSuite(['client', '--command', `node ${here('upstream-client.ts')}`, '--scenario', scenario, ...(revision === undefined ? [] : ['--spec-version', revision]), ...(argued ? ['--expected-failures', EXPECTED] : [])])
+    const name = `${scenario} of ${revision ?? 'the extensions'}`
+    count(name, run, { argued })
+    tell(run.scenarios.size > 0, name, 'nothing was checked')
+    if (scenario === 'auth/basic-cimd') tell(usedDocument(run), name, 'Lanyard did not use its metadata document')
+  })
+}
+
+/** Each of them, a few at a time. */
+async function abreast<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const queue = items.values()
+  const worker = async (): Promise<void> => {
+    for (const item of queue) await work(item)
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, work))
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
 }
 
 function usedDocument({ scenarios }: SuiteRun): boolean {
