@@ -44,6 +44,7 @@ async function assertRefused(cluster: Cluster, answer: Answer, reason: RegExp, c
   const event = (await cluster.events('token.refused')).at(-1)
   assert.match(event?.reason ?? '', reason)
   assert.equal(event?.clientId, APP)
+  assert.ok(event.reason?.includes(OKTA) === true || /of no kind|no workload|no JWT|too long|iss/.test(event.reason ?? ''), 'who made it is recorded')
 }
 
 eachCluster('an ID-JAG is exchanged for an access token of its resource, without a refresh token (ID-JAG §4.4, EMA §7)', async (cluster) => {
@@ -81,6 +82,10 @@ eachCluster('an ID-JAG that says anything wrong is refused before anything is wr
     [{ claims: { client_id: undefined } }, /client_id/],
     [{ claims: { sub: undefined } }, /sub/],
     [{ claims: { sub: '' } }, /sub/],
+    [{ claims: { sub: 'a\u0000' } }, /sub/],
+    [{ claims: { sub: 'a\ud800' } }, /sub/],
+    [{ claims: { name: 'A\u0000' } }, /name/],
+    [{ claims: { acr: 'x\u0000' } }, /acr/],
     [{ claims: { jti: undefined } }, /jti/],
     [{ claims: { exp: undefined } }, /exp/],
     [{ claims: { iat: undefined } }, /iat/],

@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { Actor } from '../../authorize/authorization.ts'
 import type { Authentication } from '../../policy/rule.ts'
+import { readActor } from '../exchange/actor.ts'
 import { refusedAssertion } from '../grants/jwt-bearer.ts'
 
 /** The type in the header (§3): what keeps every other JWT of the same issuer from being taken for one. */
@@ -15,10 +16,10 @@ export const ID_JAG_PROFILE = 'urn:ietf:params:oauth:grant-profile:id-jag'
 export const SKEW_S = 60
 /** Whatever its `exp` says: what was used is remembered until then. */
 const MAX_LIFETIME_S = 3600
-const MAX_ACTORS = 8
 const MAX_TEXT = 1024
 
-const text = z.string().min(1).max(MAX_TEXT)
+/** Without what no database takes, and no name or identifier holds. */
+const text = z.string().min(1).max(MAX_TEXT).refine((value) => value.isWellFormed() && !/\p{Cc}/u.test(value))
 const seconds = z.number().min(0)
 
 const shape = z.object({
@@ -35,16 +36,14 @@ const shape = z.object({
   tenant: z.string().optional(),
   aud_tenant: z.string().optional(),
   auth_time: z.number().optional(),
-  acr: z.string().optional(),
-  amr: z.array(z.string()).optional(),
-  email: z.string().max(320).optional(),
-  name: z.string().max(MAX_TEXT).optional(),
+  acr: text.optional(),
+  amr: z.array(text).max(20).optional(),
+  email: text.optional(),
+  name: text.optional(),
   act: z.unknown().optional(),
   cnf: z.unknown().optional(),
   authorization_details: z.unknown().optional(),
 })
-
-const actor = z.object({ sub: text, iss: text.optional(), sub_profile: text.optional(), act: z.unknown().optional() })
 
 /** What an ID-JAG proves; times in seconds since the epoch. */
 export interface IdJag {
@@ -94,6 +93,7 @@ export function checkIdJag(payload: unknown, rules: IdJagRules): IdJag {
   checkConfirmation(claims.cnf, rules.jkt)
   const { iss: issuer, sub: subject, jti, iat: issuedAt, exp: expiresAt, resource = [], scope, email, name } = claims
   const chain = claims.act === undefined ? undefined : readActor(claims.act, issuer)
+  if (chain === 'malformed') throw refusedAssertion('id-jag: act is malformed or too deep')
   return {
     issuer,
     subject,
@@ -123,14 +123,6 @@ function checkConfirmation(cnf: unknown, jkt: string | undefined): void {
   const bound = z.strictObject({ jkt: text }).safeParse(cnf)
   if (!bound.success) throw refusedAssertion('id-jag: cnf is none that is known')
   if (bound.data.jkt !== jkt) throw refusedAssertion('id-jag: the key of cnf was not proven')
-}
-
-/** RFC 8693 §4.1: who acts, and for whom they act in turn; whoever has no `iss` is known to the issuer of the assertion. */
-function readActor(value: unknown, issuer: string, depth = 1): Actor {
-  const parsed = actor.safeParse(value)
-  if (!parsed.success || depth > MAX_ACTORS) throw refusedAssertion('id-jag: act is malformed or too deep')
-  const { sub, iss, sub_profile: profile, act } = parsed.data
-  return { sub, iss: iss ?? issuer, ...(profile === undefined ? {} : { sub_profile: profile }), ...(act === undefined ? {} : { act: readActor(act, issuer, depth + 1) }) }
 }
 
 /** A time of 0, as some identity providers send it, or one that lies ahead, says nothing of the sign-in. */

@@ -58,11 +58,23 @@ export function idJag(options: IdJagOptions): AssertionProfile {
 }
 
 async function authorize(options: IdJagOptions, request: GrantRequest, assertion: string): Promise<Granted> {
-  const { store, profiles, lifetimes, now } = options
   const { client } = request
   // §7.1, §5: of a client that registered itself nobody knows who it is, and no identity provider could name it.
   if (client.kind === 'dynamic') throw new OAuthError('unauthorized_client', 'this grant is for clients that an administrator registered, or that have a metadata document', { reason: 'id-jag: a client that registered itself' })
   const trusted = trustedIssuer(options, assertion)
+  try {
+    return await grantFor(options, trusted, request, assertion)
+  } catch (error) {
+    if (!(error instanceof OAuthError)) throw error
+    // The audit trail says whose it was; the client hears no more than before.
+    const { code, message, members, retryAfter } = error
+    throw new OAuthError(code, message, { reason: `${error.reason} (of ${trusted.issuer})`, members, cause: error, ...(retryAfter === undefined ? {} : { retryAfter }) })
+  }
+}
+
+async function grantFor(options: IdJagOptions, trusted: TrustedIssuer, request: GrantRequest, assertion: string): Promise<Granted> {
+  const { store, profiles, lifetimes, now } = options
+  const { client } = request
   if (trusted.clients?.includes(client.id) === false) throw refusedAssertion('id-jag: the client may not present any of this issuer')
   const payload = await verify(options, trusted, assertion)
   const { tenant, audienceTenant } = trusted
@@ -97,7 +109,7 @@ function trustedIssuer({ trusted, issuer }: IdJagOptions, assertion: string): Tr
   const { iss, tenant } = decodeJwt(assertion)
   // §7.3: never one of our own, whatever is configured.
   const found = iss === issuer ? undefined : trusted.find((each) => each.issuer === iss && (each.tenant === undefined || each.tenant === tenant))
-  if (found === undefined) throw refusedAssertion('id-jag: iss, or its tenant, is not trusted here')
+  if (found === undefined) throw refusedAssertion(`id-jag: iss, or its tenant, is not trusted here: ${String(iss).slice(0, 200)}`)
   return found
 }
 
