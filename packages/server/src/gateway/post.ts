@@ -146,7 +146,7 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
     const last = deps.policy.asksAnnotations?.(call.upstream.id) === true ? await afterApproval(deps, call, decide(operation, permitted, call.revision)) : verdict
     return settled(deps, call, last)
   }
-  if (operation.name === CONNECT_TOOL && connector.connect !== undefined) {
+  if (operation.name === CONNECT_TOOL && (connector.connect !== undefined || connector.bySignIn === true)) {
     respond(call, alreadyConnected(call))
     return 'answered'
   }

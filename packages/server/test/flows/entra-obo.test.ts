@@ -21,6 +21,8 @@ for (const variant of variants()) {
   describe(`Entra ID on ${variant.name}`, () => {
     let idp: Entra
     let notes: McpUpstream
+    /** One that asks for nothing. */
+    let open: McpUpstream
     let gateway: RunningGateway
     /** What the MCP server demands of tokens, as JSON. */
     let demanded: object | undefined
@@ -30,6 +32,7 @@ for (const variant of variants()) {
     before(async () => {
       idp = await entra()
       notes = await mcpUpstream()
+      open = await mcpUpstream()
       const middle = await addCertificate(idp.apps.get(MIDDLE) ?? assert.fail())
       guard(notes, () => ({ demanded, stale }))
       gateway = await startGateway({
@@ -38,9 +41,11 @@ for (const variant of variants()) {
           identityProviders: [{ id: 'entra', type: 'entra-id', name: 'Contoso', tenant: TENANT, authority: idp.origin, graphUrl: idp.origin, clientId: GATEWAY, federatedCredential: { subject: 'lanyard' }, claims: ['tid'] }],
           upstreams: [
             { id: 'notes', name: 'Notes', url: notes.url, connector: { type: 'entra-obo', scopes: [`api://${NOTES_API}/notes.read`] } },
+            { id: 'open', name: 'Open', url: open.url },
             { id: 'graph', name: 'Graph', type: 'http', url: idp.origin, connector: { type: 'entra-obo', scopes: [`${GRAPH}/User.Read`], app: { clientId: MIDDLE, certificate: { certificate: middle.certificate, privateKey: middle.privateKey }, scope: `api://${MIDDLE}/access` } } },
           ],
-          rules: [{ id: 'everybody', effect: 'allow', upstreams: ['notes', 'graph'], tools: ['*'] }],
+          profiles: [{ id: 'desk', upstreams: ['notes', 'open'] }],
+          rules: [{ id: 'everybody', effect: 'allow', tools: ['*'] }],
         },
       })
       idp.apps.get(GATEWAY)?.federated.push({ issuer: gateway.issuer, subject: 'lanyard', audience: 'api://AzureADTokenExchange' })
@@ -55,7 +60,7 @@ for (const variant of variants()) {
     })
     after(async () => {
       await gateway.close()
-      await Promise.all([idp.close(), notes.close()])
+      await Promise.all([idp.close(), notes.close(), open.close()])
     })
 
     const person = (name: string): Person => idp.tenants.get(TENANT)?.get(name) ?? assert.fail(name)
@@ -153,6 +158,37 @@ for (const variant of variants()) {
       idp.evaluated.set(person('alice').oid, now)
       assert.equal((await me()).status, 200)
       if (variant.nodes === 1) assert.equal(idp.at('/v1.0/me').length, before + 2, 'refused once, and sent again')
+    })
+
+    test('in a profile one upstream that wants another sign-in keeps nobody from the others, and is asked for by its own tool', async () => {
+      const provider = forgetful()
+      idp.policies.set(NOTES_API, { context: 'c4', code: 50076 })
+      stale = new Set(idp.access.keys())
+      const opened: string[] = []
+      const client = await connectV2(`${gateway.issuer}/mcp/desk`, provider, 'modern', async (url) => {
+        opened.push(url)
+        await provider.browser.approve(url)
+      })
+      const before = await client.tools()
+      assert.ok(before.includes('open__read_note') && before.includes('notes__connect_account') && !before.includes('notes__read_note'), String(before))
+      assert.match(await client.call('open__read_note'), /"ran":"read_note"/)
+      assert.equal(opened.length, 0)
+      await client.call('notes__connect_account')
+      assert.equal(opened.length, 1)
+      assert.ok((await client.tools()).includes('notes__read_note'))
+      assert.match(await client.call('notes__read_note'), /"ran":"read_note"/)
+      assert.equal(opened.length, 1)
+      await client.close()
+    })
+
+    test('a client that connects while Entra ID demands more is challenged once, and connects (RFC 9470 §3)', async () => {
+      const provider = forgetful()
+      idp.policies.set(NOTES_API, { context: 'c5', code: 50076 })
+      stale = new Set(idp.access.keys())
+      const client = await sdk2('legacy')(`${gateway.issuer}/mcp/notes`, provider)
+      assert.match(await client.call('read_note'), /"ran":"read_note"/)
+      assert.deepEqual(decodeJwt(bearer())['acrs'], ['c5'])
+      await client.close()
     })
 
     test('whoever leaves: their refresh token is refused (50173), and every session, grant and call ends here', async () => {

@@ -1,4 +1,5 @@
 import type { Call } from '../call.ts'
+import { Challenge } from '../challenge.ts'
 import { resultOfOwn } from '../deliver.ts'
 import { sendInSession } from '../late-session.ts'
 import type { Answer } from '../exchange.ts'
@@ -13,9 +14,18 @@ type Json = Readonly<Record<string, unknown>>
 /** @returns undefined when the user has no account there. @throws McpError */
 export async function lineTo(deps: ProfileDeps, call: Call): Promise<Line | undefined> {
   const connector = deps.connector(call.upstream)
-  const credential = await credentialFor(connector, call)
+  const credential = await credentialFor(connector, call).catch(unlessChallenged)
   if (credential === 'connection_required') return undefined
   return { connector, credential, session: await deps.lateSessions.upstreamSession(call, connector, credential) }
+}
+
+/**
+ * Who issues the credential wants another sign-in first: asked for when something of this upstream is called, and not for
+ * what all of them are asked together.
+ */
+function unlessChallenged(error: unknown): 'connection_required' {
+  if (error instanceof Challenge) return 'connection_required'
+  throw error
 }
 
 export interface Reply {
@@ -33,7 +43,7 @@ export interface Reply {
 export async function ask(deps: ProfileDeps, call: Call, line: Line, verdict: Verdict): Promise<Reply | undefined> {
   const sent = sendInSession(deps, call, line)
   const recorded = beginRecord(deps, call, verdict)
-  const answer = await sent
+  const answer = await sent.catch(unlessChallenged)
   await recorded()
   return answer === 'connection_required' ? undefined : { answer, result: await resultOfOwn(answer, call.message.id, call.upstream) }
 }

@@ -18,6 +18,8 @@ export interface Possession {
 export interface Connector {
   /** Whether the credential is the user's own: nothing that it brought is shown to anybody else. Where there is `connect`, they connect an account first. */
   readonly perUser: boolean
+  /** Whether `credential` may ask for another sign-in of the person: then that is what there is to connect. */
+  readonly bySignIn?: true
   /**
    * Served from memory when it can be; refreshes at most once per grant in the whole cluster.
    * @throws UpstreamUnavailable when the credential needs a refresh and its server does not answer.

@@ -73,6 +73,7 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
   }
   return {
     perUser: true,
+    bySignIn: true,
     async credential(userId, upstream) {
       const { accessToken } = await current(userId, upstream)
       return { headers: { authorization: `Bearer ${accessToken}` }, version: hash(accessToken) }

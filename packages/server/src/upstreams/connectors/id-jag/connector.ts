@@ -75,6 +75,7 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
   }
   return {
     perUser: true,
+    bySignIn: true,
     async credential(userId, upstream): Promise<Credential> {
       const { accessToken } = await once(userId, upstream)
       return { headers: { authorization: `Bearer ${accessToken}` }, version: hash(accessToken) }

@@ -32,7 +32,7 @@ export interface OAuthConnectorDeps {
 }
 
 /** Each user's own account, by OAuth: Lanyard is the client of the upstream's authorization server. */
-export interface OAuthConnector extends Required<Connector> {
+export interface OAuthConnector extends Required<Omit<Connector, 'bySignIn'>> {
   /**
    * Revokes a credential whose connection was ended.
    *

@@ -39,6 +39,7 @@ export function tokenExchangeConnector(settings: TokenExchangeSettings, deps: To
   const tokens = heldTokens(deps, (userId, upstream) => obtain(settings, deps, found, { userId, upstream }))
   return {
     perUser: true,
+    bySignIn: true,
     credential: tokens.credential,
     async refused(userId, upstream, version) {
       if (settings.clientId !== undefined) found.doubt(upstream)
