@@ -27,6 +27,7 @@ function classOf(client: Client): ClientClass {
 /** RFC 8628 §6.1: no vowels, so that no words come of it, and nothing that is read as something else. */
 const LETTERS = 'BCDFGHJKLMNPQRSTVWXZ'
 const LENGTH = 8
+const CODE = new RegExp(`^[${LETTERS}]{${LENGTH}}$`)
 
 /** Makes a user code: 34 bits, for ten minutes and few guesses. */
 export function newUserCode(): string {
@@ -36,7 +37,7 @@ export function newUserCode(): string {
 /** Reads a user code in whatever spelling somebody typed it (RFC 8628 §6.1); undefined for what can be none. */
 export function readUserCode(typed: string | undefined): string | undefined {
   const letters = (typed ?? '').normalize('NFKC').toUpperCase().replace(/[^\p{L}\p{N}]/gu, '')
-  return letters.length === LENGTH && [...letters].every((letter) => LETTERS.includes(letter)) ? letters : undefined
+  return CODE.test(letters) ? letters : undefined
 }
 
 /** As devices and pages show it. */

@@ -102,8 +102,8 @@ function checkProtectedServers({ issuer, upstreams, profiles, forwardAuth, forwa
     if (server === undefined) return
     const resource = canonicalResource(server.resource) ?? ''
     if (!single.has(server.profile)) add(['forwardAuth', index, 'profile'], 'must be an upstream that speaks MCP, or a profile of one')
-    const names = [server.profile, ...(profiles.find((profile) => profile?.id === server.profile)?.upstreams ?? [])]
-    const isBound = upstreams.some((upstream) => upstream !== undefined && names.includes(upstream.id) && upstream.connector.dpop)
+    const names = new Set([server.profile, ...(profiles.find((profile) => profile?.id === server.profile)?.upstreams ?? [])])
+    const isBound = upstreams.some((upstream) => upstream !== undefined && names.has(upstream.id) && upstream.connector.dpop)
     if (isBound) add(['forwardAuth', index, 'profile'], 'has a credential that is bound to a key (dpop), which a proxy cannot prove')
     if (resources.has(resource)) add(['forwardAuth', index, 'resource'], 'is taken: another one has it')
     if (`${resource}/`.startsWith(`${issuer}/`)) add(['forwardAuth', index, 'resource'], 'is an address of this gateway: name the one at the proxy')

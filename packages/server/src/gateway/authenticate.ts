@@ -72,7 +72,7 @@ export function authentication(deps: AuthenticationDeps): Authenticate {
     if (good && found.caller.jkt === undefined && token.scheme === 'Bearer' && !proof.required) return found.caller
     try {
       const caller = good ? found.caller : await known.read(key, () => deps.verifier.verify(token.value, profile.resource))
-      const { method = '', url = '' } = target ?? { method: request.method, url: `${deps.issuer}${request.url}` }
+      const { method, url } = target ?? { method: request.method ?? '', url: `${deps.issuer}${request.url}` }
       await requirePossession(proof, caller, { token, proof: header(request.headers['dpop']), method, url })
       return caller
     } catch (error) {

@@ -15,7 +15,7 @@ export type People = ReturnType<typeof identityRoom>
 
 export function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, keys, sealer, state, outbound, limits, audit, now }: Ground) {
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
-  const providers = identityProviders(providerSettings(config), { outbound, now, own: { issuer, sign: keys.sign } })
+  const providers = identityProviders(providerSettings(config), { outbound, now, own: { issuer, sign: (claims, type) => keys.sign(claims, type) } })
   const browserFlows = flows(cookies)
   const browserSessions = sessions({ cookies, store, providers, idleMs: idleHours * HOUR_MS, now })
   return {

@@ -34,7 +34,7 @@ describe('the pages of a device in Chromium', { skip: withoutChromium(), timeout
   const press = (page: Page, name: string): Promise<void> => page.getByRole('button', { name, exact: true }).click()
   const signIn = (page: Page, person: string): Promise<void> => page.locator(`button[name=login][value=${person}]`).click()
 
-  async function ask(clientId = 'lanyard-cli', from: string | undefined = undefined): Promise<Device> {
+  async function ask(clientId = 'lanyard-cli', from?: string): Promise<Device> {
     const headers = from === undefined ? {} : { 'x-forwarded-for': from }
     const response = await fetch(`${gateway.issuer}/device_authorization`, { method: 'POST', headers, body: new URLSearchParams({ client_id: clientId, resource: `${gateway.issuer}/mcp/notes`, scope: 'mcp.read mcp.write' }) })
     assert.equal(response.status, 200)

@@ -107,7 +107,7 @@ eachHouse('the device endpoint checks the client, resource and scope as the othe
 eachHouse('a code in any spelling leads to the page that asks, and an approval to one grant for the device (RFC 8628 §3.3)', async (house) => {
   const device = await ask(house, { scope: 'mcp.read mcp.write' })
   const letters = device.userCode.replace('-', '')
-  const spellings = [device.userCode, letters, device.userCode.toLowerCase(), ` ${letters.slice(0, 3)} ${letters.slice(3)} `, [...letters].join('.'), letters.replace(/[A-Z]/g, (letter) => String.fromCharCode(letter.charCodeAt(0) + 0xfee0))]
+  const spellings = [device.userCode, letters, device.userCode.toLowerCase(), ` ${letters.slice(0, 3)} ${letters.slice(3)} `, letters.split('').join('.'), letters.replace(/[A-Z]/g, (letter) => String.fromCharCode(letter.charCodeAt(0) + 0xfee0))]
   const person = house.browser()
   let page: Page | undefined
   for (const spelling of spellings) {

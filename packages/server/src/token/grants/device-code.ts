@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../../audit/event.ts'
 import { DEVICE_CODE } from '../../oauth/grant-type.ts'
-import { OAuthError } from '../../oauth/error.ts'
+import { OAuthError, type OAuthErrorCode } from '../../oauth/error.ts'
 import { hash, type Hashed } from '../../oauth/secret.ts'
 import { requireResource } from '../narrow.ts'
 import type { Consumption, GrantRecord, NewRefreshToken } from '../token-store.ts'
@@ -52,20 +52,15 @@ export function deviceCode(devices: DeviceCodes, now: () => number): GrantType {
 }
 
 /** RFC 8628 §3.5: what the device is told while, and in place of, what it waits for. */
+const TOLD: Readonly<Partial<Record<Exclude<Poll['kind'], 'granted'>, readonly [OAuthErrorCode, string]>>> = {
+  waiting: ['authorization_pending', 'nobody has answered yet; ask again'],
+  'too soon': ['slow_down', 'ask less often: leave five seconds more between two requests from now on'],
+  denied: ['access_denied', 'the request was denied'],
+  expired: ['expired_token', 'the device code has expired; begin again'],
+}
+
 function notYet(kind: Exclude<Poll['kind'], 'granted'>): OAuthError {
-  switch (kind) {
-    case 'waiting':
-      return new OAuthError('authorization_pending', 'nobody has answered yet; ask again')
-    case 'too soon':
-      return new OAuthError('slow_down', 'ask less often: leave five seconds more between two requests from now on')
-    case 'denied':
-      return new OAuthError('access_denied', 'the request was denied')
-    case 'expired':
-      return new OAuthError('expired_token', 'the device code has expired; begin again')
-    // One answer for a code of nobody, of another client, and for one that is over.
-    case 'unknown':
-    case 'used':
-    case 'ended':
-      return new OAuthError('invalid_grant', 'the device code is invalid, or was used before', { reason: `device code: ${kind}` })
-  }
+  const told = TOLD[kind]
+  // One answer for a code of nobody, of another client, and for one that is over.
+  return told === undefined ? new OAuthError('invalid_grant', 'the device code is invalid, or was used before', { reason: `device code: ${kind}` }) : new OAuthError(...told)
 }

@@ -64,7 +64,7 @@ for (const variant of variants()) {
     test('oauth4webapi: pushes with a signed assertion, and the code comes back (RFC 9126 §2, §4, §6; RFC 7523)', async () => {
       const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
       const key = { ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256', use: 'sig' }
-      const client = await register({ client_name: 'Pusher', redirect_uris: [CALLBACK], token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [key] } as unknown as oauth.JsonValue, require_pushed_authorization_requests: true })
+      const client = await register({ client_name: 'Pusher', redirect_uris: [CALLBACK], token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [key] }, require_pushed_authorization_requests: true })
       assert.equal(client['require_pushed_authorization_requests'], true)
       const authentication = oauth.PrivateKeyJwt({ key: privateKey, kid: 'k1' })
       const verifier = oauth.generateRandomCodeVerifier()
