@@ -5,6 +5,7 @@ import { checkKeys, checkStore } from './check-own.ts'
 import { checkApis } from './check-apis.ts'
 import { checkMachines } from './check-machines.ts'
 import { checkForwardAuth } from './check-forward-auth.ts'
+import { checkEntra } from './check-entra.ts'
 import { checkGoogle } from './check-google.ts'
 import { checkIdJags } from './check-id-jag.ts'
 import { checkNotices } from './check-notices.ts'
@@ -32,6 +33,7 @@ export async function check(options: CommonOptions & { readonly sendNotice?: boo
     report(...(await checkApis(config, sender)))
     report(...(await checkMachines(config, sender)))
     report(...(await checkGoogle(config, sender)))
+    report(...(await checkEntra(config, sender)))
     report(...(await checkIdJags(config, sender)))
     report(...checkForwardAuth(config))
     report(...(await checkNotices(config, sender, options.sendNotice === true)))
