@@ -10,7 +10,7 @@ export const tokenExchange = z
       id,
       clients: names,
       identityProvider: id.optional(),
-      tokenTypes: z.array(z.enum(['access_token', 'id_token'])).min(1, 'name at least one').optional(),
+      tokenTypes: z.array(z.enum(['access_token', 'id_token', 'refresh_token'])).min(1, 'name at least one').optional(),
       audiences: names.optional(),
       issuedTo: names.optional(),
       targets: names,

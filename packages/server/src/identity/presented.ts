@@ -1,7 +1,7 @@
 // Tokens of identity providers that somebody presents to Lanyard, at the token endpoint or at an MCP endpoint, and the
 // people whom they are about.
 import { errors, decodeJwt } from 'jose'
-import type { IdentityProvider, PresentedClaims, PresentedKind } from './providers/provider.ts'
+import type { IdentityProvider, PresentedClaims, PresentedKind, PresentedRefreshToken } from './providers/provider.ts'
 import { LoginRefused } from './providers/provider.ts'
 import { kindOf, readUnverified } from './providers/oidc-presented.ts'
 import type { Recognized } from './recognize.ts'
@@ -17,6 +17,8 @@ export interface PresentedTokens {
    * @throws LoginRefused, ProviderUnavailable
    */
   verify(token: string, kind: PresentedKind): Promise<PresentedClaims>
+  /** Redeems a refresh token at the provider. @throws LoginRefused, ProviderUnavailable */
+  redeem(provider: string, refreshToken: string): Promise<PresentedRefreshToken>
   /** The person whom it is about, by (provider, issuer, subject): made when this is the first that is heard of them. */
   person(claims: PresentedClaims): Promise<User>
 }
@@ -38,6 +40,11 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       const provider = find(token)
       if (provider?.present === undefined) throw new LoginRefused('it is of no identity provider that is known here')
       return provider.present(token, kind)
+    },
+    async redeem(id, refreshToken) {
+      const provider = providers.get(id)
+      if (provider?.presentRefreshToken === undefined) throw new LoginRefused('the identity provider has no refresh tokens that could be presented')
+      return provider.presentRefreshToken(refreshToken)
     },
     person({ provider, issuer, subject, name, email, groups, roles }) {
       return people.recognize({

@@ -91,6 +91,7 @@ function answer(issued: Issued, now: number): Response {
     expires_in: Math.max(0, issued.expiresAt - Math.floor(now / 1000)),
     ...(issued.refreshToken === undefined ? {} : { refresh_token: issued.refreshToken }),
     ...(issued.scope.length === 0 ? {} : { scope: formatScope(issued.scope) }),
+    ...issued.members,
   }
   return Response.json(body, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
 }

@@ -1,9 +1,11 @@
 // Token exchange of identity providers' tokens: which may be presented by whom, and whose person they are.
 import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { hash } from '../../src/oauth/secret.ts'
 import type { ExchangeRule } from '../../src/token/exchange/rules.ts'
 import { client, eachCluster, ISSUER, RESOURCE, type Answer, type Cluster, type Node } from '../support/token-nodes.ts'
+import { CLIENT_SECRET, openIdProvider, type OpenIdProvider } from '../support/openid-provider.ts'
 import { tokenIssuer, type TokenIssuer } from '../support/token-issuer.ts'
 
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -178,4 +180,51 @@ eachProvider('H17: while the keys of the provider cannot be fetched, the client 
   const answer = await exchange(house, await house.idp.sign(ACCESS))
   assert.deepEqual([answer.status, answer.body['error']], [503, 'temporarily_unavailable'])
   assert.notEqual(answer.headers.get('retry-after'), null)
+})
+
+/** Signs somebody in at the provider, with the client that Lanyard is there. @returns the refresh token */
+async function refreshTokenOf(idp: OpenIdProvider): Promise<string> {
+  const verifier = randomBytes(32).toString('base64url')
+  const redirect = 'http://127.0.0.1:9/callback'
+  const asked = { client_id: 'lanyard', redirect_uri: redirect, response_type: 'code', state: 's', nonce: 'n', scope: 'openid offline_access', code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256' }
+  const answer = await fetch(`${idp.issuer}/authorize?${new URLSearchParams(asked).toString()}`, { redirect: 'manual' })
+  const code = new URL(answer.headers.get('location') ?? '').searchParams.get('code') ?? ''
+  const tokens = await fetch(`${idp.issuer}/token`, { method: 'POST', headers: { authorization: `Basic ${btoa(`lanyard:${CLIENT_SECRET}`)}` }, body: new URLSearchParams({ grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: redirect }) })
+  return ((await tokens.json()) as { refresh_token: string }).refresh_token
+}
+
+const REFRESH_TOKEN = 'urn:ietf:params:oauth:token-type:refresh_token'
+
+eachCluster('a refresh token of Lanyard’s client at the provider is redeemed there, and its successor goes back to the client (RFC 8693 §2.1, RFC 6749 §6)', async (cluster) => {
+  const idp = await openIdProvider(() => cluster.now)
+  try {
+    for (const id of ['agent', 'other-agent']) cluster.clients.set(id, client(id, { kind: 'pre-registered', tokenEndpointAuthMethods: ['client_secret_post'], secretHashes: [hash(SECRET)], grantTypes: [EXCHANGE] }))
+    cluster.exchange = [{ id: 'refresh', clients: ['agent'], identityProvider: 'corp', tokenTypes: ['refresh_token'], audiences: ['lanyard'], targets: [RESOURCE] }, { id: 'none', clients: ['other-agent'], identityProvider: 'corp', tokenTypes: ['access_token'], audiences: ['lanyard'], targets: [RESOURCE] }]
+    cluster.providers = [{ type: 'oidc', id: 'corp', name: 'Corp', issuer: idp.issuer, clientId: 'lanyard', clientSecret: CLIENT_SECRET, scopes: ['openid'], groupsClaim: 'groups', offlineAccess: 'scope' }]
+    const [node] = await cluster.restart()
+    const ask = (token: string, clientId = 'agent'): Promise<Answer> => node.post('/token', { grant_type: EXCHANGE, client_id: clientId, client_secret: SECRET, subject_token: token, subject_token_type: REFRESH_TOKEN, resource: RESOURCE })
+    const first = await refreshTokenOf(idp)
+    const answer = await ask(first)
+    assert.equal(answer.status, 200, answer.text)
+    const successor = String(answer.body['subject_token'])
+    assert.deepEqual([answer.body['subject_token_type'], answer.body['refresh_token'], idp.refreshTokens.has(successor), idp.refreshTokens.has(first)], [REFRESH_TOKEN, undefined, true, false])
+    const caller = await node.tokens.verifier.verify(String(answer.body['access_token']), RESOURCE)
+    assert.deepEqual([caller.user.provider, caller.user.subject, caller.user.groups], ['corp', 'alice', ['engineering']])
+    const again = await ask(successor)
+    assert.equal(again.status, 200, again.text)
+    // What was used is gone at the provider; who has no rule for it, and a refresh token of Lanyard's own, are not sent there.
+    const asked = idp.count('/token')
+    const { refreshToken: own } = await cluster.signIn()
+    for (const [token, clientId] of [[String(again.body['subject_token']), 'other-agent'], [own, 'agent']] as const) {
+      const refusal = await ask(token, clientId)
+      assert.deepEqual([refusal.status, refusal.body['error']], [400, 'invalid_request'])
+    }
+    assert.equal(idp.count('/token'), asked)
+    const used = await ask(first)
+    assert.deepEqual([used.status, used.body['error']], [400, 'invalid_request'])
+    const recorded = JSON.stringify(await cluster.events())
+    for (const secret of [first, successor]) assert.equal(recorded.includes(secret), false)
+  } finally {
+    await idp.close()
+  }
 })

@@ -2,6 +2,9 @@
 import type { PresentedKind } from '../../identity/providers/provider.ts'
 import { matcher, type Match } from '../../policy/pattern.ts'
 
+/** What may be exchanged of an identity provider. */
+export type SubjectKind = PresentedKind | 'refresh_token'
+
 export interface ExchangeRule {
   readonly id: string
   /** Who may ask: client ids. */
@@ -9,7 +12,7 @@ export interface ExchangeRule {
   /** Whose tokens may be presented; Lanyard's own access tokens when absent. */
   readonly identityProvider?: string
   /** Of an identity provider: which of its tokens. */
-  readonly tokenTypes?: readonly PresentedKind[]
+  readonly tokenTypes?: readonly SubjectKind[]
   /** Of an identity provider: whom the tokens must be made for. */
   readonly audiences?: readonly string[]
   /** Of an identity provider, the clients that its tokens may be issued to; of Lanyard's own, those besides the client that asks. */

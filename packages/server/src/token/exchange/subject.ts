@@ -4,7 +4,7 @@ import type { Actor } from '../../authorize/authorization.ts'
 import type { Client } from '../../clients/client.ts'
 import { authenticationOf } from '../../identity/authentication.ts'
 import type { PresentedTokens } from '../../identity/presented.ts'
-import { LoginRefused, ProviderUnavailable, type PresentedClaims, type PresentedKind } from '../../identity/providers/provider.ts'
+import { LoginRefused, ProviderUnavailable, type PresentedClaims, type PresentedRefreshToken } from '../../identity/providers/provider.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { canonicalResource, type Resource } from '../../oauth/resource.ts'
@@ -12,10 +12,11 @@ import type { Authentication } from '../../policy/rule.ts'
 import { AccessTokenError } from '../access-token.ts'
 import type { GrantRequest } from '../grants/grant.ts'
 import { TOKEN_TYPE } from '../grants/token-type.ts'
+import { isRefreshToken } from '../issue.ts'
 import type { AccessTokenVerifier, Caller } from '../verify.ts'
 import { actsFor, mayAct, readActor } from './actor.ts'
 import { audienceOf } from './own-token.ts'
-import type { CompiledExchangeRule, ExchangeRules } from './rules.ts'
+import type { CompiledExchangeRule, ExchangeRules, SubjectKind } from './rules.ts'
 
 /** A verified subject token, and who may have it exchanged. */
 export interface ExchangeSubject {
@@ -38,6 +39,8 @@ export interface ExchangeSubject {
   readonly rules: readonly CompiledExchangeRule[]
   /** For the audit trail: the kind of token, and of whom. */
   readonly kind: string
+  /** What is good from now on in place of a refresh token that was presented: it is the client's. */
+  readonly successor?: string
 }
 
 export interface SubjectOptions {
@@ -53,8 +56,9 @@ export interface SubjectOptions {
 
 /** A chain of grants of any length would be asked for with every call. */
 const MAX_PARENTS = 8
+const MAX_REFRESH_TOKEN = 8192
 /** What a token exchange may name as a kind of subject token. */
-const KINDS: Readonly<Record<string, PresentedKind>> = { [TOKEN_TYPE.access]: 'access_token', [TOKEN_TYPE.id]: 'id_token' }
+const KINDS: Readonly<Record<string, SubjectKind>> = { [TOKEN_TYPE.access]: 'access_token', [TOKEN_TYPE.id]: 'id_token', [TOKEN_TYPE.refresh]: 'refresh_token' }
 
 /** @throws OAuthError `invalid_request` for every token that is not to be exchanged by this client (RFC 8693 §2.2.2) */
 export async function exchangeSubject(options: SubjectOptions, request: GrantRequest): Promise<ExchangeSubject> {
@@ -64,14 +68,14 @@ export async function exchangeSubject(options: SubjectOptions, request: GrantReq
   if (kind === undefined) throw refused('this subject_token_type is not supported')
   const rules = options.rules(client.id)
   if (rules.length === 0) throw refused('no rule of the administrator lets this client exchange tokens')
-  const isOwn = options.presented.providerOf(token) === undefined
+  const isOwn = kind !== 'refresh_token' && options.presented.providerOf(token) === undefined
   const subject = isOwn ? await ownSubject(options, request, { token, kind, rules }) : await foreignSubject(options, client, { token, kind, rules })
   return withActor(options, request, subject)
 }
 
 interface Presented {
   readonly token: string
-  readonly kind: PresentedKind
+  readonly kind: SubjectKind
   readonly rules: readonly CompiledExchangeRule[]
 }
 
@@ -95,8 +99,8 @@ async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest
 }
 
 async function foreignSubject(options: SubjectOptions, client: Client, { token, kind, rules }: Presented): Promise<Subject> {
-  const claims = await presentedOf(options, token, kind)
-  const fitting = rules.filter((each) => fits(each, claims))
+  const { claims, successor } = await presentedOf(options, { token, kind, rules })
+  const fitting = rules.filter((each) => fits(each, kind, claims))
   if (fitting.length === 0) throw refused('the subject token is not one of those that this client may exchange')
   if (claims.cnf !== undefined) throw refused('the subject token is bound to a key of somebody else')
   const actor = claims.act === undefined ? undefined : readActor(claims.act, claims.issuer)
@@ -104,7 +108,7 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
   const user = await options.presented.person(claims)
   if (user.disabled) throw refused('the person is disabled')
   // What is older than the end of all that the person had is part of what ended.
-  if (options.cutoffs.isCut({ userId: user.id, clientId: client.id, grantId: '', kid: '', issuedAt: claims.issuedAt })) throw refused('the subject token was issued before the access of the person was ended')
+  if (options.cutoffs.isCut({ userId: user.id, clientId: client.id, grantId: '', kid: '', issuedAt: provenAt(claims, kind) })) throw refused('the subject token was issued before the access of the person was ended')
   return {
     user,
     authentication: authenticationOf(claims),
@@ -114,16 +118,22 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
     ...(claims.clientId === undefined ? {} : { clientId: claims.clientId }),
     ...(actor === undefined ? {} : { actor }),
     ...(claims.mayAct === undefined ? {} : { mayAct: claims.mayAct }),
+    ...(successor === undefined ? {} : { successor }),
   }
 }
 
+/** A refresh brings a new token of an old sign-in: the sign-in is what counts, where its time is known. */
+function provenAt({ issuedAt, authTime = issuedAt }: PresentedClaims, kind: SubjectKind): number {
+  return kind === 'refresh_token' ? Math.min(issuedAt, authTime) : issuedAt
+}
+
 /** RFC 8693 §2.1, OpenID Connect Core §3.1.3.7: made for somebody whom the administrator listed for this client. */
-function fits({ rule, isIssuedTo }: CompiledExchangeRule, { provider, kind, audiences, clientId }: PresentedClaims): boolean {
+function fits({ rule, isIssuedTo }: CompiledExchangeRule, kind: SubjectKind, { provider, audiences, clientId }: PresentedClaims): boolean {
   const { identityProvider, tokenTypes = [], audiences: allowed = [] } = rule
   if (identityProvider !== provider || !tokenTypes.includes(kind)) return false
   if (audiences.length === 0 || !audiences.every((audience) => allowed.includes(audience))) return false
   // OpenID Connect Core §2: an ID token is for the client that it was issued to; `azp` names that of several.
-  if (kind === 'id_token' && clientId !== undefined && !audiences.includes(clientId)) return false
+  if (kind !== 'access_token' && clientId !== undefined && !audiences.includes(clientId)) return false
   return isIssuedTo === undefined || (clientId !== undefined && isIssuedTo(clientId))
 }
 
@@ -167,9 +177,15 @@ async function verified({ verifier }: SubjectOptions, token: string): Promise<Ca
   }
 }
 
-async function presentedOf({ presented }: SubjectOptions, token: string, kind: PresentedKind): Promise<PresentedClaims> {
+async function presentedOf({ presented }: SubjectOptions, { token, kind, rules }: Presented): Promise<PresentedRefreshToken> {
   try {
-    return await presented.verify(token, kind)
+    if (kind !== 'refresh_token') return { claims: await presented.verify(token, kind) }
+    // Lanyard's own go nowhere.
+    if (isRefreshToken(token) || token.length > MAX_REFRESH_TOKEN) throw refused('it is no refresh token of an identity provider')
+    // It says of nobody that it is theirs: whom it is presented to, the rules alone tell.
+    const [provider, ...others] = new Set(rules.flatMap(({ rule }) => (rule.tokenTypes?.includes(kind) === true && rule.identityProvider !== undefined ? [rule.identityProvider] : [])))
+    if (provider === undefined || others.length > 0) throw refused('no rule, or more than one identity provider, for refresh tokens')
+    return await presented.redeem(provider, token)
   } catch (error) {
     if (error instanceof LoginRefused) throw refused(`the subject token is refused: ${error.reason}`)
     // Nothing is wrong with the token: the client may come again with it.

@@ -59,6 +59,8 @@ export interface Issued {
   readonly tokenType?: 'Bearer' | 'DPoP' | 'N_A'
   /** What was issued, for a token exchange (RFC 8693 §2.2.1). */
   readonly issuedTokenType?: string
+  /** Further members of the answer. */
+  readonly members?: Readonly<Record<string, string>>
 }
 
 /** The members that all events of one token request share. */

@@ -4,6 +4,7 @@ import { hash } from '../../oauth/secret.ts'
 import { exchangeSubject, refused, type ExchangeSubject, type SubjectOptions } from '../exchange/subject.ts'
 import type { TokenStore } from '../token-store.ts'
 import type { Granted, GrantRequest, GrantType } from './grant.ts'
+import { TOKEN_TYPE } from './token-type.ts'
 
 /** The token exchange grant (RFC 8693). */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -43,7 +44,12 @@ export function tokenExchange({ targets, ...options }: ExchangeOptions): GrantTy
       // What leaves Lanyard cannot be taken back: the store knows of an end before this node has heard of it.
       const isOver = target.startsGrant !== true && subject.grantId !== undefined && (await options.store.findGrant(subject.grantId)) === undefined
       if (isOver) throw refused('the grant of the subject token has ended')
-      return granted
+      return subject.successor === undefined ? granted : withSuccessor(granted, subject.successor)
     },
   }
+}
+
+/** The client had its refresh token redeemed: it gets what is good in its place, or it would have none (RFC 6749 §5.1 lets it overlook members). */
+function withSuccessor(granted: Granted, successor: string): Granted {
+  return { ...granted, issue: async (issuer, hold) => ({ ...(await granted.issue(issuer, hold)), members: { subject_token: successor, subject_token_type: TOKEN_TYPE.refresh } }) }
 }
