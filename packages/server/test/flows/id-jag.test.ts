@@ -60,6 +60,7 @@ eachCluster('an ID-JAG is exchanged for an access token of its resource, without
   assert.deepEqual([caller.user.provider, caller.user.issuer, caller.user.subject, caller.user.email], ['corp', OKTA, '00u1', 'alice@acme.example'])
   assert.deepEqual(caller.authentication, { authTime: Math.floor(cluster.now / 1000) - 60, acr: 'phr', amr: ['mfa', 'hwk'] })
   assert.deepEqual(await rows(cluster), { grants: 1, users: 1, used_assertions: 1, refresh_tokens: 0 })
+  assert.deepEqual((await cluster.db.query('SELECT id FROM applications')).map(({ id }) => id), [APP], 'administrators see it')
   const [event] = await cluster.events('token.issued')
   assert.deepEqual([event?.subject, event?.clientId, event?.resource, event?.detail?.['assertion_issuer'], event?.detail?.['grant_type']], [caller.user.id, APP, RESOURCE, OKTA, JWT_BEARER])
 })
@@ -114,6 +115,9 @@ eachCluster('an ID-JAG that says anything wrong is refused before anything is wr
     [{ header: { crit: ['b64'], b64: false } }, /signature/],
   ]
   for (const [changes, reason] of wrong) await assertRefused(cluster, await present(changes), reason)
+  const [trusted] = cluster.assertions.trusted.splice(0)
+  await assertRefused(cluster, await present(), /iss/)
+  cluster.assertions.trusted.push(trusted ?? assert.fail())
   assert.equal((await present()).status, 200)
   assert.equal((await present({ claims: { aud: [ISSUER] } })).status, 200, 'the only element of an array')
   assert.equal((await present({ header: { typ: 'application/oauth-id-jag+jwt' } })).status, 200)

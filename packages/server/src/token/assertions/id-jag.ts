@@ -2,6 +2,7 @@
 // (draft-ietf-oauth-identity-assertion-authz-grant), which MCP calls Enterprise-Managed Authorization. It asks nobody for
 // consent: the administrators of both sides did.
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
+import type { Approvals } from '../../approval/approvals.ts'
 import type { Cutoffs } from '../../audit/change.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
 import type { AssertionIssuer, IssuerKeys } from '../../clients/issuer-keys.ts'
@@ -45,6 +46,7 @@ export interface IdJagOptions extends SignInNeededOptions {
   readonly cutoffs: Pick<Cutoffs, 'isCut'>
   readonly profiles: Pick<Profiles, 'byResource'>
   readonly lifetimes: Pick<TokenLifetimes, 'accessToken'>
+  readonly approvals: Pick<Approvals, 'standing' | 'used'>
 }
 
 /** The profile of RFC 7523 for ID-JAGs: every check comes before anything is written. */
@@ -87,6 +89,8 @@ async function grantFor(options: IdJagOptions, trusted: TrustedIssuer, request: 
   if (await store.isUsedAssertion(used.hash)) throw refusedAssertion('id-jag: jti was used before')
   const user = await person(options, trusted, grant, payload)
   await requireSignIn(options, { user, request, profile, authentication: grant.authentication })
+  // Administrators see it among the applications that are used, and can approve or refuse it there.
+  await options.approvals.used(client)
   const at = Math.floor(now() / 1000)
   const authorization: Authorization = {
     id: newId('grt'),
