@@ -72,6 +72,7 @@ const EXPECTED: Readonly<Record<string, Cells>> = {
   // No rule lets bob use it; the others are sent to sign in.
   'GET /connections/:upstream': [303, 403, 303, 303],
   'POST /connections/:upstream': [401, 403, 401, 401],
+  'GET /connections/:upstream/back': everybody(303),
   'GET /connections/:upstream/callback': everybody(400),
   // Bob ends a connection that he does not have.
   'POST /connections/:upstream/disconnect': [401, 303, 401, 401],

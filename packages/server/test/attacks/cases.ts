@@ -10,7 +10,6 @@ export interface AttackCase {
 
 const attack = (id: string, text: string, beyond?: string): AttackCase => ({ id, text, ...(beyond === undefined ? {} : { beyond }) })
 
-const NO_EXCHANGE = 'there is no token exchange yet'
 
 const AUTHORIZATION: readonly AttackCase[] = [
   attack('A01', 'a redirect URI that nobody registered'),
@@ -92,8 +91,8 @@ const TOKENS: readonly AttackCase[] = [
   attack('G05', 'issuer or audience missing, doubled or spelled otherwise'),
   attack('G06', 'a token of the identity provider as one of the gateway'),
   attack('G07', 'times at and beyond their edges'),
-  attack('G08', 'token exchange for more than was given', NO_EXCHANGE),
-  attack('G10', 'an exchanged token that outlives its subject', NO_EXCHANGE),
+  attack('G08', 'token exchange for more than was given'),
+  attack('G10', 'an exchanged token that outlives its subject'),
   attack('G11', 'forged, foreign and repeated ID-JAGs'),
   attack('G12', 'one subject identifier at two providers'),
   attack('G13', 'DPoP proofs of another request, key or time', 'there is no DPoP yet'),
