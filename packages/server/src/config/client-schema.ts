@@ -31,7 +31,7 @@ export const client = z.strictObject({
   jwks: keys.optional(),
   jwksUri: httpUrl.optional(),
   workloadIdentities: z.array(workloadIdentity).min(1, 'name at least one').optional(),
-  dpopBoundAccessTokens: z.boolean().default(false),
+  dpopBoundAccessTokens: z.boolean().optional(),
   requirePushedAuthorizationRequests: z.boolean().optional(),
   resources: z.array(z.string()).default([]),
   owner: z.string().min(1).optional(),

@@ -74,7 +74,7 @@ eachProvider("an access token of the identity provider becomes one of Lanyard's,
   assert.equal(decodeJwt(String(again.body['access_token'])).sub, caller.user.id)
   assert.equal((await users(house)).length, 1)
   const event = (await house.events('token.issued'))[0]
-  assert.deepEqual([event?.subject, event?.clientId, event?.detail?.['subject_token'], event?.detail?.['exchange_rule']], [caller.user.id, 'agent', 'corp access_token', ['api']])
+  assert.deepEqual([event?.subject, event?.clientId, event?.detail?.['subject_kind'], event?.detail?.['exchange_rule']], [caller.user.id, 'agent', 'corp access_token', ['api']])
   assert.equal(JSON.stringify(await house.events()).includes(token), false)
 })
 

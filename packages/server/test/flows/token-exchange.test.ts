@@ -73,7 +73,7 @@ eachExchange('a token for one resource is exchanged for one of another, narrower
   const event = (await cluster.events('token.issued')).at(-1)
   assert.deepEqual(
     { subject: event?.subject, clientId: event?.clientId, resource: event?.resource, detail: { ...event?.detail, jti: '' } },
-    { subject: 'usr_alice', clientId: 'agent', resource: SALES, detail: { jti: '', scope: 'mcp.read', grant_type: EXCHANGE, actor: 'agent', subject_token: 'lanyard access_token', exchange_rule: ['to-sales'] } },
+    { subject: 'usr_alice', clientId: 'agent', resource: SALES, detail: { jti: '', scope: 'mcp.read', grant_type: EXCHANGE, actor: 'agent', subject_kind: 'lanyard access_token', exchange_rule: ['to-sales'] } },
   )
   const recorded = JSON.stringify(await cluster.events())
   for (const secret of [accessToken, tokenOf(answer), SECRET]) assert.equal(recorded.includes(secret), false)

@@ -115,7 +115,7 @@ function grant({ mint, recorder, now }: IdJagIssuerOptions, request: GrantReques
     async issue() {
       const { issuer: there, tenant } = audience
       const made = mint({ user, audience: there, clientId, resource: resource.value, scope, authentication, expiresAt, ...(tenant && { tenant }), ...(actor && { actor }), ...(jkt && { jkt }) })
-      const detail = { jti: made.jti, scope: formatScope(scope), audience: there, client_there: clientId, subject_token: kind, ...(actor && { actor: actor.sub }) }
+      const detail = { jti: made.jti, scope: formatScope(scope), audience: there, client_there: clientId, subject_kind: kind, ...(actor && { actor: actor.sub }) }
       const event: AuditEvent = { action: 'assertion.issued', outcome: 'success', ...trace(request, authorization), ...(grantId && { grantId }), detail }
       await recorder.record(event)
       const issued: Issued = { accessToken: made.assertion, expiresAt: made.expiresAt, scope, tokenType: 'N_A', issuedTokenType: TOKEN_TYPE.idJag }

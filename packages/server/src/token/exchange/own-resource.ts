@@ -76,7 +76,7 @@ async function exchange({ store, approvals, lifetimes, now }: OwnResourceOptions
     ...(actor === undefined ? {} : { actor }),
   }
   await approvals.used(request.client)
-  const detail = { subject_token: subject.kind, exchange_rule: rules.map(({ rule }) => rule.id) }
+  const detail = { subject_kind: subject.kind, exchange_rule: rules.map(({ rule }) => rule.id) }
   const granted = startGrant(store, request, { authorization, at, issuedTokenType: TOKEN_TYPE.access, detail })
   return { ...granted, refusals: { resource: 'invalid_target', scope: 'invalid_scope' } }
 }

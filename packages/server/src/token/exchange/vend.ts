@@ -81,7 +81,7 @@ async function grant(options: VendOptions, request: GrantRequest, subject: Excha
     ...trace(request, authorization),
     grantId: subject.grantId ?? authorization.id,
     upstream: upstream.id,
-    detail: { subject_token: subject.kind, exchange_rule: rules.map(({ rule }) => rule.id), ...(purpose === undefined ? {} : { purpose }), ...(subject.actor === undefined ? {} : { actor: subject.actor.sub }) },
+    detail: { subject_kind: subject.kind, exchange_rule: rules.map(({ rule }) => rule.id), ...(purpose === undefined ? {} : { purpose }), ...(subject.actor === undefined ? {} : { actor: subject.actor.sub }) },
   }
   return {
     authorization,

@@ -147,7 +147,7 @@ test('the SDK has the near gateway make an assertion of an ID token, and the far
   assert.deepEqual([expiresIn, scope], [300, 'mcp.read'])
   const tokens = await exchangeJwtAuthGrant({ tokenEndpoint: `${far.issuer}/token`, jwtAuthGrant, clientId: 'assistant', clientSecret: SECRET })
   assert.deepEqual([tokens.token_type, tokens.scope, decodeJwt(tokens.access_token).aud], ['Bearer', 'mcp.read', `${far.issuer}/mcp/notes`])
-  await recorded(near, ({ action, detail }) => action === 'assertion.issued' && detail?.['audience'] === far.issuer && detail['subject_token'] === 'okta id_token')
+  await recorded(near, ({ action, detail }) => action === 'assertion.issued' && detail?.['audience'] === far.issuer && detail['subject_kind'] === 'okta id_token')
   await assert.rejects(discoverAndRequestJwtAuthGrant({ ...asked, resource: `${far.issuer}/mcp/tickets` }), /invalid_target/)
   await assert.rejects(discoverAndRequestJwtAuthGrant({ ...asked, idToken: 'x' }), /invalid_request/)
   // One of the near gateway's own is worth nothing there (ID-JAG §7.3).

@@ -48,7 +48,7 @@ test('the connector token-exchange reaches the far server as the person, and ask
   const isToken = ({ action, clientId }: RunningGateway['events'][number]): boolean => action === 'token.issued' && clientId === 'near'
   await recorded(far, isToken)
   const issued = far.events.filter(isToken)
-  assert.deepEqual(issued.map(({ resource, detail }) => [resource, detail?.['subject_token'], detail?.['exchange_rule'], detail?.['scope']]), [[`${far.issuer}/mcp/notes`, 'okta id_token', ['near'], 'mcp.read']])
+  assert.deepEqual(issued.map(({ resource, detail }) => [resource, detail?.['subject_kind'], detail?.['exchange_rule'], detail?.['scope']]), [[`${far.issuer}/mcp/notes`, 'okta id_token', ['near'], 'mcp.read']])
   await recorded(near, ({ action, upstream, detail }) => action === 'connection.refreshed' && upstream === 'reading' && detail?.['connector'] === 'token-exchange')
   const call = far.events.find(({ action, clientId }) => action === 'call.allowed' && clientId === 'near')
   assert.equal(call?.subject, issued[0]?.subject)
