@@ -1,6 +1,7 @@
 // HTTP APIs at their edges: what HTTP allows and clients do, rules that ask for more, accounts that are connected.
 import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
+import { DPOP_ALGORITHMS } from '../../src/token/dpop.ts'
 import { eachApiHouse, type ApiHouse } from '../support/api-house.ts'
 import { eachTickets, upstream } from '../support/connection-nodes.ts'
 import { eventually } from '../support/eventually.ts'
@@ -136,7 +137,7 @@ eachTickets('an API without resource metadata has the authorization server that 
 
 eachApiHouse('the metadata of an API name it and nothing else', async ({ nodes }) => {
   const metadata = (id: string) => nodes[0].send({ method: 'GET', path: `/.well-known/oauth-protected-resource/http/${id}` })
-  assert.deepEqual((await metadata('keyed')).body, { resource: `${ISSUER}/http/keyed`, authorization_servers: [ISSUER], scopes_supported: ['mcp.read', 'mcp.write'], bearer_methods_supported: ['header'], resource_name: 'The keyed' })
+  assert.deepEqual((await metadata('keyed')).body, { resource: `${ISSUER}/http/keyed`, authorization_servers: [ISSUER], scopes_supported: ['mcp.read', 'mcp.write'], bearer_methods_supported: ['header'], dpop_signing_alg_values_supported: DPOP_ALGORITHMS, resource_name: 'The keyed' })
   for (const id of ['none', 'notes', 'everything']) assert.equal((await metadata(id)).status, 404)
 })
 
