@@ -86,8 +86,8 @@ async function challenged(deps: ElevateDeps, elevation: Elevation, asking: Conta
   return new Challenge(challenge.error, challenge.message, [...new Set([...scope, ...wider])], challenge.signIn, page)
 }
 
-function requested(asking: Contact, { tool, detail: more }: Pick<AuditEvent, 'tool' | 'detail'>, { acrValues, maxAge }: SignInRequirement = {}, scope: readonly string[] = []) {
-  const detail = { ...more, ...(acrValues === undefined ? {} : { acr_values: acrValues }), ...(maxAge === undefined ? {} : { max_age: maxAge }), ...(scope.length === 0 ? {} : { scope }) }
+function requested(asking: Contact, { tool, detail: more }: Pick<AuditEvent, 'tool' | 'detail'>, { acrValues, maxAge, demanded }: SignInRequirement = {}, scope: readonly string[] = []) {
+  const detail = { ...more, ...(acrValues === undefined ? {} : { acr_values: acrValues }), ...(maxAge === undefined ? {} : { max_age: maxAge }), ...(demanded === undefined ? {} : { demanded: true }), ...(scope.length === 0 ? {} : { scope }) }
   return { action: 'step-up.requested', outcome: 'success', ...trace(asking), ...(tool === undefined ? {} : { tool }), detail } as const
 }
 

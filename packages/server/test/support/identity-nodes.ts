@@ -180,7 +180,7 @@ export async function addGrant(db: Database, userId: string, now: number): Promi
 }
 
 /** Signs in from nothing. @returns what `/whoami` says then. */
-export async function whoami(visitor: Browser, path = '/whoami'): Promise<{ user: { id: string; issuer: string; subject: string; groups: string[]; email?: string; name?: string }; session: { id: string; authTime?: number }; csrf: string }> {
+export async function whoami(visitor: Browser, path = '/whoami'): Promise<{ user: { id: string; issuer: string; subject: string; groups: string[]; email?: string; name?: string }; session: { id: string; authTime?: number; acr?: string }; csrf: string }> {
   const page = await visitor.open(`${ISSUER}${path}`)
   if (page.status !== 200) throw new Error(`not signed in: ${page.status} ${page.text}`)
   return JSON.parse(page.text)

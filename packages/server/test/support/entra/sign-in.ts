@@ -1,6 +1,7 @@
 // The authorization endpoint and its sign-in page.
 import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import { resourceOf } from './token.ts'
 import { seconds, TENANT, wanted, type Entra, type Grant, type Person, type Respond } from './state.ts'
 
 export const authorizationPage: Respond = (entra, { query, path }, response) => {
@@ -27,7 +28,9 @@ export const signInPage: Respond = (entra, { form }, response) => {
   if (person === undefined) return page(response, 400, '<p>AADSTS50034: The user account does not exist in the directory.</p>')
   if (!person.enabled) return page(response, 403, '<p>AADSTS50057: The user account is disabled.</p>')
   if (!person.assigned) return back(response, asked, { error: 'access_denied', error_description: 'AADSTS50105: The signed in user is not assigned to a role for the application.' })
-  const { contexts } = wanted(asked.get('claims'))
+  // Who is there satisfies at once what policy wants of the resource that the sign-in is for.
+  const policy = entra.policies.get(resourceOf(entra, (asked.get('scope') ?? '').split(' ')).resource)
+  const contexts = [...wanted(asked.get('claims')).contexts, ...(policy === undefined ? [] : [policy.context])]
   const missing = contexts.find((context) => entra.satisfiable?.has(context) === false)
   if (missing !== undefined) return back(response, asked, { error: 'access_denied', error_description: 'AADSTS53003: Access has been blocked by Conditional Access policies.' })
   back(response, asked, { code: codeFor(entra, asked, { person, tid, contexts }) })

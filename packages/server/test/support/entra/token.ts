@@ -120,8 +120,8 @@ async function issue(entra: Entra, app: App, grant: Grant, { scope, claims: give
 }
 
 /** Scopes of one resource; those of OpenID Connect alone are Graph's. */
-function resourceOf(entra: Entra, scopes: readonly string[]): { resource: string; names: readonly string[] } {
-  const own = scopes.filter((scope) => !OIDC.has(scope)).map((scope) => ({ address: scope.includes('/') ? scope.slice(0, scope.lastIndexOf('/')) : GRAPH, name: scope.slice(scope.lastIndexOf('/') + 1) }))
+export function resourceOf(entra: Entra, scopes: readonly string[]): { resource: string; names: readonly string[] } {
+  const own = scopes.filter((scope) => scope !== '' && !OIDC.has(scope)).map((scope) => ({ address: scope.includes('/') ? scope.slice(0, scope.lastIndexOf('/')) : GRAPH, name: scope.slice(scope.lastIndexOf('/') + 1) }))
   const resources = new Set(own.map(({ address }) => (address === entra.origin || address === GRAPH ? GRAPH : address.replace(/^api:\/\//, ''))))
   if (resources.size > 1) throw new Failure('invalid_request', 28000, 'Provided value for the input parameter scope is not valid because it contains more than one resource.')
   const [resource = GRAPH] = resources
