@@ -46,6 +46,7 @@ const PURPOSE = 'mcp task'
 /** An upstream may keep a task for longer than it says. */
 const SHORTEST_MS = 3600_000
 const LONGEST_MS = 30 * 24 * 3600_000
+/** Bytes of it, printed as JSON: with the name of the tool, a header can carry what is sealed of it. */
 const MAX_OWN = 1024
 const MAX_NAME = 4096
 const MAX_KNOWN = 20_000
@@ -78,7 +79,7 @@ export function taskNames({ state, taskStore, now }: TaskNameDeps): TaskNames {
   }
   return {
     name(owner, { upstream, own, tool }, ttl) {
-      if (typeof own !== 'string' || own === '' || own.length > MAX_OWN) throw unreadable(upstream, 'task identifier')
+      if (typeof own !== 'string' || own === '' || Buffer.byteLength(JSON.stringify(own)) > MAX_OWN) throw unreadable(upstream, 'task identifier')
       const key = keyOf(owner, upstream, own)
       const before = known.get(key)
       if (before !== undefined) return before
