@@ -106,6 +106,7 @@ for (const [title, claims] of [
   ['no JSON', Buffer.from('acrs').toString('base64')],
   ['a list', base64([])],
   ['members that are none', base64({ access_token: 'c1' })],
+  ['what is said of other tokens alone', base64({ id_token: { acrs: { value: 'c1' } } })],
   ['very much', base64({ access_token: { acrs: { value: 'x'.repeat(2000) } } })],
 ] as const) {
   eachHouse(`a challenge of ${title} is an ordinary 401: nothing of it reaches Entra ID`, {}, async (house) => {
@@ -120,7 +121,7 @@ for (const [title, claims] of [
 eachHouse('what a challenge demands, the next sign-in is asked for, and no other one after it (RFC 9470)', {}, async (house) => {
   const { connector, userId, announce, events } = house
   const first = await credential(house)
-  await connector.refused(userId, NOTES, first.version, challenge(base64(C1)))
+  await connector.refused(userId, NOTES, first.version, challenge(base64({ ...C1, id_token: { oid: { value: 'somebody else' } } })))
   await assert.rejects(credential(house), (error) => error instanceof SignInRequired && JSON.stringify(error.signIn) === JSON.stringify({ acrValues: ['c1'], demanded: JSON.stringify(C1) }))
   assert.equal(events.at(-1)?.reason, 'entra-obo: provider: interaction_required (AADSTS50076)')
   // Still so for the next call.

@@ -72,12 +72,24 @@ test('msal-node proves an app by a certificate (PS256, x5t#S256) and by an asser
   await assert.rejects(msal(emulator, { clientId: GATEWAY, clientSecret: 'wrong' }).acquireTokenByClientCredential({ scopes: [`${GRAPH}/.default`] }), { errorNo: 7000215 })
 })
 
-test('on-behalf-of by msal-node: an assertion for this app alone; a claims challenge comes back and is met by a new sign-in', async () => {
+test('on-behalf-of by msal-node, by secret, certificate and assertion: an assertion for this app alone; a claims challenge comes back and is met by a new sign-in', async () => {
   const middle = msal(emulator, { clientId: MIDDLE, clientSecret: emulator.apps.get(MIDDLE)?.secret ?? '', clientCapabilities: ['CP1'] })
   const { result } = await signIn('alice', [`api://${MIDDLE}/access`])
   const obo = { oboAssertion: result.accessToken, scopes: [`${GRAPH}/User.Read`] }
-  const first = await middle.acquireTokenOnBehalfOf(obo)
-  assert.equal((await graph('/v1.0/me', first?.accessToken)).status, 200)
+  const app = emulator.apps.get(MIDDLE) ?? assert.fail()
+  const { privateKey, thumbprint } = await addCertificate(app)
+  const issuer = await trustedIssuer()
+  app.federated.push({ issuer: issuer.url, subject: 'middle', audience: 'api://AzureADTokenExchange' })
+  const byCertificate = msal(emulator, { clientId: MIDDLE, clientCertificate: { thumbprintSha256: Buffer.from(thumbprint, 'base64url').toString('hex'), privateKey } })
+  const byAssertion = msal(emulator, { clientId: MIDDLE, clientAssertion: () => issuer.sign({ iss: issuer.url, sub: 'middle', aud: 'api://AzureADTokenExchange' }) })
+  try {
+    for (const client of [middle, byCertificate, byAssertion]) {
+      const granted = await client.acquireTokenOnBehalfOf(obo)
+      assert.equal((await graph('/v1.0/me', granted?.accessToken)).status, 200)
+    }
+  } finally {
+    issuer.close()
+  }
   const { result: forGraph } = await signIn('alice', ['User.Read'])
   await assert.rejects(middle.acquireTokenOnBehalfOf({ ...obo, oboAssertion: forGraph.accessToken }), { errorNo: 50013 })
   const { result: forNotes } = await signIn('alice', [`api://${NOTES_API}/notes.read`])

@@ -38,14 +38,17 @@ for (const variant of variants()) {
       gateway = await startGateway({
         ...variant,
         config: {
-          identityProviders: [{ id: 'entra', type: 'entra-id', name: 'Contoso', tenant: TENANT, authority: idp.origin, graphUrl: idp.origin, clientId: GATEWAY, federatedCredential: { subject: 'lanyard' }, claims: ['tid'] }],
+          identityProviders: [{ id: 'entra', type: 'entra-id', name: 'Contoso', tenant: TENANT, authority: idp.origin, graphUrl: idp.origin, clientId: GATEWAY, federatedCredential: { subject: 'lanyard' }, claims: ['tid'], acrValues: ['c9'] }],
           upstreams: [
             { id: 'notes', name: 'Notes', url: notes.url, connector: { type: 'entra-obo', scopes: [`api://${NOTES_API}/notes.read`] } },
             { id: 'open', name: 'Open', url: open.url },
             { id: 'graph', name: 'Graph', type: 'http', url: idp.origin, connector: { type: 'entra-obo', scopes: [`${GRAPH}/User.Read`], app: { clientId: MIDDLE, certificate: { certificate: middle.certificate, privateKey: middle.privateKey }, scope: `api://${MIDDLE}/access` } } },
           ],
           profiles: [{ id: 'desk', upstreams: ['notes', 'open'] }],
-          rules: [{ id: 'everybody', effect: 'allow', tools: ['*'] }],
+          rules: [
+            { id: 'everybody', effect: 'allow', tools: ['*'] },
+            { id: 'deleting', effect: 'step-up', tools: ['delete_note'], require: { acrValues: ['c9'] } },
+          ],
         },
       })
       idp.apps.get(GATEWAY)?.federated.push({ issuer: gateway.issuer, subject: 'lanyard', audience: 'api://AzureADTokenExchange' })
@@ -158,6 +161,16 @@ for (const variant of variants()) {
       idp.evaluated.set(person('alice').oid, now)
       assert.equal((await me()).status, 200)
       if (variant.nodes === 1) assert.equal(idp.at('/v1.0/me').length, before + 2, 'refused once, and sent again')
+    })
+
+    test('a rule asks for an authentication context in Entra ID’s own words, and takes it for the level of the sign-in (RFC 9470 §4)', async () => {
+      const provider = forgetful({ person: 'bob' })
+      const client = await sdk2('modern')(`${gateway.issuer}/mcp/notes`, provider)
+      assert.match(await client.call('delete_note'), /"ran":"delete_note"/)
+      const asked = idp.at(`/${TENANT}/oauth2/v2.0/authorize`).at(-1)?.query
+      assert.deepEqual([JSON.parse(asked?.get('claims') ?? '').id_token, asked?.get('acr_values')], [{ acrs: { essential: true, value: 'c9' } }, null])
+      assert.equal(decodeJwt(provider.tokens()?.access_token ?? '')['acr'], 'c9')
+      await client.close()
     })
 
     test('in a profile one upstream that wants another sign-in keeps nobody from the others, and is asked for by its own tool', async () => {

@@ -94,11 +94,16 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
   }
 }
 
-/** A claims challenge: the header has in base64 what a request has as JSON. */
+/**
+ * A claims challenge: the header has in base64 what a request has as JSON. An upstream says what its access token must be
+ * like, and nothing of what Lanyard is told at the sign-in.
+ */
 function demandOf(challenge: string): string | undefined {
   const parameters = challengeParameters(challenge)
   const claims = parameters.get('error') === 'insufficient_claims' ? Buffer.from(parameters.get('claims') ?? '', 'base64').toString('utf8') : ''
-  return isClaims(claims) ? claims : undefined
+  if (!isClaims(claims)) return undefined
+  const { access_token: token } = JSON.parse(claims) as { readonly access_token?: object }
+  return token === undefined ? undefined : JSON.stringify({ access_token: token })
 }
 
 interface Wanted {
