@@ -33,7 +33,7 @@ const audience = z.strictObject({
 /** A connector: access that who signed the person in decides. */
 export const idJagConnector = z.strictObject({
   type: z.literal('id-jag'),
-  clientId: z.string().min(1),
+  clientId: z.string().min(1).optional(),
   clientSecret: secret.optional(),
   issuer: httpUrl.optional(),
   scopes: z.array(z.string()).optional(),

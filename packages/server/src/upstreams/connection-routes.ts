@@ -102,7 +102,7 @@ export function connectionRoutes(deps: ConnectionDeps): readonly Route[] {
     route('GET', '/connections/:upstream/callback', 'session', (request, context) => callback(deps, request, context)),
     route('POST', '/connections/:upstream/disconnect', 'session', (request, context) => disconnect(deps, request, context)),
     route('GET', '/connections/:upstream/client.json', 'public', (_request, context) =>
-      Response.json(clientDocument(deps.issuer, connectable(deps, context).upstream), { headers: { 'cache-control': 'public, max-age=3600' } }),
+      Response.json(clientDocument(deps.issuer, asClient(deps, context)), { headers: { 'cache-control': 'public, max-age=3600' } }),
     ),
   ]
 }
@@ -247,6 +247,12 @@ async function postedForm(deps: ConnectionDeps, request: Request, purpose: strin
   if (signedIn === undefined) throw new PageError(401, 'You are signed out', 'Sign in on your own page, then try again.')
   if (!checkCsrf(params.get('csrf'), signedIn.secret, purpose)) throw new PageError(403, 'This form is out of date', 'Go back, load the page again, and try from there.', { reason: 'csrf' })
   return { signedIn, params }
+}
+
+/** The upstreams at which Lanyard is a client of its own: with accounts of people, or by the word of who signed them in. */
+function asClient(deps: ConnectionDeps, context: RequestContext): Upstream {
+  const upstream = deps.upstreams.find(({ id, connector }) => id === context.params['upstream'] && connector.type === 'id-jag')
+  return upstream ?? connectable(deps, context).upstream
 }
 
 function connectable(deps: ConnectionDeps, context: RequestContext): { upstream: Upstream; connector: Required<Connector> } {

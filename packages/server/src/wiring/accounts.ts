@@ -17,7 +17,7 @@ export function upstreamRoom(ground: Ground, { sessions, login, providers, provi
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
   const sign = ownAssertions(ground)
-  const connector = connectors(oauth, { outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, own: { issuer, sign: (claims, type) => ground.keys.sign(claims, type) }, ...(sign && { ownAssertion: sign }), now })
+  const connector = connectors(oauth, { issuer, outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, own: { issuer, sign: (claims, type) => ground.keys.sign(claims, type) }, ...(sign && { ownAssertion: sign }), now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

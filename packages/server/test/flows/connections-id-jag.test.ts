@@ -13,13 +13,16 @@ import type { IdJagSettings } from '../../src/upstreams/connectors/id-jag/settin
 import type { Upstream } from '../../src/upstreams/upstream.ts'
 import { auditLog } from '../../src/store/audit-log.ts'
 import { recordChange } from '../../src/store/changes.ts'
-import { eachConnectionCluster, upstream, type Cluster } from '../support/connection-nodes.ts'
+import { CLUSTER_ISSUER, eachConnectionCluster, upstream, type Cluster } from '../support/connection-nodes.ts'
 
 const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag'
 const ALICE: User = { id: 'usr_alice', provider: 'corp', issuer: 'https://idp.example', subject: 'alice', email: 'alice@acme.example', groups: [], disabled: false }
 const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 const ASSERTION = `${part({ alg: 'ES256', typ: 'oauth-id-jag+jwt' })}.${part({ aud: 'https://as.example' })}.signature`
 const ID_TOKEN = `${part({ alg: 'ES256' })}.${part({ aud: 'lanyard' })}.signature`
+
+/** Nobody registered Lanyard at the authorization server. */
+const UNREGISTERED: Partial<IdJagSettings> = {}
 
 type Answer = readonly [status: number, body: unknown]
 
@@ -36,6 +39,8 @@ interface Scene {
   /** What the identity provider answers to an exchange, and the authorization server to an assertion. */
   provider: () => Answer
   server: () => Answer
+  /** Whether the authorization server knows metadata documents. */
+  documents: boolean
   held: HeldTokens | undefined
   /** The upstream with the settings that a connector was made with last. */
   upstream: Upstream
@@ -59,12 +64,15 @@ async function within(cluster: Cluster, run: (scene: Scene) => Promise<void>): P
     users: new Map([[ALICE.id, ALICE]]),
     provider: () => [200, { access_token: ASSERTION, issued_token_type: ID_JAG, token_type: 'N_A', expires_in: 300 }],
     server: () => [200, { access_token: `at-${(count += 1)}`, token_type: 'Bearer', expires_in: 900, scope: 'chat.read' }],
+    documents: false,
     held: { provider: 'corp', issuer: `${url}/idp`, idToken: ID_TOKEN, expiresAt: cluster.now + 3600_000 },
     upstream: upstream('chat', url),
     make(more = {}) {
-      const settings: IdJagSettings = { type: 'id-jag', clientId: 'lanyard-there', clientSecret: 'secret-there', scopes: ['chat.read'], assertions: 'identity-provider', ...more }
+      const registered = more === UNREGISTERED ? {} : { clientId: 'lanyard-there', clientSecret: 'secret-there' }
+      const settings: IdJagSettings = { type: 'id-jag', ...registered, scopes: ['chat.read'], assertions: 'identity-provider', ...more }
       scene.upstream = upstream('chat', `${url}/mcp`, settings)
       return idJagConnector(settings, {
+        issuer: CLUSTER_ISSUER,
         outbound: cluster.outbound,
         sealer: cluster.sealer,
         store: node.store,
@@ -96,7 +104,7 @@ async function respond(scene: Scene, request: IncomingMessage, response: ServerR
   const documents: Readonly<Record<string, () => Answer>> = {
     '/.well-known/oauth-protected-resource/mcp': () => [200, { resource: `${url}/mcp`, authorization_servers: [url], scopes_supported: ['chat.read', 'chat.write'] }],
     // Of a server that a browser never goes to.
-    '/.well-known/oauth-authorization-server': () => [200, { issuer: url, token_endpoint: `${url}/token`, token_endpoint_auth_methods_supported: ['client_secret_basic'], grant_types_supported: ['urn:ietf:params:oauth:grant-type:jwt-bearer'] }],
+    '/.well-known/oauth-authorization-server': () => [200, { issuer: url, token_endpoint: `${url}/token`, token_endpoint_auth_methods_supported: ['client_secret_basic'], grant_types_supported: ['urn:ietf:params:oauth:grant-type:jwt-bearer'], client_id_metadata_document_supported: scene.documents }],
     '/idp/.well-known/openid-configuration': () => [200, { issuer: `${url}/idp`, authorization_endpoint: `${url}/idp/authorize`, token_endpoint: `${url}/idp/token`, jwks_uri: `${url}/idp/jwks` }],
     '/idp/token': scene.provider,
     '/token': scene.server,
@@ -255,4 +263,19 @@ each('secret and assertion go to the authorization server that is configured, or
   assert.deepEqual([scene.asked('/token'), scene.asked('/idp/token')], [0, 0])
   assert.equal(await bearer(scene.make({ issuer: scene.url }), scene), 'Bearer at-1')
   assert.equal(await bearer(scene.make(), scene), 'Bearer at-2', 'it is the first from now on')
+})
+
+each('where nobody registered Lanyard, it is known by the document that it hosts, to servers that know such (EMA §5, CIMD)', async (cluster, scene) => {
+  const connector = scene.make(UNREGISTERED)
+  await assert.rejects(bearer(connector, scene), CredentialRefused)
+  assert.equal(scene.asked('/idp/token'), 0)
+  scene.documents = true
+  const again = scene.make(UNREGISTERED)
+  assert.equal(await bearer(again, scene), 'Bearer at-1')
+  const grant = scene.seen.find(({ path }) => path === '/token')
+  assert.deepEqual([grant?.form.get('client_id'), grant?.authorization], [`${CLUSTER_ISSUER}/connections/chat/client.json`, undefined])
+  cluster.upstreams = [scene.upstream]
+  const document = await cluster.nodes[0].get('/connections/chat/client.json')
+  assert.deepEqual([document.status, (JSON.parse(document.text) as Record<string, unknown>)['grant_types']], [200, ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer']])
+  assert.equal((await cluster.nodes[0].get('/connections/chat')).status, 404, 'there is nothing to connect')
 })

@@ -14,14 +14,15 @@ import type { ConnectionStore } from '../../connection-store.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector, type Credential } from '../connector.ts'
 import { discovery, type Discovered } from '../oauth/discovery.ts'
-import { requirePinnedIssuer } from '../oauth/registration.ts'
-import type { IdJagSettings } from './settings.ts'
+import { clientDocumentUrl, requirePinnedIssuer } from '../oauth/registration.ts'
+import type { IdJagSettings, KnownSettings } from './settings.ts'
 import { tokenFor, type AccessAnswer } from './token-request.ts'
 
 /** Makes an assertion of Lanyard's own for a person. */
 export type OwnAssertion = (request: { readonly user: User; readonly audience: string; readonly clientId: string; readonly resource: string; readonly scope: readonly string[]; readonly tenant?: string }) => { readonly assertion: string }
 
 export interface IdJagConnectorDeps {
+  readonly issuer: string
   readonly outbound: Outbound
   readonly sealer: Sealer
   readonly store: ConnectionStore
@@ -60,7 +61,9 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
   const doubts = new Map<string, number>()
   const request = async (userId: string, upstream: Upstream): Promise<Held> => {
     const keep = held.asking(userId)
-    const answer = await obtain(settings, deps, { userId, upstream, discovered: await serverOf(settings, deps, found, upstream), provenance: found.provenance(upstream) })
+    const discovered = await serverOf(settings, deps, found, upstream)
+    const known = await trouble(deps, upstream, async () => ({ ...settings, clientId: clientIdOf(settings, deps.issuer, upstream, discovered) }))
+    const answer = await obtain(known, deps, { userId, upstream, discovered, provenance: found.provenance(upstream) })
     const until = answer.expiresAt ?? deps.now() + UNKNOWN_LIFETIME_MS
     const fresh = { accessToken: answer.accessToken, usableUntil: Math.max(until - EARLY_MS, deps.now() + (until - deps.now()) / 2) }
     keep(fresh)
@@ -94,8 +97,15 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
 async function serverOf(settings: IdJagSettings, deps: IdJagConnectorDeps, found: ReturnType<typeof discovery>, upstream: Upstream): Promise<Discovered> {
   const discovered = await trouble(deps, upstream, () => found.discover(upstream))
   // C-10: secret and assertions go to the authorization server that they are for, and to no other that the upstream may name.
-  if (settings.issuer === undefined) await trouble(deps, upstream, () => requirePinnedIssuer(deps, upstream, settings.clientId, discovered.server.issuer))
+  if (settings.issuer === undefined) await trouble(deps, upstream, () => requirePinnedIssuer(deps, upstream, settings.clientId ?? 'id-jag', discovered.server.issuer))
   return discovered
+}
+
+/** EMA §5: as an administrator registered Lanyard there, else by the document that it hosts, which every party knows it by. */
+function clientIdOf({ clientId }: IdJagSettings, issuer: string, upstream: Upstream, { server }: Discovered): string {
+  if (clientId !== undefined) return clientId
+  if (server.client_id_metadata_document_supported !== true || !issuer.startsWith('https:')) throw new ConnectionRefused('the authorization server knows no metadata documents: configure clientId and clientSecret')
+  return clientDocumentUrl(issuer, upstream.id)
 }
 
 interface Target {
@@ -105,7 +115,7 @@ interface Target {
   readonly provenance: ReturnType<ReturnType<typeof discovery>['provenance']>
 }
 
-async function obtain(settings: IdJagSettings, deps: IdJagConnectorDeps, target: Target): Promise<AccessAnswer> {
+async function obtain(settings: KnownSettings, deps: IdJagConnectorDeps, target: Target): Promise<AccessAnswer> {
   const { userId, upstream, discovered } = target
   const { server, resource = upstream.url } = discovered
   const scope = settings.scopes ?? discovered.scope
@@ -125,7 +135,7 @@ interface Asked {
   readonly scope: readonly string[]
 }
 
-function ownAssertion(settings: IdJagSettings, deps: IdJagConnectorDeps, user: User, asked: Asked): string {
+function ownAssertion(settings: KnownSettings, deps: IdJagConnectorDeps, user: User, asked: Asked): string {
   if (deps.ownAssertion === undefined) throw new Error('the gateway has no keys for assertions')
   return deps.ownAssertion({ user, ...asked, clientId: settings.clientId, ...(settings.tenant === undefined ? {} : { tenant: settings.tenant }) }).assertion
 }

@@ -1,8 +1,8 @@
 /** An upstream whose authorization server takes ID-JAGs: the person's access there is decided by who signed them in. */
 export interface IdJagSettings {
   readonly type: 'id-jag'
-  /** What Lanyard is at the upstream's authorization server. */
-  readonly clientId: string
+  /** What Lanyard is at the upstream's authorization server; when absent, the metadata document that it hosts for the upstream. */
+  readonly clientId?: string
   readonly clientSecret?: string
   /** The authorization server; when absent, the first that is found. */
   readonly issuer?: string
@@ -12,3 +12,6 @@ export interface IdJagSettings {
   /** What Lanyard's tenant is called there, in assertions of its own. */
   readonly tenant?: string
 }
+
+/** The settings where it is known what Lanyard is there. */
+export type KnownSettings = IdJagSettings & { readonly clientId: string }

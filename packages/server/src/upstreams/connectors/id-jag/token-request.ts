@@ -5,14 +5,14 @@ import { basicAuthorization } from '../../../oauth/basic.ts'
 import { ConnectionRefused, errorCode, SignInRequired } from '../connector.ts'
 import type { Discovered } from '../oauth/discovery.ts'
 import { translated, withoutChallenge } from '../oauth/exchange.ts'
-import type { IdJagSettings } from './settings.ts'
+import type { KnownSettings } from './settings.ts'
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const MAX_LIFETIME_S = 86_400
 const RECENT_S = 300
 
 export interface TokenServer {
-  readonly settings: IdJagSettings
+  readonly settings: KnownSettings
   readonly discovered: Discovered
   readonly outbound: Outbound
   readonly provenance: (url: URL) => Provenance
@@ -69,7 +69,7 @@ function signInOf(error: unknown): SignInRequired | undefined {
 }
 
 /** EMA §5: as Lanyard is registered there; by its identifier alone where it has no secret. */
-function authentication({ clientId, clientSecret }: IdJagSettings, { server }: Discovered): oauth.ClientAuth {
+function authentication({ clientId, clientSecret }: KnownSettings, { server }: Discovered): oauth.ClientAuth {
   if (clientSecret === undefined) return oauth.None()
   const methods = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
   if (!methods.includes('client_secret_basic') && methods.includes('client_secret_post')) return oauth.ClientSecretPost(clientSecret)

@@ -35,7 +35,8 @@ export function connectionRedirectUri(issuer: string, upstreamId: string): strin
   return `${issuer}/connections/${upstreamId}/callback`
 }
 
-function clientDocumentUrl(issuer: string, upstreamId: string): string {
+/** Where the document is, and what Lanyard is called by whoever knows it by that. */
+export function clientDocumentUrl(issuer: string, upstreamId: string): string {
   return `${issuer}/connections/${upstreamId}/client.json`
 }
 
@@ -46,7 +47,7 @@ export function clientDocument(issuer: string, upstream: Upstream): Readonly<Rec
     client_name: 'Lanyard',
     client_uri: issuer,
     redirect_uris: [connectionRedirectUri(issuer, upstream.id)],
-    grant_types: ['authorization_code', 'refresh_token'],
+    grant_types: ['authorization_code', 'refresh_token', ...(upstream.connector.type === 'id-jag' ? ['urn:ietf:params:oauth:grant-type:jwt-bearer'] : [])],
     response_types: ['code'],
     token_endpoint_auth_method: 'none',
     application_type: 'web',
