@@ -48,6 +48,24 @@ eachPair('OpenID Connect Core §3.1.2.1: a sign-in under way is taken out by one
   assert.deepEqual(await store.takeLogin(hashed('state'), NOW + 999), plain)
 })
 
+eachPair('OpenID Connect Core §5.1: an address is verified by the person’s own sign-in alone, and only while their newest one says so', async (pair) => {
+  const store = identityStore(pair.one)
+  const { email: _email, ...nameless } = ALICE
+  const verified = async (id: string): Promise<unknown> => (await identityStore(pair.two).findUser(id))?.emailVerified
+  const id = await signedIn(pair, 1, { identity: nameless })
+  // Somebody else tells an address: it is one, and nobody's word that it is theirs.
+  await store.recognize({ person: { provider: 'corp', issuer: 'https://idp.example', subject: 'alice', email: 'alice@example.com' }, newUserId: 'usr_x', now: NOW })
+  assert.deepEqual([(await store.findUser(id))?.email, await verified(id)], ['alice@example.com', undefined])
+  await signedIn(pair, 2, { identity: { ...ALICE, emailVerified: true } })
+  assert.equal(await verified(id), true)
+  const claimed = await store.claimCheck(id, NOW + HOUR, { now: NOW + HOUR, until: NOW + HOUR })
+  assert.ok(claimed)
+  await store.updateUser(id, claimed, ALICE, claimed, NOW + HOUR)
+  assert.equal(await verified(id), undefined)
+  await signedIn(pair, 3, { identity: { ...nameless, emailVerified: true } })
+  assert.equal(await verified(id), undefined, 'without an address there is nothing to verify')
+})
+
 eachPair('20 first sign-ins of one person at once make one user, with a session each', async (pair) => {
   const users = await race(pair, (parts, index) => identityStore(parts).signIn(entry(index)))
   const [first] = users
