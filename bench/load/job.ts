@@ -21,12 +21,12 @@ export type Call =
   | { readonly tool: 'progress'; readonly events: number }
 
 export interface TokenJob {
-  readonly kind: 'refresh' | 'code' | 'introspect' | 'exchange'
+  readonly kind: 'refresh' | 'code' | 'introspect' | 'exchange' | 'assertion'
   readonly url: string
   readonly connections: number
   /** What every request of this kind carries besides what is its own. */
   readonly form: Readonly<Record<string, string>>
-  /** Refresh tokens, one per connection; authorization codes, as many as there shall be requests; access tokens, to be introspected or exchanged. */
+  /** Refresh tokens, one per connection; authorization codes and assertions, as many as there shall be requests; access tokens, to be introspected or exchanged. */
   readonly secrets: readonly Secret[]
 }
 

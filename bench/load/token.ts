@@ -1,10 +1,10 @@
-// OAuth clients by hand: refresh tokens in chains, each used once; codes, each exchanged once; tokens asked about, or exchanged for others.
+// OAuth clients by hand: refresh tokens in chains, each used once; codes and assertions, each exchanged once; tokens asked about, or exchanged for others.
 import { connection, post, type Reply } from './connection.ts'
 import type { Actor, Secret, TokenJob } from './job.ts'
 
 type Body = Readonly<Record<string, unknown>>
 
-/** All connections take codes from one pile. */
+/** All connections take codes and assertions from one pile. */
 export function tokenActors(job: TokenJob): Actor[] {
   const pile = [...job.secrets]
   return Array.from({ length: job.connections }, (_, index) => tokenActor(job, pile, job.secrets[index % job.secrets.length]))
@@ -33,6 +33,12 @@ function tokenActor(job: TokenJob, pile: Secret[], own: Secret | undefined): Act
       const answer = await ask({ code: code.value, code_verifier: code.verifier ?? '' })
       textOf(answer, 'access_token')
       textOf(answer, 'refresh_token')
+      return true
+    },
+    async assertion() {
+      const assertion = pile.pop()
+      if (assertion === undefined) return false
+      textOf(await ask({ assertion: assertion.value }), 'access_token')
       return true
     },
     async exchange() {

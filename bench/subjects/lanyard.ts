@@ -36,6 +36,8 @@ export interface LanyardOptions {
   /** Further upstreams, which are one profile together: then that is what is measured. */
   readonly wide?: readonly string[]
   readonly rules?: number
+  /** Whose ID-JAGs are trusted. */
+  readonly assertions?: { readonly issuer: string; readonly jwksUri: string }
   readonly execArgv?: readonly string[]
 }
 
@@ -131,7 +133,8 @@ function configuration({ directory, issuer, clientSecret, provider, store, optio
     keyEncryption: `file:${directory}/kek`,
     outbound: { allow: ['127.0.0.0/8'] },
     identityProviders: [{ id: 'corp', type: 'oidc', name: 'Demo Company', issuer: provider.facts.url, clientId: 'lanyard', clientSecret }],
-    clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }, { id: AGENT.id, name: 'Agent', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: AGENT.secret, grantTypes: ['urn:ietf:params:oauth:grant-type:token-exchange'] }],
+    clients: [{ id: RESOURCE_SERVER.id, name: 'Resource server', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: RESOURCE_SERVER.secret, resources: [`${issuer}/mcp/echo`] }, { id: AGENT.id, name: 'Agent', tokenEndpointAuthMethod: 'client_secret_post', clientSecret: AGENT.secret, grantTypes: ['urn:ietf:params:oauth:grant-type:token-exchange', 'urn:ietf:params:oauth:grant-type:jwt-bearer'] }],
+    ...(options.assertions === undefined ? {} : { idJag: { trustedIssuers: [{ id: 'bench', groupsClaim: 'groups', issuer: options.assertions.issuer, jwksUri: options.assertions.jwksUri }] } }),
     tokenExchange: [{ id: 'agent', clients: [AGENT.id], issuedTo: ['*'], targets: [`${issuer}/mcp`] }],
     upstreams: [{ id: 'echo', name: 'Echo', url: options.upstream, connector: { type: options.accounts === false ? 'none' : 'oauth' } }, ...more.upstreams],
     profiles: more.profiles,

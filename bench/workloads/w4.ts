@@ -1,11 +1,12 @@
-// W4: tokens: a code exchanged, a refresh token rotated, a token introspected, or exchanged for another (RFC 8693);
-// everything durable before the answer.
+// W4: tokens: a code exchanged, a refresh token rotated, a token introspected, or exchanged for another (RFC 8693), an
+// ID-JAG for a token; everything durable before the answer.
 import type { ChildProcess } from 'node:child_process'
 import { interleave, type Cell } from '../interleave.ts'
 import type { Secret, TokenJob } from '../load/job.ts'
 import { startProgram } from '../program.ts'
 import type { Budget, Findings, Row } from '../report.ts'
 import { startDatabase } from '../subjects/database.ts'
+import { startAssertions, type Assertions } from '../subjects/assertions.ts'
 import { AGENT, RESOURCE_SERVER, startLanyard, type Lanyard } from '../subjects/lanyard.ts'
 import { mintCodes, signIn, type Person } from '../subjects/lanyard-people.ts'
 import type { OidcFacts } from '../subjects/oidc-provider.ts'
@@ -27,23 +28,27 @@ interface TokenSubject extends Subject {
   readonly introspectionUrl: string
   /** What a token is exchanged for, where it can be. */
   readonly exchange?: Readonly<Record<string, string>>
+  /** ID-JAGs that it takes. */
+  assertions?(count: number): readonly Secret[]
 }
 
 export const w4: Workload = async (circumstances) => {
   const upstream = await startUpstream()
+  const assertions = await startAssertions()
   try {
     const starts = [
-      async () => lanyardSubject(await startLanyard({ store: 'sqlite', upstream: upstream.protectedUrl })),
-      async () => lanyardSubject(await startLanyard({ store: 'postgres', upstream: upstream.protectedUrl })),
+      async () => lanyardSubject(await startLanyard({ store: 'sqlite', upstream: upstream.protectedUrl, assertions }), assertions),
+      async () => lanyardSubject(await startLanyard({ store: 'postgres', upstream: upstream.protectedUrl, assertions }), assertions),
       startPeer,
     ]
     return await withSubjects<TokenSubject, Findings>(starts, (subjects) => measure(circumstances, subjects))
   } finally {
+    await assertions.close()
     await upstream.close()
   }
 }
 
-async function lanyardSubject(lanyard: Lanyard): Promise<TokenSubject> {
+async function lanyardSubject(lanyard: Lanyard, assertions: Assertions): Promise<TokenSubject> {
   const person: Person = await signIn(lanyard, 'alice').catch(async (error: unknown) => {
     await lanyard.close()
     throw error
@@ -56,6 +61,7 @@ async function lanyardSubject(lanyard: Lanyard): Promise<TokenSubject> {
     resourceServer: RESOURCE_SERVER,
     tokenUrl: `${lanyard.issuer}/token`,
     introspectionUrl: `${lanyard.issuer}/introspect`,
+    assertions: (count) => assertions.mint(lanyard, count),
     exchange: { client_id: AGENT.id, client_secret: AGENT.secret, resource: `${lanyard.issuer}/mcp`, scope: 'mcp.read' },
   }
 }
@@ -93,9 +99,9 @@ async function measure({ load, rounds, quick }: Circumstances, subjects: readonl
   const isFloor = ({ subject }: Cell): boolean => subject.name === PEER
   const tokens = await interleave(load, [...subjects.map(refreshCell), ...subjects.map(introspectCell), ...subjects.flatMap(exchangeCell)], { ...common, closedSeconds: quick ? 0.5 : 1, openSeconds: quick ? 0.5 : 0.8 }, isFloor)
   // As long as there are codes.
-  const codes = await interleave(load, subjects.map((subject) => codeCell(subject, quick ? 100 : 400)), { ...common, closedSeconds: 20 }, isFloor)
+  const codes = await interleave(load, [...subjects.map((subject) => codeCell(subject, quick ? 100 : 400)), ...subjects.flatMap((subject) => assertionCell(subject, quick ? 100 : 800))], { ...common, closedSeconds: 20 }, isFloor)
   const rows = [...tokens.rows, ...codes.rows]
-  return { rows, budgets: budgets(rows), failures: [...tokens.failures, ...codes.failures], notes: ['code exchange: p50 and p99 are those under full load, as codes are used up'] }
+  return { rows, budgets: budgets(rows), failures: [...tokens.failures, ...codes.failures], notes: ['code exchange and ID-JAG: p50 and p99 are those under full load, as codes and assertions are used up'] }
 }
 
 function refreshCell(subject: TokenSubject): Cell {
@@ -145,6 +151,13 @@ function codeCell(subject: TokenSubject, count: number): Cell {
   }
 }
 
+function assertionCell(subject: TokenSubject, count: number): readonly Cell[] {
+  const { assertions } = subject
+  if (assertions === undefined) return []
+  const form = { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_id: AGENT.id, client_secret: AGENT.secret }
+  return [{ subject, variant: 'ID-JAG', renew: true, job: (): TokenJob => ({ kind: 'assertion', url: subject.tokenUrl, connections: CONNECTIONS, form, secrets: assertions(count) }) }]
+}
+
 function codeForm({ clientId }: TokenSubject): Record<string, string> {
   return { grant_type: 'authorization_code', client_id: clientId, redirect_uri: REDIRECT_URI }
 }
@@ -172,6 +185,7 @@ function budgets(rows: readonly Row[]): Budget[] {
     ...rate('refresh with rotation', 2000),
     ...(typeof p99 === 'number' ? [{ promise: 'refresh with rotation p99 at half load at most 20 ms', measured: `${p99.toFixed(1)} ms`, holds: p99 <= 20 }] : []),
     ...rate('token exchange', 1500),
+    ...rate('ID-JAG', 1500),
     ...rate('introspection', 6000),
   ]
 }

@@ -96,7 +96,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
       }),
-    startGrant: (started, events) => (db.dialect === 'postgres' && isAlone(started) && events.length > 0 ? startAtOnce({ db, audit }, started, events) : startInSteps({ db, audit }, started, events)),
+    startGrant: (started, events) => (db.dialect === 'postgres' && started.refreshToken === undefined && events.length > 0 ? startAtOnce({ db, audit }, started, events) : startInSteps({ db, audit }, started, events)),
     ...assertionVerbs(db),
     prune: (at) => prune(db, at),
   }
@@ -138,11 +138,6 @@ function grantColumns(granted: Authorization, at: number): Value[] {
   return [id, userId, clientId, resource, formatScope(scope), ...authenticationColumns(granted), at, printed(reach), expiresAt, printed(parents), printed(actor), jkt]
 }
 
-/** Whether nothing is written with the grant but its record. */
-function isAlone({ assertion, refreshToken: first }: NewGrant): boolean {
-  return assertion === undefined && first === undefined
-}
-
 function startInSteps({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, started: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended' | 'used'> {
   return db.transaction(async (tx) => {
     const begun = await beginGrant(tx, started)
@@ -158,25 +153,27 @@ const TOUCH_S = 60
  * The same in one statement. Whoever ends a grant, or disables a person, changes the rows that are locked here: they wait
  * for this grant and find it, or are found; those that begin grants do not wait for one another.
  */
-async function startAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { authorization: granted, at }: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended'> {
+async function startAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { authorization: granted, at, assertion }: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended' | 'used'> {
   const parents = granted.parents ?? []
-  const params = [...grantColumns(granted, at), listed(parents), parents.length]
+  const params = [...grantColumns(granted, at), listed(parents), parents.length, assertion?.hash ?? null, assertion?.expiresAt ?? null]
   const record = audit.within(events)
   const rows = record.values(params.length + 1)
-  const [started] = await db.query<{ used: number | null }>(
+  const [outcome] = await db.query<{ started: number; first: number; touched: number | null }>(
     `WITH alive AS (SELECT id, last_used_at FROM grants WHERE id = ANY(string_to_array($16, ',')) AND revoked_at IS NULL ORDER BY id FOR SHARE),
      person AS (SELECT disabled FROM users WHERE id = $2 FOR SHARE),
+     first AS (INSERT INTO used_assertions (hash, expires_at) SELECT $18::text, $19::bigint WHERE $18::text IS NOT NULL ON CONFLICT (hash) DO NOTHING RETURNING hash),
      started AS (INSERT INTO grants (${GRANT_COLUMNS})
        SELECT $1, $2, $3, $4, $5, $6::bigint, $7, $8, $9, $10::bigint, $10::bigint, $11, $12::bigint, $13, $14, $15
-       WHERE (SELECT count(*) FROM alive) = $17::bigint AND NOT EXISTS (SELECT 1 FROM person WHERE disabled <> 0) RETURNING id),
+       WHERE (SELECT count(*) FROM alive) = $17::bigint AND NOT EXISTS (SELECT 1 FROM person WHERE disabled <> 0) AND ($18::text IS NULL OR EXISTS (SELECT 1 FROM first)) RETURNING id),
      told AS (INSERT INTO audit (${AUDIT_COLUMNS}) SELECT rows.* FROM (VALUES ${rows.sql}) AS rows WHERE EXISTS (SELECT 1 FROM started))
-     SELECT (SELECT min(last_used_at) FROM alive) AS used FROM started`,
+     SELECT (SELECT count(*) FROM started) AS started, (SELECT count(*) FROM first) AS first, (SELECT min(last_used_at) FROM alive) AS touched`,
     [...params, ...rows.params],
   )
-  if (started === undefined) return 'ended'
+  if (assertion !== undefined && outcome?.first === 0) return 'used'
+  if (outcome?.started !== 1) return 'ended'
   record.written()
   // By itself: of several who have the rows together, each would wait for the others to let go of them.
-  if (started.used !== null && started.used < at - TOUCH_S) await db.query("UPDATE grants SET last_used_at = $1 WHERE id = ANY(string_to_array($2, ',')) AND last_used_at < $1 AND revoked_at IS NULL", [at, listed(parents)])
+  if (outcome.touched !== null && outcome.touched < at - TOUCH_S) await db.query("UPDATE grants SET last_used_at = $1 WHERE id = ANY(string_to_array($2, ',')) AND last_used_at < $1 AND revoked_at IS NULL", [at, listed(parents)])
   return 'started'
 }
 
