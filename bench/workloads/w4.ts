@@ -29,7 +29,7 @@ interface TokenSubject extends Subject {
   /** What a token is exchanged for, where it can be. */
   readonly exchange?: Readonly<Record<string, string>>
   /** ID-JAGs that it takes. */
-  assertions?(count: number): readonly Secret[]
+  readonly assertions?: (count: number) => readonly Secret[]
 }
 
 export const w4: Workload = async (circumstances) => {
