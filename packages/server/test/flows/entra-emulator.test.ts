@@ -145,5 +145,9 @@ async function trustedIssuer(): Promise<{ url: string; sign: (claims: object) =>
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const now = Math.floor(Date.now() / 1000)
-  return { url, sign: (claims) => signed({ iat: now, nbf: now, exp: now + 300, jti: randomBytes(8).toString('hex'), ...claims }, key), close: () => void (server.close(), server.closeAllConnections()) }
+  const close = (): void => {
+    server.close()
+    server.closeAllConnections()
+  }
+  return { url, sign: (claims) => signed({ iat: now, nbf: now, exp: now + 300, jti: randomBytes(8).toString('hex'), ...claims }, key), close }
 }

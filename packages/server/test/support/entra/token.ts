@@ -23,7 +23,7 @@ async function answer(entra: Entra, form: URLSearchParams, path: string): Promis
   const tenant = path.split('/')[1] ?? ''
   const app = await authenticated(entra, form, path)
   if (form.has('resource')) throw new Failure('invalid_target', 9010010, "The resource parameter provided in the request doesn't match with the requested scopes.")
-  switch (form.get('grant_type')) {
+  switch (form.get('grant_type') ?? '') {
     case 'authorization_code':
       return byCode(entra, app, form)
     case 'refresh_token':
