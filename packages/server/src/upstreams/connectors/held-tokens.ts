@@ -32,7 +32,8 @@ interface Held extends ShortLivedToken {
 
 /** @param ask gets a new token for the person */
 export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, upstream: Upstream) => Promise<ShortLivedToken>): Pick<Connector, 'credential' | 'refused'> {
-  const held = remembered<Held>(feed, ['subject', 'user'], MAX_HELD)
+  // Whoever calls was looked up a moment ago: other groups or another name change nothing of what they hold here.
+  const held = remembered<Held>(feed, ['subject'], MAX_HELD)
   const underWay = new Map<string, Promise<Held>>()
   const doubts = new Map<string, number>()
   const renew = async (userId: string, upstream: Upstream): Promise<Held> => {
