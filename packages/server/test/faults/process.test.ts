@@ -95,8 +95,9 @@ fault({ id: 'X27', injected: 'SIGTERM with 40 calls in flight and 20 open stream
     return undefined
   }
   all.notes.forget()
-  const streams = Array.from({ length: 20 }, () => {
-    const { headers, body } = modern(alice.tokens?.access ?? '', 'subscriptions/listen', { notifications: { toolsListChanged: true } })
+  const streams = Array.from({ length: 20 }, (_, index) => {
+    // Each asks for something else: who asks for the same shares one stream of the upstream.
+    const { headers, body } = modern(alice.tokens?.access ?? '', 'subscriptions/listen', { notifications: { toolsListChanged: true, [`x27-${index}`]: true } })
     return ask(all.two, `${all.gateway.issuer}/mcp/notes`, { method: 'POST', headers: headers as Record<string, string>, body: String(body) }).then(({ status }) => String(status), () => 'cut')
   })
   await until('the streams are open', () => all.notes.of('subscriptions/listen').length === 20)
