@@ -9,7 +9,6 @@ import { assertionVerbs, useAssertion } from './assertions.ts'
 import { AUDIT_COLUMNS } from './audit-log.ts'
 import { authenticationColumns, toAuthentication, type AuthenticationRow } from './authentications.ts'
 import type { Database, Transaction, Value } from './database.ts'
-import { gathered } from './gathered.ts'
 import type { StoreParts } from './parts.ts'
 
 /** Longer than any access token lives. */
@@ -48,6 +47,8 @@ interface RefreshTokenRow extends GrantRow {
   readonly used_at: number | null
   readonly request_digest: Hashed | null
   readonly successor: Sealed | null
+  /** How often more than its tokens stand for is asked of the grant at present. */
+  readonly asked: number
 }
 
 export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
@@ -72,7 +73,8 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       }),
     async findRefreshToken(hash) {
       const rows = await db.query<RefreshTokenRow>(
-        `SELECT r.hash, r.family, r.generation, r.created_at, r.expires_at, r.used_at, r.request_digest, r.successor, ${GRANT}
+        `SELECT r.hash, r.family, r.generation, r.created_at, r.expires_at, r.used_at, r.request_digest, r.successor, ${GRANT},
+           (SELECT count(*) FROM step_ups s WHERE s.grant_id = g.id) AS asked
          FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.hash = $1 AND g.revoked_at IS NULL`,
         [hash],
       )
@@ -86,7 +88,10 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       return rows[0] && grant(rows[0])
     },
     rotate: (change, events) => (db.dialect === 'postgres' ? rotateAtOnce({ db, audit }, change, events) : rotateInSteps({ db, audit }, change, events)),
-    findGrant: gathered((ids) => findGrants(db, ids)),
+    async findGrant(grantId) {
+      const [row] = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
+      return row !== undefined && (await areLive(db, parentsOf(row))) ? grant(row) : undefined
+    },
     revokeGrant: (grantId, at, events) =>
       db.transaction(async (tx) => {
         const revoked = await tx.query('UPDATE grants SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])
@@ -96,7 +101,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
       }),
-    startGrant: (started, events) => (db.dialect === 'postgres' && started.refreshToken === undefined && events.length > 0 ? startAtOnce({ db, audit }, started, events) : startInSteps({ db, audit }, started, events)),
+    startGrant: (started, events) => (db.dialect === 'postgres' && isSimple(started) && events.length > 0 ? startAtOnce({ db, audit }, started, events) : startInSteps({ db, audit }, started, events)),
     ...assertionVerbs(db),
     prune: (at) => prune(db, at),
   }
@@ -146,6 +151,11 @@ function startInSteps({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, started: 
   })
 }
 
+/** What one statement can begin: with a refresh token, or of several grants, it takes steps. */
+function isSimple({ authorization: { parents = [] }, refreshToken: first }: NewGrant): boolean {
+  return first === undefined && parents.length <= 1
+}
+
 /** How often the use of a grant by those that come of it is written down, in seconds: its row is that of everybody who exchanges. */
 const TOUCH_S = 60
 
@@ -154,26 +164,26 @@ const TOUCH_S = 60
  * for this grant and find it, or are found; those that begin grants do not wait for one another.
  */
 async function startAtOnce({ db, audit }: Pick<StoreParts, 'db' | 'audit'>, { authorization: granted, at, assertion }: NewGrant, events: readonly AuditEvent[]): Promise<'started' | 'ended' | 'used'> {
-  const parents = granted.parents ?? []
-  const params = [...grantColumns(granted, at), listed(parents), parents.length, assertion?.hash ?? null, assertion?.expiresAt ?? null]
+  const [parent = null] = granted.parents ?? []
+  const params = [...grantColumns(granted, at), parent, assertion?.hash ?? null, assertion?.expiresAt ?? null]
   const record = audit.within(events)
   const rows = record.values(params.length + 1)
   const [outcome] = await db.query<{ started: number; first: number; touched: number | null }>(
-    `WITH alive AS (SELECT id, last_used_at FROM grants WHERE id = ANY(string_to_array($16, ',')) AND revoked_at IS NULL ORDER BY id FOR SHARE),
+    `WITH alive AS (SELECT id, last_used_at FROM grants WHERE id = $16 AND revoked_at IS NULL FOR SHARE),
      person AS (SELECT disabled FROM users WHERE id = $2 FOR SHARE),
-     first AS (INSERT INTO used_assertions (hash, expires_at) SELECT $18::text, $19::bigint WHERE $18::text IS NOT NULL ON CONFLICT (hash) DO NOTHING RETURNING hash),
+     first AS (INSERT INTO used_assertions (hash, expires_at) SELECT $17::text, $18::bigint WHERE $17::text IS NOT NULL ON CONFLICT (hash) DO NOTHING RETURNING hash),
      started AS (INSERT INTO grants (${GRANT_COLUMNS})
        SELECT $1, $2, $3, $4, $5, $6::bigint, $7, $8, $9, $10::bigint, $10::bigint, $11, $12::bigint, $13, $14, $15
-       WHERE (SELECT count(*) FROM alive) = $17::bigint AND NOT EXISTS (SELECT 1 FROM person WHERE disabled <> 0) AND ($18::text IS NULL OR EXISTS (SELECT 1 FROM first)) RETURNING id),
+       WHERE ($16::text IS NULL OR EXISTS (SELECT 1 FROM alive)) AND NOT EXISTS (SELECT 1 FROM person WHERE disabled <> 0) AND ($17::text IS NULL OR EXISTS (SELECT 1 FROM first)) RETURNING id),
      told AS (INSERT INTO audit (${AUDIT_COLUMNS}) SELECT rows.* FROM (VALUES ${rows.sql}) AS rows WHERE EXISTS (SELECT 1 FROM started))
-     SELECT (SELECT count(*) FROM started) AS started, (SELECT count(*) FROM first) AS first, (SELECT min(last_used_at) FROM alive) AS touched`,
+     SELECT (SELECT count(*) FROM started) AS started, (SELECT count(*) FROM first) AS first, (SELECT last_used_at FROM alive) AS touched`,
     [...params, ...rows.params],
   )
   if (assertion !== undefined && outcome?.first === 0) return 'used'
   if (outcome?.started !== 1) return 'ended'
   record.written()
   // By itself: of several who have the rows together, each would wait for the others to let go of them.
-  if (outcome.touched !== null && outcome.touched < at - TOUCH_S) await db.query("UPDATE grants SET last_used_at = $1 WHERE id = ANY(string_to_array($2, ',')) AND last_used_at < $1 AND revoked_at IS NULL", [at, listed(parents)])
+  if (outcome.touched !== null && outcome.touched < at - TOUCH_S) await db.query('UPDATE grants SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1 AND revoked_at IS NULL', [at, parent])
   return 'started'
 }
 
@@ -181,25 +191,17 @@ function printed(value: object | undefined): string | null {
   return value === undefined ? null : JSON.stringify(value)
 }
 
-async function findGrants(db: Database, ids: readonly string[]): Promise<ReadonlyMap<string, GrantRecord>> {
-  const rows = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id ${oneOf(db)} AND g.revoked_at IS NULL`, [listed(ids)])
-  // A grant that came of others is asked for with them: whoever ended one of them wrote nothing into this one.
-  const parents = new Set(rows.flatMap(parentsOf))
-  const live = new Set(parents.size === 0 ? [] : (await db.query<{ id: string }>(`SELECT id FROM grants WHERE id ${oneOf(db)} AND revoked_at IS NULL`, [listed([...parents])])).map(({ id }) => id))
-  return new Map(rows.filter((row) => parentsOf(row).every((id) => live.has(id))).map((row) => [row.grant_id, grant(row)]))
+/**
+ * A grant that came of others is asked for with them: whoever ended one of them wrote nothing into this one. One by one: a
+ * statement for several is planned while there are few grants, and then reads all of many.
+ */
+async function areLive(db: Database, ids: readonly string[]): Promise<boolean> {
+  const found = await Promise.all(ids.map((id) => db.query('SELECT id FROM grants WHERE id = $1 AND revoked_at IS NULL', [id])))
+  return found.every((rows) => rows.length > 0)
 }
 
 function parentsOf({ parents }: Pick<GrantRow, 'parents'>): readonly string[] {
   return parents === null ? [] : (JSON.parse(parents) as string[])
-}
-
-/** One statement for lists of any length: each text of a statement is prepared by itself. No identifier has a comma. */
-function oneOf({ dialect }: Database): string {
-  return dialect === 'postgres' ? "= ANY(string_to_array($1, ','))" : `IN (SELECT value FROM json_each('["' || replace($1, ',', '","') || '"]'))`
-}
-
-function listed(ids: readonly string[]): string {
-  return ids.filter((id) => /^[\w-]+$/.test(id)).join(',')
 }
 
 const INSERT = 'INSERT INTO refresh_tokens (hash, family, grant_id, generation, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)'
@@ -289,6 +291,7 @@ function refreshToken(row: RefreshTokenRow): RefreshTokenRecord {
     generation: row.generation,
     issuedAt: row.created_at,
     expiresAt: row.expires_at,
+    ...(row.asked > 0 ? { isAsked: true as const } : {}),
     ...(at === null || requestDigest === null || successor === null ? {} : { used: { at, requestDigest, successor } }),
   }
 }

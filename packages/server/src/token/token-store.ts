@@ -22,6 +22,8 @@ export interface RefreshTokenRecord extends GrantRecord {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly used?: UsedRefreshToken
+  /** Whether more than its tokens stand for is asked of the grant at present: a refresh may be the wrong answer. */
+  readonly isAsked?: true
 }
 
 export interface UsedRefreshToken {

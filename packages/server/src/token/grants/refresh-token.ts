@@ -42,7 +42,7 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
       requireResource(request.params, authorization.resource)
       const scope = narrowScope(request.params.get('scope'), authorization.scope)
       if (record.used !== undefined) requireSameRequest(request, record, scope, record.used)
-      else await requireSuitable(options, authorization.id)
+      else if (record.isAsked === true) await requireSuitable(options, authorization.id)
       return { authorization, scope, grantedAt: record.createdAt, recheck: true, issue: (issuer, hold) => rotate(options, request, { token, record, scope, held: hold(scope) }, issuer) }
     },
   }
