@@ -3,9 +3,10 @@
 // Elsewhere test/flows/presets.test.ts stands for it, with the shapes that were observed here.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { decodeJwt } from 'jose'
 import { outbound, type Outbound } from '../../src/http/outbound.ts'
 import { keycloak } from '../../src/identity/providers/keycloak.ts'
-import type { IdentityProvider } from '../../src/identity/providers/provider.ts'
+import { ExchangeRefused, type IdentityProvider } from '../../src/identity/providers/provider.ts'
 import { newSecret } from '../../src/oauth/secret.ts'
 import { browser } from '../support/browser.ts'
 import { CLIENT_SECRET } from '../support/openid-provider.ts'
@@ -30,7 +31,7 @@ const REALM = {
       redirectUris: [CALLBACK],
       publicClient: false,
       standardFlowEnabled: true,
-      attributes: { 'pkce.code.challenge.method': 'S256' },
+      attributes: { 'pkce.code.challenge.method': 'S256', 'standard.token.exchange.enabled': 'true' },
       protocolMappers: [{ name: 'groups', protocol: 'openid-connect', protocolMapper: 'oidc-group-membership-mapper', config: { 'claim.name': 'groups', 'full.path': 'true', 'id.token.claim': 'true', 'access.token.claim': 'true', 'userinfo.token.claim': 'true' } }],
     },
     { clientId: 'other', secret: CLIENT_SECRET },
@@ -54,7 +55,7 @@ before(async () => {
   const answer = await fetch(`${KEYCLOAK}/realms/master/protocol/openid-connect/token`, { method: 'POST', body: new URLSearchParams({ grant_type: 'password', client_id: 'admin-cli', username: 'admin', password: 'admin' }) })
   token = ((await answer.json()) as { access_token: string }).access_token
   await admin('', 'POST', REALM)
-  const settings = { id: 'keycloak', name: 'Keycloak', issuer: `${KEYCLOAK}/realms/${realm}`, clientId: 'lanyard', clientSecret: CLIENT_SECRET, scopes: ['openid', 'profile', 'email', 'offline_access'], groupsClaim: 'groups', rolesClaim: 'roles', offlineAccess: 'scope' } as const
+  const settings = { id: 'keycloak', name: 'Keycloak', issuer: `${KEYCLOAK}/realms/${realm}`, clientId: 'lanyard', clientSecret: CLIENT_SECRET, scopes: ['openid', 'profile', 'email', 'offline_access'], groupsClaim: 'groups', rolesClaim: 'roles', offlineAccess: 'scope', keepsAccessToken: true } as const
   provider = keycloak(settings, { outbound: client, now: Date.now })
 })
 after(async () => {
@@ -74,6 +75,17 @@ async function signIn(username: string) {
   const back = await visitor.submit(page, form, { username, password: 'pw' })
   return provider.finish(new URL(back.url), secrets, { redirectUri: CALLBACK, startedAt: Date.now() })
 }
+
+test('a real Keycloak exchanges the access token of a sign-in for one of another client, and for none that the person has nothing at (RFC 8693 §2.1)', options, async () => {
+  const types = { subject_token_type: 'urn:ietf:params:oauth:token-type:access_token', requested_token_type: 'urn:ietf:params:oauth:token-type:access_token' }
+  const exchange = (accessToken: string | undefined, audience: string) => provider.exchange?.({ ...types, subject_token: accessToken ?? '', audience })
+  const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+  const exchanged = await exchange(alice.tokens.accessToken, 'other')
+  const claims = decodeJwt(exchanged?.token ?? '')
+  assert.deepEqual([exchanged?.issuedTokenType, exchanged?.tokenType, claims.aud, claims['azp'], claims.sub], [types.requested_token_type, 'bearer', 'other', 'lanyard', alice.subject])
+  assert.ok((exchanged?.expiresAt ?? 0) > Date.now())
+  for (const [accessToken, audience] of [[bob.tokens.accessToken, 'other'], [alice.tokens.accessToken, 'nobody']] as const) await assert.rejects(async () => exchange(accessToken, audience), ExchangeRefused)
+})
 
 test('a real Keycloak: groups, roles of the realm and of this client, and of no other; asked again, until the user is disabled', options, async () => {
   const alice = await signIn('alice')
