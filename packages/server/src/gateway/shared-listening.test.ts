@@ -67,3 +67,16 @@ test('one who drains in time hears everything, once and in order', async () => {
   assert.deepEqual(heard.match(/\d/g), ['0', '1', '2', '3', '4'])
   assert.match(heard, /^data: before/)
 })
+
+test('H05: the upstream hears what the client wrote, numbers that a double cannot hold included, by another identifier', async () => {
+  const sent: string[] = []
+  const answer: Answer = { status: 200, headers: { 'content-type': 'text/event-stream' }, consume: () => new Promise(() => undefined), pipe: () => Promise.reject(new Error('not piped')), cancel: () => undefined }
+  const shared = sharedListening({
+    send: (_upstream, { body }) => {
+      sent.push(String(body))
+      return Promise.resolve(answer)
+    },
+  })
+  await shared.send(UPSTREAM, { ...REQUEST, body: '{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"a":12345678901234567890}}' }, call())
+  assert.match(sent[0] ?? '', /"params":\{"a":12345678901234567890\},"id":"sub_[\w-]{22}"/)
+})

@@ -6,7 +6,7 @@ import { kindOf } from './answers.ts'
 import type { Contact } from './call.ts'
 import { Stopped, type Answer, type Reader, type UpstreamRequest } from './exchange.ts'
 import type { Forward } from './forward.ts'
-import { isObject } from './message.ts'
+import { isObject, parseExactly } from './message.ts'
 import type { OpenCall } from './open-calls.ts'
 import { eventParser, formatEvent } from './sse.ts'
 
@@ -60,7 +60,8 @@ export function sharedListening(forward: Forward): Forward {
 }
 
 function messageOf({ body }: UpstreamRequest): Readonly<Record<string, unknown>> | undefined {
-  const message: unknown = typeof body === 'string' ? JSON.parse(body) : undefined
+  // As it was written: a number that a double cannot hold arrives as it left.
+  const message: unknown = typeof body === 'string' ? parseExactly(body) : undefined
   return isObject(message) && message['id'] !== undefined ? message : undefined
 }
 
