@@ -1,13 +1,13 @@
-import type { Recorder } from '../audit/event.ts'
 import { applicationTrace } from '../clients/application.ts'
-import type { Client, ClientAuthentication } from '../clients/client.ts'
+import type { Client } from '../clients/client.ts'
 import { addressBucket } from '../http/address.ts'
-import { Params } from '../http/params.ts'
+import type { Params } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret } from '../oauth/secret.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
+import { clientEndpoint, type ClientEndpointDeps } from './client-endpoint.ts'
 import { mayUseDevices, newUserCode, printUserCode, type DeviceRules } from './device.ts'
 import type { DeviceRequest, DeviceStore } from './device-store.ts'
 import { mayAsk, requestedProfile, requestedScope } from './validate.ts'
@@ -18,44 +18,19 @@ const POLL_SECONDS = 5
 /** A user code that another device has is not given out; that this happens so often in a row does not happen. */
 const TRIES = 5
 
-export interface DeviceAuthorizationDeps {
+export interface DeviceAuthorizationDeps extends ClientEndpointDeps {
   readonly issuer: string
-  readonly authentication: ClientAuthentication
   readonly profiles: Profiles
   readonly rules: DeviceRules
   readonly devices: Pick<DeviceStore, 'add'>
-  readonly audit: Recorder
   /** Per client and network. */
   readonly requests: RateLimit
-  /** Per network. */
-  readonly flood: RateLimit
   readonly now: () => number
 }
 
 /** The device authorization endpoint (RFC 8628 §3.1): whoever has no browser gets a code, and somebody approves it elsewhere. */
 export function deviceAuthorizationEndpoint(deps: DeviceAuthorizationDeps): Route {
-  return {
-    method: 'POST',
-    path: '/device_authorization',
-    access: 'client',
-    errors: 'oauth',
-    cors: true,
-    async respond(request, context) {
-      requireRate(deps.flood, addressBucket(context.address))
-      let client: Client | undefined
-      try {
-        const params = await Params.fromForm(request)
-        // RFC 8628 §3.1: as at the token endpoint.
-        client = await deps.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
-        return await begin(deps, client, params, context)
-      } catch (error) {
-        if (error instanceof OAuthError && client !== undefined && error.code !== 'too_many_requests') {
-          await deps.audit.record({ action: 'device.refused', outcome: 'failure', clientId: client.id, ...applicationTrace(client), reason: `${error.code}: ${error.reason}`, reference: context.reference, address: context.address })
-        }
-        throw error
-      }
-    },
-  }
+  return clientEndpoint(deps, '/device_authorization', 'device.refused', (client, params, _request, context) => begin(deps, client, params, context))
 }
 
 async function begin(deps: DeviceAuthorizationDeps, client: Client, params: Params, context: RequestContext): Promise<Response> {

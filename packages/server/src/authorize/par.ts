@@ -1,16 +1,15 @@
 // Owns requests that clients push before they send the browser (RFC 9126): checked as those that come with a browser, and
 // good for one of them.
-import type { Recorder } from '../audit/event.ts'
 import { applicationTrace } from '../clients/application.ts'
-import type { Client, ClientAuthentication } from '../clients/client.ts'
-import { addressBucket } from '../http/address.ts'
+import type { Client } from '../clients/client.ts'
 import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
-import { requireRate, type RateLimit } from '../http/rate-limit.ts'
+import type { RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newSecret } from '../oauth/secret.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
+import { clientEndpoint, type ClientEndpointDeps } from './client-endpoint.ts'
 import type { PushedRequestStore } from './par-store.ts'
 import { checkRequest, redirectUriOf } from './validate.ts'
 
@@ -20,13 +19,11 @@ const LIFETIME_SECONDS = 60
 /** How the client proved itself is no part of its request, and a secret is not kept. */
 const CREDENTIALS = new Set(['client_secret', 'client_assertion', 'client_assertion_type'])
 
-export interface PushDeps {
-  readonly authentication: ClientAuthentication
+export interface PushDeps extends ClientEndpointDeps {
   readonly profiles: Profiles
   readonly pushed: Pick<PushedRequestStore, 'push'>
   /** The thumbprint of the key that the request proves, if it does (RFC 9449 §10.1). */
   readonly provenKey: (client: Client, proof: string) => Promise<string | undefined>
-  readonly audit: Recorder
   /** Per network, which all users of a hosted client share: they cannot be told apart before the browser comes. */
   readonly flood: RateLimit
   readonly now: () => number
@@ -34,28 +31,7 @@ export interface PushDeps {
 
 /** The pushed authorization request endpoint (RFC 9126 §2). */
 export function pushEndpoint(deps: PushDeps): Route {
-  return {
-    method: 'POST',
-    path: '/par',
-    access: 'client',
-    errors: 'oauth',
-    cors: true,
-    async respond(request, context) {
-      requireRate(deps.flood, addressBucket(context.address))
-      let client: Client | undefined
-      try {
-        const params = await Params.fromForm(request)
-        // RFC 9126 §2: as at the token endpoint.
-        client = await deps.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
-        return await push(deps, client, params, request.headers.get('dpop') ?? undefined, context)
-      } catch (error) {
-        if (error instanceof OAuthError && client !== undefined && error.code !== 'too_many_requests') {
-          await deps.audit.record({ action: 'authorization.refused', outcome: 'failure', clientId: client.id, ...applicationTrace(client), reason: `${error.code}: ${error.reason}`, reference: context.reference, address: context.address })
-        }
-        throw error
-      }
-    },
-  }
+  return clientEndpoint(deps, '/par', 'authorization.refused', (client, params, request, context) => push(deps, client, params, request.headers.get('dpop') ?? undefined, context))
 }
 
 async function push(deps: PushDeps, client: Client, params: Params, proof: string | undefined, context: RequestContext): Promise<Response> {
