@@ -73,7 +73,7 @@ test('H05: the upstream hears what the client wrote, numbers that a double canno
   const answer: Answer = { status: 200, headers: { 'content-type': 'text/event-stream' }, consume: () => new Promise(() => undefined), pipe: () => Promise.reject(new Error('not piped')), cancel: () => undefined }
   const shared = sharedListening({
     send: (_upstream, { body }) => {
-      sent.push(String(body))
+      sent.push(typeof body === 'string' ? body : '')
       return Promise.resolve(answer)
     },
   })
