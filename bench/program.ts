@@ -1,7 +1,5 @@
 // Programs of the benchmark: each a process of its own, which says where it listens and ends with this one.
 import { fork, type ChildProcess } from 'node:child_process'
-import { randomInt } from 'node:crypto'
-import { createServer } from 'node:net'
 
 export interface Program<Facts> {
   readonly pid: number
@@ -51,17 +49,6 @@ export function announce(facts: object): void {
   process.on('disconnect', () => process.exit(0))
 }
 
-/** A port that nobody listens on, below those that systems give to connections: none of the load's own takes it meanwhile. */
-export async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt += 1) {
-    const port = randomInt(20_000, 30_000)
-    const isFree = await new Promise<boolean>((resolve) => {
-      const probe = createServer().once('error', () => resolve(false)).listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
-    })
-    if (isFree) return port
-  }
-  throw new Error('no port is free')
-}
 
 /** Waits until an address answers with 200. @returns milliseconds since the call */
 export async function untilAnswers(url: string, child: ChildProcess): Promise<number> {

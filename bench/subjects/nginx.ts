@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { complaintsOf, freePort, stop, untilAnswers } from '../program.ts'
+import { complaintsOf, stop, untilAnswers } from '../program.ts'
+import { freePort } from '../../packages/server/test/support/ports.ts'
 import type { Subject } from './subject.ts'
 
 /** The floor of all: Debian's nginx as a streaming proxy with one worker. @returns undefined when it is not installed */

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { complaintsOf, freePort, stop, untilAnswers } from '../program.ts'
+import { complaintsOf, stop, untilAnswers } from '../program.ts'
+import { freePort } from '../../packages/server/test/support/ports.ts'
 import type { Subject } from './subject.ts'
 
 const STDIO_SERVER = join(import.meta.dirname, 'stdio-echo.ts')

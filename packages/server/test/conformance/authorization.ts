@@ -1,8 +1,7 @@
 // The suite's authorization mode against the gateway's authorization server: it prints an address and waits for a person.
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import * as z from 'zod'
 import { browser } from '../support/browser.ts'
+import { freePort } from '../support/ports.ts'
 import { runSuite, type SuiteRun } from './suite.ts'
 
 const registered = z.object({ client_id: z.string() })
@@ -28,10 +27,3 @@ async function register(issuer: string, redirectUri: string): Promise<string> {
   return registered.parse(await answer.json()).client_id
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}

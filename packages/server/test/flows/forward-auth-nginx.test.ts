@@ -3,8 +3,6 @@ import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
@@ -13,6 +11,7 @@ import { eventually } from '../support/eventually.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { EXAMPLE, startNginx, withoutNginx, withPorts } from '../support/nginx.ts'
 import { memoryProvider } from '../support/oauth-clients.ts'
+import { freePorts } from '../support/ports.ts'
 import { connectV1, connectV2 } from '../support/sdk-clients.ts'
 import { variants } from '../support/variants.ts'
 
@@ -20,12 +19,6 @@ const NOTES_KEY = randomBytes(24).toString('base64url')
 const MODERN = '2026-07-28'
 const META = { 'io.modelcontextprotocol/protocolVersion': MODERN, 'io.modelcontextprotocol/clientCapabilities': {} }
 
-async function freePort(): Promise<number> {
-  const server = await new Promise<Server>((resolve) => { const made = createServer().listen(0, '127.0.0.1', () => resolve(made)) })
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 function rpc(method: string, params: Readonly<Record<string, unknown>> = {}): string {
   return JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
@@ -39,7 +32,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
     let front: string
 
     before(async () => {
-      const [nginxPort, serverPort] = [await freePort(), await freePort()]
+      const [nginxPort = 0, serverPort = 0] = await freePorts(2)
       front = `http://127.0.0.1:${nginxPort}`
       const places = { '8090': String(nginxPort), '8091': String(serverPort) }
       const { trustedProxies, upstreams, rules, forwardAuth } = parse(withPorts(await readFile(join(EXAMPLE, 'lanyard.yaml'), 'utf8'), places)) as Record<string, unknown>

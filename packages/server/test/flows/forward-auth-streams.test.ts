@@ -7,6 +7,7 @@ import { tokenOf } from '../support/api-clients.ts'
 import { eventually } from '../support/eventually.ts'
 import { startGateway, type RunningGateway } from '../support/gateway.ts'
 import { startNginx, withoutNginx } from '../support/nginx.ts'
+import { freePort } from '../support/ports.ts'
 
 const IDLE_S = 1
 
@@ -106,9 +107,3 @@ function clientOf(token: string): string {
   return (JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as { client_id: string }).client_id
 }
 
-async function freePort(): Promise<number> {
-  const server = await new Promise<Server>((resolve) => { const made = createServer().listen(0, '127.0.0.1', () => resolve(made)) })
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}

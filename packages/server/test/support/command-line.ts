@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { freePort } from './ports.ts'
 
 const ROOT = resolve(import.meta.dirname, '../../../..')
 const BROWSER = join(import.meta.dirname, 'fake-browser.ts')
@@ -39,6 +40,8 @@ export async function makeHome(person = 'alice'): Promise<Home> {
     BROWSER: '/bin/true',
     PERSON: person,
     MCP_CLIENT_CONFIG_PATH: join(directory, 'client.json'),
+    // MCP Inspector's programs would share one port, and tests run at the same time.
+    MCP_OAUTH_CALLBACK_URL: `http://127.0.0.1:${await freePort()}/oauth/callback`,
   }
   return {
     directory,

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, request as httpRequest, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
@@ -10,6 +9,7 @@ import { startCompany, type Company } from '../../../demo/src/company.ts'
 import type { AuditEvent } from '../../src/audit/event.ts'
 import { eventually } from './eventually.ts'
 import { nodeProcess, type NodeProcess } from './node-process.ts'
+import { freePorts } from './ports.ts'
 import { postgresUrl } from './postgres.ts'
 
 export interface RunningGateway {
@@ -122,15 +122,6 @@ function defaults(issuer: string, company: Company, clientSecret: string): Recor
   }
 }
 
-/** Free ports that are not handed out twice in one call. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => new Promise<Server>((resolve) => { const server = createServer().listen(0, '127.0.0.1', () => resolve(server)) })),
-  )
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
-}
 
 /** A load balancer without affinity: each request goes to the next node. */
 async function roundRobin(host: string, port: number, nodes: readonly number[]): Promise<Server> {
