@@ -37,6 +37,10 @@ test('a job of GitHub Actions, a pod of Kubernetes and a JWT-SVID are who their 
     found.map((each) => (typeof each === 'string' ? each : [each.issuer, each.subject])),
     [[GITHUB.issuer, 'repo:acme/app:ref:refs/heads/main'], [CLUSTER.issuer, 'system:serviceaccount:ci:deployer'], ['spiffe://example.org', 'spiffe://example.org/ns/ci/sa/job']],
   )
+  // RFC 7519 §2: a time may have a fraction of a second, which nobody stores.
+  const exp = Math.floor(Date.now() / 1000) + 60
+  const fraction = await verify([job], await gitHub({ exp: exp + 0.5 }))
+  assert.equal(typeof fraction === 'string' ? fraction : fraction.expiresAt, exp)
   // A pod reads its token from a file until it is renewed: it comes again, as all of them may.
   assert.deepEqual(await Promise.all(jwts.map((jwt) => failureOf(jwt, [job, pod, svid], verify))), ['none', 'none', 'none'])
 })

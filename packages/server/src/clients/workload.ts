@@ -60,7 +60,7 @@ export function workloads(keys: IssuerKeys, now: () => number): VerifyWorkload {
     const { exp = 0, iat, sub = '' } = read.claims
     const seconds = Math.floor(at / 1000)
     if (exp <= seconds - SKEW_S || exp > seconds + MAX_LIFETIME_S + SKEW_S || (iat !== undefined && iat > seconds + SKEW_S)) return 'lifetime'
-    return { issuer: identity.issuer, subject: sub, expiresAt: exp, hash: hash(jwt) }
+    return { issuer: identity.issuer, subject: sub, expiresAt: Math.floor(exp), hash: hash(jwt) }
   }
 }
 

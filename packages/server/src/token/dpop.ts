@@ -70,7 +70,7 @@ export function proofCheck({ store, state, requireNonce, now }: ProofDeps): Chec
     if (typeof iat !== 'number' || Math.abs(now() / 1000 - iat) > WINDOW_S) throw new DpopError('invalid_dpop_proof', 'iat is not now')
     if (given === undefined ? requireNonce : state.open(NONCE, [], text(given), now()) === undefined) throw new DpopError('use_dpop_nonce', 'nonce', nonce())
     // RFC 9449 §11.1: once, for as long as it would be accepted; the key is part of it, so that nobody uses up another's.
-    if (!(await store.use(hash(`${jkt} ${jti}`), (iat + WINDOW_S) * 1000))) throw new DpopError('invalid_dpop_proof', 'it was used before')
+    if (!(await store.use(hash(`${jkt} ${jti}`), Math.ceil((iat + WINDOW_S) * 1000)))) throw new DpopError('invalid_dpop_proof', 'it was used before')
     return jkt
   }
 }

@@ -5,6 +5,7 @@ import { scopeMapping } from '../../src/identity/scope-mapping.ts'
 import { hash } from '../../src/oauth/secret.ts'
 import { client, eachCluster, ISSUER, RESOURCE, resource, type Answer, type Cluster, type Node } from '../support/token-nodes.ts'
 
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const SECRET = 's'.repeat(32)
 const REPORT: MachineSettings = { clientId: 'report', name: 'Nightly report', owner: 'alice@example.com', groups: ['reporting'] }
 
@@ -162,4 +163,20 @@ eachMachine('a node that does not know what was revoked gives nothing (H17)', as
   assert.equal(await grants(cluster), 0)
   cluster.fresh = true
   assert.equal((await ask(cluster)).status, 200)
+})
+
+eachMachine('no token outlives what a platform signed for it, and none is issued for what has ended (RFC 7521 §4.1)', async (cluster) => {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const assertion = `${part({ alg: 'ES256' })}.${part({ sub: 'repo:acme/app' })}.x`
+  const at = Math.floor(cluster.now / 1000)
+  // As clients/ verified it: its platform's clock may be a minute ahead, or behind.
+  const asking = (expiresAt: number): Promise<Answer> => {
+    const workload = { issuer: 'https://platform.example', subject: 'repo:acme/app', expiresAt, hash: hash(assertion) }
+    cluster.clients.set('report', client('report', { kind: 'pre-registered', tokenEndpointAuthMethods: ['workload_identity'], secretHashes: [hash(SECRET)], grantTypes: [JWT_BEARER], workload }))
+    return ask(cluster, { grant_type: JWT_BEARER, assertion })
+  }
+  await refused(cluster, await asking(at - 30), 'invalid_grant')
+  await refused(cluster, await asking(at), 'invalid_grant')
+  const answer = await asking(at + 30)
+  assert.deepEqual([answer.status, answer.body['expires_in']], [200, 30], answer.text)
 })

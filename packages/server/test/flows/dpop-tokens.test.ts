@@ -92,6 +92,13 @@ eachCluster('G13: a proof is good once on all nodes; of 20 at once one is; anoth
   assert.equal((await redeem(cluster, proof, { node: cluster.nodes[1] })).status, 400)
 })
 
+eachCluster('RFC 7519 §2: a time with a fraction of a second is a time, and such a proof is good once too', async (cluster) => {
+  const key = await proofKey()
+  const proof = await signed(key, { iat: cluster.now / 1000 + 0.123456789 })
+  const answers = [await redeem(cluster, proof), await redeem(cluster, proof, { node: cluster.nodes[1] })]
+  assert.deepEqual(answers.map(({ status, body }) => [status, body['error']]), [[200, undefined], [400, 'invalid_dpop_proof']])
+})
+
 eachCluster('RFC 9449 §8: where nonces are required a proof without one gets one, that any node accepts, for five minutes', async (cluster) => {
   cluster.requireNonce = true
   const key = await proofKey()

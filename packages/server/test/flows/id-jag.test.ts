@@ -171,6 +171,13 @@ eachCluster('each ID-JAG is good once, on all nodes, until it expires (EMA §7.4
   assert.equal((await send(assertion)).status, 400)
 })
 
+eachCluster('RFC 7519 §2: times with fractions of a second are times, and such an ID-JAG is good once too', async (cluster) => {
+  const { provider, send } = await scene(cluster)
+  const at = cluster.now / 1000
+  const assertion = provider.assertion(cluster.now, { claims: { iat: at - 0.123456789, exp: at + 60.123456789 } })
+  assert.deepEqual([(await send(assertion)).status, (await send(assertion, {}, 1)).status], [200, 400])
+})
+
 eachCluster('of many requests with one ID-JAG at once, on two nodes, one gets a token (EMA §7.4.2)', async (cluster) => {
   const { provider, send } = await scene(cluster)
   const assertion = provider.assertion(cluster.now)

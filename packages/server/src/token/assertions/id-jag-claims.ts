@@ -98,8 +98,9 @@ export function checkIdJag(payload: unknown, rules: IdJagRules): IdJag {
     issuer,
     subject,
     jti,
-    issuedAt,
-    expiresAt,
+    // RFC 7519 §2: with a fraction or without; what is stored has none.
+    issuedAt: Math.floor(issuedAt),
+    expiresAt: Math.ceil(expiresAt),
     resources: [resource].flat(),
     authentication: authenticationOf(claims, issuedAt),
     ...(scope === undefined ? {} : { scope }),

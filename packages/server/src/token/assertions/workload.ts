@@ -15,7 +15,8 @@ export function workloadAssertion(options: MachineGrantOptions): AssertionProfil
       if (workload === undefined) throw refusedAssertion('the client is no workload')
       // RFC 7521 §4.1: it was verified where the client authenticated, which it did with this one and no other.
       if (workload.hash !== hash(assertion)) throw refusedAssertion('it is not the one that the client authenticated with')
-      // RFC 7521 §4.1: no access token that outlives it.
+      // RFC 7521 §4.1: no access token that outlives it, and none for one that clocks alone keep alive.
+      if (workload.expiresAt * 1000 <= options.now()) throw refusedAssertion('it has expired')
       return machineGrant(options, request, workload.expiresAt)
     },
   }
