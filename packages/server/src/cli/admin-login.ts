@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { WrongUsage } from './api-client.ts'
+import { credentialOf, type Credential } from './credential.ts'
 import { loginsFolder, withLogins, type Login } from './logins.ts'
 import { freshLogin } from './token.ts'
 
@@ -13,11 +14,11 @@ export async function keptOrigin(): Promise<{ readonly url?: string }> {
   return only === undefined || others.length > 0 ? {} : { url: only.issuer }
 }
 
-/** The access token of a login to the API of this gateway. @throws WrongUsage when there is none */
-export async function keptToken(origin: string): Promise<string> {
+/** Of a login to the API of this gateway. @throws WrongUsage when there is none */
+export async function keptCredential(origin: string): Promise<Credential> {
   const kept = (await apiLogins()).find(({ issuer }) => issuer === origin)
   if (kept === undefined) throw new WrongUsage(`Who asks? Set LANYARD_TOKEN to an access token of an administrator for ${origin}/api with the scope admin, or name a file that holds one with --token-file.`)
-  return (await freshLogin(kept.resource)).accessToken
+  return credentialOf(await freshLogin(kept.resource))
 }
 
 async function apiLogins(): Promise<readonly Login[]> {

@@ -2,9 +2,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parse, stringify } from 'yaml'
 import { commandsOf, readDescription, type ApiCommand, type ApiOption } from './admin-commands.ts'
-import { keptOrigin, keptToken } from './admin-login.ts'
+import { keptCredential, keptOrigin } from './admin-login.ts'
 import { askApi, contentOf, gatewayUrl, givenToken, printable, WrongUsage, type ApiOptions } from './api-client.ts'
 import { CommandFailed, print } from './command.ts'
+import { bearer } from './credential.ts'
 
 const ABOUT = `What the JSON API of a running gateway can do. The commands are those that the gateway offers; their help is
   lanyard admin --url https://lanyard.example.com --help
@@ -59,7 +60,8 @@ function leaf(name: string, described: ApiCommand, { root, origin }: { readonly 
     const values: Readonly<Record<string, unknown>> = command.opts()
     const options: ApiOptions = { ...root.opts<ApiOptions>(), ...command.opts<ApiOptions>() }
     const request = { method: described.method, path: addressOf(described, command.args, values), ...bodyOf(described, command, values) }
-    const answer = await askApi(origin, { ...request, token: givenToken(options) ?? (await keptToken(origin)) })
+    const token = givenToken(options)
+    const answer = await askApi(origin, { ...request, credential: token === undefined ? await keptCredential(origin) : bearer(token) })
     print(options, answer ?? {}, answer === undefined ? ['Done.'] : stringify(answer).trimEnd().split('\n').map(printable))
   })
 }

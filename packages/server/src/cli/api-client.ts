@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { outbound, OutboundError, type OutboundRequest } from '../http/outbound.ts'
 import { CommandFailed } from './command.ts'
+import type { Credential } from './credential.ts'
 
 export interface ApiOptions {
   readonly url?: string
@@ -49,19 +50,23 @@ export interface ApiRequest {
   readonly method: NonNullable<OutboundRequest['method']>
   /** Below the origin. */
   readonly path: string
-  readonly token?: string
+  readonly credential?: Credential
   readonly body?: unknown
 }
 
 /** @returns what was answered, as JSON. @throws CommandFailed with what the gateway says is wrong */
-export async function askApi(origin: string, { method, path, token, body }: ApiRequest): Promise<unknown> {
+export async function askApi(origin: string, request: ApiRequest, nonce?: string): Promise<unknown> {
+  const { method, path, credential, body } = request
   // The gateway is where its operator says. No redirect is followed: the token is for this address alone.
   const client = outbound({ allow: ['0.0.0.0/0', '::/0'], discoveredLoopback: true })
-  const headers = { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
+  const headers = { ...credential?.(method, `${origin}${path}`, nonce), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
   try {
-    const { status, body: text } = await client.request(`${origin}${path}`, { method, headers, provenance: 'configured', timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+    const { status, headers: answered, body: text } = await client.request(`${origin}${path}`, { method, headers, provenance: 'configured', timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
     const answer = parsed(text)
     if (status < 300 && (text === '' || answer !== undefined)) return answer
+    const wanted = answered.get('dpop-nonce')
+    // RFC 9449 §9: what it refused so, it did not carry out.
+    if (status === 401 && wanted !== null && nonce === undefined) return await askApi(origin, request, wanted)
     throw new CommandFailed(problemText(answer, status))
   } catch (error) {
     if (error instanceof OutboundError) throw new CommandFailed(`${origin} does not answer (${error.reason}).`, { cause: error })

@@ -17,6 +17,7 @@ import { CommandFailed } from './command.ts'
 
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
 const ASSERTIONS: [string, string] = ['--assertions', 'the keys that sign ID-JAGs, in place of those of access tokens']
+const FEDERATION = new Option('--federation', 'the keys that prove this gateway to Entra ID, in place of those of access tokens').conflicts('assertions')
 
 function program(): Command {
   const lanyard = new Command('lanyard').description('One login, every approved MCP tool: the Lanyard gateway.').exitOverride().showHelpAfterError().enablePositionalOptions()
@@ -39,9 +40,17 @@ function program(): Command {
     .description('log in to a running gateway, by a code that is approved in a browser anywhere')
     .argument('[url]', 'the address of the gateway, or of one of its endpoints (default: LANYARD_URL, or the last one)')
     .option('--scope <scope>', 'what to ask for (default: what the gateway gives to begin with)')
+    .option('--dpop', 'bind the tokens to a key that is made for it (default: where the gateway wants it)')
     .option('--json', 'print JSON')
     .action(login)
-  lanyard.command('token').description('print an access token of a login, for scripts').option('--resource <url>', 'the endpoint that it is for (default: the last login)').option('--json', 'print JSON').action(token)
+  lanyard
+    .command('token')
+    .description('print an access token of a login, for scripts')
+    .option('--resource <url>', 'the endpoint that it is for (default: the last login)')
+    .option('--proof <request...>', 'print the headers of one request: its method and its address')
+    .option('--nonce <nonce>', 'what the gateway wants in the proof, as its last answer said in DPoP-Nonce')
+    .option('--json', 'print JSON')
+    .action(token)
   lanyard.command('logout').description('end a login at its gateway').argument('[url]', 'which (default: the last one)').option('--all', 'end all of them').option('--json', 'print JSON').action(logout)
   lanyard
     .command('setup')
@@ -54,16 +63,17 @@ function program(): Command {
     .option('--json', 'print JSON')
     .action(setup)
   const keys = lanyard.command('keys').description('signing keys')
-  keys.command('list').description('list the signing keys').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysList)
+  keys.command('list').description('list the signing keys').option(...CONFIG).option(...ASSERTIONS).addOption(FEDERATION).option('--json', 'print JSON').action(keysList)
   keys
     .command('rotate')
     .description('sign with the next key from now on; the present one stays valid until its tokens have ended')
     .option(...CONFIG)
     .option(...ASSERTIONS)
+    .addOption(FEDERATION)
     .option('--force', 'do not wait until the next key has been published long enough')
     .option('--json', 'print JSON')
     .action(keysRotate)
-  keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option(...ASSERTIONS).option('--json', 'print JSON').action(keysRevoke)
+  keys.command('revoke <kid>').description('end a key and every token that it signed, now').option(...CONFIG).option(...ASSERTIONS).addOption(FEDERATION).option('--json', 'print JSON').action(keysRevoke)
   // What there is to know of it, the gateway says.
   lanyard.command('admin').description('what the JSON API of a running gateway can do').argument('[command...]').helpOption(false).allowUnknownOption().passThroughOptions().action(admin)
   return lanyard

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statS
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { JWK } from 'jose'
 import * as z from 'zod'
 import { CommandFailed } from './command.ts'
 
@@ -11,6 +12,7 @@ const FOR_USER_FOLDER = 0o700
 /** Longer than any request that another process makes while it holds the lock. */
 const WAIT_MS = 60_000
 
+const privateKey = z.object({ kty: z.literal('EC'), crv: z.literal('P-256'), x: z.string(), y: z.string(), d: z.string() })
 const login = z.object({
   issuer: z.string(),
   resource: z.string(),
@@ -19,6 +21,8 @@ const login = z.object({
   accessToken: z.string(),
   /** Seconds since the epoch. */
   expiresAt: z.number(),
+  /** What both tokens are bound to (RFC 9449), private. */
+  key: z.custom<JWK>((value) => privateKey.safeParse(value).success).optional(),
 })
 const shape = z.object({ version: z.literal(1), last: z.string().optional(), logins: z.array(login) })
 

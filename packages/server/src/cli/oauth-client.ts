@@ -1,9 +1,10 @@
 // How commands ask a gateway's authorization server, as the public client that every gateway knows.
 import * as z from 'zod'
 import { COMMAND_LINE } from '../clients/built-in.ts'
-import { outbound, OutboundError } from '../http/outbound.ts'
+import { outbound, OutboundError, type OutboundRequest, type OutboundResponse } from '../http/outbound.ts'
 import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import { canonicalResource } from '../oauth/resource.ts'
+import type { Possession } from '../upstreams/connectors/connector.ts'
 import { printable, WrongUsage } from './api-client.ts'
 import { CommandFailed } from './command.ts'
 
@@ -20,7 +21,8 @@ const device = z.object({
   expires_in: z.number(),
   interval: z.number().default(5),
 })
-const tokens = z.object({ access_token: z.string().regex(/^[\w.~+/-]+=*$/), refresh_token: z.string().optional(), expires_in: z.number(), scope: shown })
+const tokens = z.object({ access_token: z.string().regex(/^[\w.~+/-]+=*$/), token_type: shown, refresh_token: z.string().optional(), expires_in: z.number(), scope: shown })
+const metadata = z.object({ dpop_signing_alg_values_supported: z.array(z.string()).default([]) })
 
 export type DeviceAnswer = z.output<typeof device>
 export type Tokens = z.output<typeof tokens>
@@ -54,18 +56,26 @@ export function targetOf(address: string): Target {
 interface Form {
   readonly path: '/device_authorization' | '/token' | '/revoke'
   readonly params: Readonly<Record<string, string>>
+  /** Proves the key that what is issued is bound to. */
+  readonly proof?: Possession | undefined
+}
+
+/** Whether a gateway binds tokens to keys of the kind that logins have (RFC 9449 §5.1). */
+export async function knowsProofs(issuer: string): Promise<boolean> {
+  const { status, body } = await request(issuer, '/.well-known/oauth-authorization-server', {})
+  return status === 200 && read(metadata, parsed(body)).dpop_signing_alg_values_supported.includes('ES256')
 }
 
 export async function askForCode({ issuer, resource }: Target, scope: string | undefined): Promise<DeviceAnswer> {
   return read(device, await post(issuer, { path: '/device_authorization', params: { resource, ...(scope === undefined ? {} : { scope }) } }))
 }
 
-export async function redeem({ issuer, resource }: Target, code: string): Promise<Tokens> {
-  return read(tokens, await post(issuer, { path: '/token', params: { grant_type: DEVICE_CODE, device_code: code, resource } }))
+export async function redeem({ issuer, resource }: Target, code: string, proof?: Possession): Promise<Tokens> {
+  return read(tokens, await post(issuer, { path: '/token', params: { grant_type: DEVICE_CODE, device_code: code, resource }, proof }))
 }
 
-export async function refresh(issuer: string, refreshToken: string): Promise<Tokens> {
-  return read(tokens, await post(issuer, { path: '/token', params: { grant_type: 'refresh_token', refresh_token: refreshToken } }))
+export async function refresh(issuer: string, refreshToken: string, proof?: Possession): Promise<Tokens> {
+  return read(tokens, await post(issuer, { path: '/token', params: { grant_type: 'refresh_token', refresh_token: refreshToken }, proof }))
 }
 
 export async function revoke(issuer: string, refreshToken: string): Promise<void> {
@@ -73,17 +83,25 @@ export async function revoke(issuer: string, refreshToken: string): Promise<void
 }
 
 /** The addresses are those of every gateway; that it is one, its answers say. @throws Refused, CommandFailed */
-async function post(issuer: string, { path, params }: Form): Promise<unknown> {
-  // No redirect is followed: codes and tokens are for this address alone.
+async function post(issuer: string, form: Form, isAgain = false): Promise<unknown> {
+  const { path, params, proof } = form
+  const body = new URLSearchParams({ client_id: COMMAND_LINE.id, ...params }).toString()
+  const { status, headers, body: text } = await request(issuer, path, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json', ...(proof && { dpop: proof.prove('POST', `${issuer}${path}`, Date.now()) }) }, body })
+  proof?.learn(status, Object.fromEntries(headers))
+  const answer = parsed(text)
+  if (status === 200) return answer
+  const { error, error_description: description } = z.object({ error: z.string(), error_description: z.string().default('') }).catch({ error: '', error_description: '' }).parse(answer)
+  if (error === '') throw new CommandFailed(`${issuer} answered ${status}: it is no gateway, or does not let devices log in.`)
+  // RFC 9449 §8: what it refused so, it did not carry out.
+  if (error === 'use_dpop_nonce' && proof !== undefined && !isAgain) return post(issuer, form, true)
+  throw new Refused(error, printable(description))
+}
+
+/** No redirect is followed: codes and tokens are for this address alone. @throws CommandFailed */
+async function request(issuer: string, path: string, sent: Omit<OutboundRequest, 'provenance'>): Promise<OutboundResponse> {
   const client = outbound({ allow: ['0.0.0.0/0', '::/0'], discoveredLoopback: true })
   try {
-    const body = new URLSearchParams({ client_id: COMMAND_LINE.id, ...params }).toString()
-    const { status, body: text } = await client.request(`${issuer}${path}`, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' }, body, provenance: 'configured', timeoutMs: TIMEOUT_MS })
-    const answer = parsed(text)
-    if (status === 200) return answer
-    const { error, error_description: description } = z.object({ error: z.string(), error_description: z.string().default('') }).catch({ error: '', error_description: '' }).parse(answer)
-    if (error === '') throw new CommandFailed(`${issuer} answered ${status}: it is no gateway, or does not let devices log in.`)
-    throw new Refused(error, printable(description))
+    return await client.request(`${issuer}${path}`, { ...sent, provenance: 'configured', timeoutMs: TIMEOUT_MS })
   } catch (error) {
     if (error instanceof OutboundError) throw new CommandFailed(`${issuer} does not answer (${error.reason}).`, { cause: error })
     throw error

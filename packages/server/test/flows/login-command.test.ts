@@ -1,75 +1,12 @@
 // `lanyard login`, `token` and `logout` against a running gateway: one grant in a file of the user's own, refreshed by one
 // process at a time, ended at the gateway.
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { after, before, describe, test, type TestContext } from 'node:test'
-import { browser, type Choices } from '../support/browser.ts'
+import { after, before, describe, test } from 'node:test'
+import { account, claimsOf } from '../support/account.ts'
 import { recorded, startGateway, type RunningGateway } from '../support/gateway.ts'
 import { variants } from '../support/variants.ts'
-
-const BIN = new URL('../../bin/lanyard.js', import.meta.url).pathname
-
-interface Ran {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-interface Remembered {
-  last?: string
-  logins: { resource: string; refreshToken: string; accessToken: string; expiresAt: number }[]
-}
-
-/** A user's account on a machine. */
-interface Account {
-  readonly folder: string
-  readonly file: string
-  run(...args: readonly string[]): Promise<Ran>
-  /** Logs in as somebody who answers the page in a browser of their own. */
-  login(address: string, choices?: Partial<Choices>, ...args: readonly string[]): Promise<Ran>
-  remembered(): Remembered
-  /** Lets the access tokens be over. */
-  expire(): void
-}
-
-function account(context: TestContext): Account {
-  const home = mkdtempSync(join(tmpdir(), 'lanyard-login-'))
-  context.after(() => rmSync(home, { recursive: true, force: true }))
-  const { LANYARD_URL: _url, LANYARD_TOKEN: _token, ...inherited } = process.env
-  const env = { ...inherited, XDG_CONFIG_HOME: home }
-  const folder = join(home, 'lanyard')
-  const file = join(folder, 'logins.json')
-  const remembered = (): Remembered => JSON.parse(readFileSync(file, 'utf8')) as Remembered
-  return {
-    folder,
-    file,
-    remembered,
-    expire() {
-      const { logins, ...rest } = remembered()
-      writeFileSync(file, JSON.stringify({ ...rest, logins: logins.map((each) => ({ ...each, expiresAt: 0 })) }), { mode: 0o600 })
-    },
-    run: (...args) =>
-      new Promise((resolve) => {
-        execFile(process.execPath, [BIN, ...args], { env, timeout: 60_000 }, (error, out, err) => resolve({ code: error === null ? 0 : Number(error.code), out, err }))
-      }),
-    async login(address, choices = {}, ...args) {
-      const child = spawn(process.execPath, [BIN, 'login', address, '--json', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-      let [out, err] = ['', '']
-      child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text))
-      createInterface(child.stdout).on('line', (line) => {
-        out += `${line}\n`
-        const { verification_uri_complete: uri } = JSON.parse(line) as { verification_uri_complete?: string }
-        if (uri !== undefined) void browser().approve(uri, choices)
-      })
-      const code = await new Promise<number>((resolve) => child.on('exit', (status) => resolve(status ?? -1)))
-      return { code, out, err }
-    },
-  }
-}
 
 for (const variant of variants()) {
   // Each waits for most of its time, as a device does between two questions.
@@ -103,7 +40,7 @@ for (const variant of variants()) {
       assert.deepEqual([named['access_token'], named['issuer'], named['scope']], [printed.out.trim(), gateway.issuer, 'mcp.read mcp.write'])
       const ended = await run('logout')
       assert.equal(ended.code, 0, ended.err)
-      await recorded(gateway, ({ action, clientId, grantId, reason }) => action === 'token.revoked' && clientId === 'lanyard-cli' && grantId === grantOf(printed.out) && reason === 'revoked by the client')
+      await recorded(gateway, ({ action, clientId, grantId, reason }) => action === 'token.revoked' && clientId === 'lanyard-cli' && grantId === claimsOf(printed.out).grant && reason === 'revoked by the client')
       assert.equal(await use(printed.out), 401)
       assert.deepEqual(remembered().logins, [])
       assert.equal((await run('token')).code, 1)
@@ -116,7 +53,7 @@ for (const variant of variants()) {
       assert.equal((await login(`${gateway.issuer}/mcp/notes`)).code, 0)
       const before = remembered().logins[0]
       expire()
-      const grantId = grantOf(before?.accessToken)
+      const grantId = claimsOf(before?.accessToken).grant
       const printed = await Promise.all(Array.from({ length: 6 }, () => run('token')))
       assert.deepEqual(printed.map(({ code, err }) => [code, err]), Array.from({ length: 6 }, () => [0, '']))
       assert.equal(new Set(printed.map(({ out }) => out)).size, 1)
@@ -212,8 +149,4 @@ for (const variant of variants()) {
       assert.equal((await run('token')).code, 0)
     })
   })
-}
-
-function grantOf(token = ''): string {
-  return (JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as { grant: string }).grant
 }

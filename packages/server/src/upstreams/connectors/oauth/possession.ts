@@ -33,17 +33,17 @@ export async function withNonce<T>(handle: oauth.DPoPHandle | undefined, ask: ()
   }
 }
 
-/** What proves the key at the upstream (RFC 9449 §7), call by call. */
-export function possession(key: JWK, accessToken: string): Possession {
+/** What proves the key call by call: at an upstream with the token that is bound to it (RFC 9449 §7), at a token endpoint without (§5). */
+export function possession(key: JWK, accessToken?: string): Possession {
   const privateKey = createPrivateKey({ key, format: 'jwk' })
   const { kty, crv, x, y } = createPublicKey(privateKey).export({ format: 'jwk' })
   const header = encode({ alg: 'ES256', typ: 'dpop+jwt', jwk: { kty, crv, x, y } })
-  const ath = digest('sha256', accessToken, 'base64url')
+  const ath = accessToken === undefined ? {} : { ath: digest('sha256', accessToken, 'base64url') }
   let nonce: string | undefined
   return {
     prove(method, url, now) {
       const { origin, pathname } = new URL(url)
-      const claims = { jti: randomUUID(), htm: method, htu: `${origin}${pathname}`, iat: Math.floor(now / 1000), ath, ...(nonce === undefined ? {} : { nonce }) }
+      const claims = { jti: randomUUID(), htm: method, htu: `${origin}${pathname}`, iat: Math.floor(now / 1000), ...ath, ...(nonce === undefined ? {} : { nonce }) }
       const input = `${header}.${encode(claims)}`
       return `${input}.${sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
     },
