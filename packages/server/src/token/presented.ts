@@ -85,13 +85,12 @@ async function callerOf(options: PresentedOptions, claims: PresentedClaims & { r
   const grantId = `presented_${hash(token).slice(0, 22)}`
   // Last, as it is in memory: what was revoked while the store was asked counts.
   if (cutoffs.isCut({ userId: user.id, clientId, grantId, kid: '', issuedAt })) throw new AccessTokenError('cut')
-  const narrowed = claims.scope.filter((scope) => scope.startsWith('mcp.'))
   return {
     user,
     clientId,
     grantId,
     // A provider that names Lanyard's scopes narrows; else groups and roles say all that there is.
-    scope: scopes.narrow(user, narrowed.length === 0 ? ALL_SCOPES : narrowed),
+    scope: scopes.narrow(user, claims.scope ?? ALL_SCOPES),
     mayHold: (scope) => scopes.mayHold(user, scope),
     resource,
     expiresAt,

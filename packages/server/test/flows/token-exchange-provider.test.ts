@@ -175,6 +175,16 @@ eachProvider('G10: a token that is older than the end of all that the person had
   assert.deepEqual([refusal.status, refusal.body['error']], [400, 'invalid_request'])
 })
 
+eachProvider('G08: scopes of Lanyard that the token names are the most that comes of it; one that names none says nothing of them (RFC 8693 §5)', async (house) => {
+  const reading = await house.idp.sign({ ...ACCESS, scope: 'openid mcp.notes.read whatever' })
+  const answer = await exchange(house, reading)
+  assert.deepEqual([answer.status, answer.body['scope']], [200, 'mcp.notes.read'], answer.text)
+  for (const scope of ['mcp.write', 'mcp.read', 'mcp.notes.write']) assert.equal((await exchange(house, reading, { scope })).body['error'], 'invalid_scope', scope)
+  // As a list, as Okta and others have it.
+  assert.equal((await exchange(house, await house.idp.sign({ ...ACCESS, scope: undefined, scp: ['mcp.read'] }), { scope: 'mcp.write' })).body['error'], 'invalid_scope')
+  assert.equal((await exchange(house, await house.idp.sign(ACCESS), { scope: 'mcp.write' })).body['scope'], 'mcp.write')
+})
+
 eachProvider('H17: while the keys of the provider cannot be fetched, the client may come again', async (house) => {
   house.idp.fail()
   const answer = await exchange(house, await house.idp.sign(ACCESS))

@@ -63,7 +63,7 @@ export function presentedClaims(names: ClaimNames, { claims }: Unverified, kind:
   if (isAccount || claims['idtyp'] === 'app' || (client !== undefined && sub === client)) throw new LoginRefused('it is of an application, not of a person')
   const all: Claims = { ...claims, iss, sub }
   const { groups, roles, tokens: _tokens, sid: _sid, ...identity } = identityOf(names, all, all, { idToken: '' })
-  const scope = text(claims['scope']) ?? claims['scp']
+  const scope = ownScopes(text(claims['scope']) ?? claims['scp'])
   return {
     ...identity,
     kind,
@@ -73,12 +73,18 @@ export function presentedClaims(names: ClaimNames, { claims }: Unverified, kind:
     audiences,
     issuedAt: Math.floor(iat),
     expiresAt: Math.floor(exp),
-    scope: typeof scope === 'string' ? scope.split(' ').filter((each) => each !== '') : Array.isArray(scope) ? scope.filter((each) => typeof each === 'string') : [],
+    ...(scope.length === 0 ? {} : { scope }),
     ...(client === undefined ? {} : { clientId: client }),
     ...(claims['act'] === undefined ? {} : { act: claims['act'] }),
     ...(claims['may_act'] === undefined ? {} : { mayAct: claims['may_act'] }),
     ...(claims['cnf'] === undefined ? {} : { cnf: claims['cnf'] }),
   }
+}
+
+/** A text as RFC 9068 §2.2.3 has it, or a list; what else the provider grants is its own. */
+function ownScopes(scope: unknown): readonly string[] {
+  const named: readonly unknown[] = typeof scope === 'string' ? scope.split(' ') : Array.isArray(scope) ? scope : []
+  return named.filter((each): each is string => typeof each === 'string' && each.startsWith('mcp.'))
 }
 
 function text(value: unknown): string | undefined {

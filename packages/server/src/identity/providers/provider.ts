@@ -85,7 +85,8 @@ export interface PresentedClaims extends Omit<Identity, 'tokens' | 'sid' | 'grou
   readonly audiences: readonly string[]
   /** The client of the provider that it was issued to. */
   readonly clientId?: string
-  readonly scope: readonly string[]
+  /** Of Lanyard's scopes those that the token names; absent when it says nothing of them. */
+  readonly scope?: readonly string[]
   readonly issuedAt: number
   readonly expiresAt: number
   /** RFC 8693 §4.1, §4.4 and RFC 7800, as they stand in the token. */

@@ -30,6 +30,7 @@ export interface ExchangeSubject {
   readonly parents?: readonly string[]
   /** What an access token of Lanyard is for. */
   readonly resource?: Resource
+  /** What comes of it has no more; absent of somebody else's token that says nothing of Lanyard's scopes. */
   readonly scope?: readonly string[]
   /** Seconds since the epoch: nothing that comes of it outlives it. */
   readonly expiresAt: number
@@ -116,6 +117,7 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
     rules: fitting,
     kind: `${claims.provider} ${kind}`,
     ...(claims.clientId === undefined ? {} : { clientId: claims.clientId }),
+    ...(claims.scope === undefined ? {} : { scope: claims.scope }),
     ...(actor === undefined ? {} : { actor }),
     ...(claims.mayAct === undefined ? {} : { mayAct: claims.mayAct }),
     ...(successor === undefined ? {} : { successor }),
