@@ -70,7 +70,7 @@ export function app(deps: AppDeps): App {
   const hono = router(routes, { issuer, hosts, clientAddress: ground.address, log: deps.log })
   deps.store.feed.subscribe((change) => {
     // A reload that fails is made up for by the next maintenance; a revoked key is refused by its cutoff meanwhile.
-    if (change.kind === 'signing-keys') inBackground(deps, 'reload of the signing keys', async () => void (await Promise.all([deps.keys.reload(), deps.assertionKeys?.reload()])))
+    if (change.kind === 'signing-keys') inBackground(deps, 'reload of the signing keys', async () => void (await Promise.all([deps.keys.reload(), deps.assertionKeys?.reload(), deps.federationKeys?.reload()])))
   })
   return {
     routes,
@@ -83,12 +83,13 @@ export function app(deps: AppDeps): App {
   }
 }
 
-async function maintain({ approvalStore, policy, keys, assertionKeys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, store, log, now }: Ground, token: Tokens): Promise<void> {
+async function maintain({ approvalStore, policy, keys, assertionKeys, federationKeys, clientStore, identityStore, authorizeStore, connectionStore, storedProfiles: stored, store, log, now }: Ground, token: Tokens): Promise<void> {
   const at = now()
   const tasks = {
     // Read again, as a reload may have failed.
     'signing keys': () => keys.maintain().then(() => keys.reload()),
     'assertion keys': async () => assertionKeys?.maintain().then(() => assertionKeys.reload()),
+    'keys for Entra ID': async () => federationKeys?.maintain().then(() => federationKeys.reload()),
     tokens: () => token.maintain(),
     proofs: () => proofStore(store).reap(at),
     profiles: () => stored.reload(),

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { app, type App } from './app.ts'
 import { jsonLines } from './audit/json-lines.ts'
 import type { Config } from './config/load.ts'
+import { isFederated } from './config/entra-settings.ts'
 import { makesAssertions } from './config/id-jag-settings.ts'
 import { keyOverlapMs, upstreamSettings } from './config/settings.ts'
 import { apiCatalogue, type ApiCatalogue } from './gateway/openapi/catalogue.ts'
@@ -12,13 +13,13 @@ import { outbound } from './http/outbound.ts'
 import type { RouterSettings } from './http/router.ts'
 import { listen, type RunningServer } from './http/server.ts'
 import { KeySourceError, readKeySource, type EncryptionKey } from './keys/key-source.ts'
-import type { KeyStore } from './keys/key-store.ts'
 import { SealError, sealer, stateSealer, type Sealer } from './keys/seal.ts'
-import { keyRing, type KeyRing } from './keys/signing.ts'
+import { keyRing, openKeyRing, type KeyRing } from './keys/signing.ts'
 import { livePolicy } from './policy/live-policy.ts'
 import type { AuditSink } from './store/audit-log.ts'
-import { keyStore } from './store/keys.ts'
+import { keyStore, type KeyKind } from './store/keys.ts'
 import { openStore, StoreError, type Store } from './store/open.ts'
+import type { StoreParts } from './store/parts.ts'
 import { profileStore } from './store/profiles.ts'
 import { ruleStore } from './store/rules.ts'
 import { storedProfiles } from './upstreams/stored-profiles.ts'
@@ -60,8 +61,12 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     const secrets = sealer(encryption)
     const store = await open(config, options.sink ?? jsonLines())
     opened.defer(() => store.close())
-    const keys = await signingKeys(config, keyStore(store), secrets)
-    const assertionKeys = makesAssertions(config) ? await signingKeys(config, keyStore(store, 'assertion'), secrets) : undefined
+    const keys = await signingKeys(config, store, secrets)
+    const assertionKeys = makesAssertions(config) ? await signingKeys(config, store, secrets, 'assertion') : undefined
+    const federationKeys = isFederated(config) ? await signingKeys(config, store, secrets, 'federation') : undefined
+    // Until they are made, whoever needs them waits.
+    const made = federationKeys?.begin().catch((error: unknown) => logFailure('making of the keys for Entra ID', error))
+    opened.defer(() => made)
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
@@ -69,7 +74,7 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     await readDocuments(config, apis)
     const stored = await storedProfiles(profileStore(store), store.feed)
     const rules = await livePolicy({ declared: config.rules, store: ruleStore(store), feed: store.feed, upstreams: config.upstreams.map(({ id }) => id), log })
-    const gateway = app({ config, store, storedProfiles: stored, apis, policy: rules, keys, ...(assertionKeys && { assertionKeys }), sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
+    const gateway = app({ config, store, storedProfiles: stored, apis, policy: rules, keys, ...(assertionKeys && { assertionKeys }), ...(federationKeys && { federationKeys }), sealer: secrets, state: stateSealer(encryption), outbound: sender, log, now: Date.now })
     const server = await listenOn(config, gateway)
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.
@@ -105,11 +110,14 @@ async function open(config: Config, sink: AuditSink): Promise<Store> {
   }
 }
 
-/** Opens the signing keys, and makes the first ones. @throws StartError */
-export async function signingKeys(config: Config, store: KeyStore, secrets: Sealer): Promise<KeyRing> {
+/** Opens the signing keys, and makes the first ones, but for RSA keys: they take their time, and start-up waits for none. @throws StartError */
+export async function signingKeys(config: Config, parts: StoreParts, secrets: Sealer, kind: KeyKind = 'access'): Promise<KeyRing> {
   const { algorithm, rotateAfterDays } = config.signing
+  const settings = { store: keyStore(parts, kind), sealer: secrets, rotateAfterMs: rotateAfterDays * DAY_MS, overlapMs: keyOverlapMs(config), now: Date.now }
   try {
-    return await keyRing({ store, sealer: secrets, algorithm, rotateAfterMs: rotateAfterDays * DAY_MS, overlapMs: keyOverlapMs(config), now: Date.now })
+    // Microsoft promises to verify RS256, and nothing else.
+    if (kind === 'federation') return await openKeyRing({ ...settings, algorithm: 'RS256' })
+    return await keyRing({ ...settings, algorithm })
   } catch (error) {
     if (!(error instanceof SealError)) throw error
     throw new StartError(`keyEncryption: ${config.keyEncryption} is not the key that the store was sealed with (${error.message})`, true, error)
@@ -155,6 +163,10 @@ async function listenOn(config: Config, { fetch, mcp }: App): Promise<RunningSer
 /** One line for a program to read; never request data, never a secret. */
 const log: RouterSettings['log'] = (line) => void process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
 
+function logFailure(name: string, error: unknown): void {
+  log({ level: 'error', message: `${name} failed`, error: error instanceof Error ? error.message : 'not an error' })
+}
+
 /** Repeats a task until the returned function is called, which waits for a run that is under way. Nodes that start together spread. */
 function every(intervalMs: number, name: string, task: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
@@ -164,7 +176,7 @@ function every(intervalMs: number, name: string, task: () => Promise<void>): () 
   }
   const run = (): void => {
     running = task()
-      .catch((error: unknown) => log({ level: 'error', message: `${name} failed`, error: error instanceof Error ? error.message : 'not an error' }))
+      .catch((error: unknown) => logFailure(name, error))
       .finally(schedule)
   }
   schedule()

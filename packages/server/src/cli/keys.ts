@@ -4,7 +4,7 @@ import type { KeyRecord } from '../keys/key-store.ts'
 import { sealer } from '../keys/seal.ts'
 import type { KeyRing } from '../keys/signing.ts'
 import { encryptionKeys, signingKeys } from '../main.ts'
-import { keyStore } from '../store/keys.ts'
+import { keyStore, type KeyKind } from '../store/keys.ts'
 import { CommandFailed, print, type CommonOptions } from './command.ts'
 import { withStore } from './store.ts'
 
@@ -18,9 +18,12 @@ const MEANING: Readonly<Record<KeyRecord['state'], string>> = {
 interface KeyOptions extends CommonOptions {
   /** The keys that sign ID-JAGs, in place of those of access tokens. */
   readonly assertions?: boolean
+  /** The keys that prove this gateway to Entra ID, in place of those of access tokens. */
+  readonly federation?: boolean
 }
 
-function kindOf({ assertions }: KeyOptions): 'access' | 'assertion' {
+function kindOf({ assertions, federation }: KeyOptions): KeyKind {
+  if (federation === true) return 'federation'
   return assertions === true ? 'assertion' : 'access'
 }
 
@@ -58,8 +61,8 @@ export async function keysRevoke(kid: string, options: KeyOptions): Promise<void
 
 function withKeys(config: Config, options: KeyOptions, run: (ring: KeyRing) => Promise<void>): Promise<void> {
   return withStore(config, async (parts) => {
-    const store = keyStore(parts, kindOf(options))
-    if ((await store.all()).length === 0) throw new CommandFailed('there is no signing key yet: the gateway makes the first ones when it starts')
-    await run(await signingKeys(config, store, sealer(encryptionKeys(config, false))))
+    const kind = kindOf(options)
+    if ((await keyStore(parts, kind).all()).length === 0) throw new CommandFailed('there is no signing key yet: the gateway makes the first ones when it starts')
+    await run(await signingKeys(config, parts, sealer(encryptionKeys(config, false)), kind))
   })
 }

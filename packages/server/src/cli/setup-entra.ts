@@ -117,7 +117,7 @@ function proof({ issuer }: SetupFor): readonly Step[] {
       title: 'Or no secret at all: a federated credential',
       lines: [
         `Entra ID fetches ${issuer}/.well-known/openid-configuration: the gateway must be reachable from the internet, by https.`,
-        'Microsoft supports issuers that sign by RS256; it says that others may work and were not tested. Lanyard signs by ES256 or EdDSA: try it before you count on it, and keep a certificate.',
+        'Lanyard signs by RS256, as Microsoft asks, with keys for this alone: they are at /jwks as soon as the setting is there, and rotate by themselves.',
       ],
       apply: { kind: 'commands', text: `az ad app federated-credential create --id $APP_ID --parameters '${JSON.stringify(credential)}'` },
     },

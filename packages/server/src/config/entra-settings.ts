@@ -10,6 +10,12 @@ export function oboSettings({ provider: id, app, ...settings }: Obo, providers: 
   return { ...settings, provider: { id: provider.id, authority: provider.entra.authority }, ...(app === undefined ? {} : { app }) }
 }
 
+/** Whether an app registration at Entra ID takes this gateway's own word for what it is. */
+export function isFederated({ identityProviders, upstreams }: Settings): boolean {
+  const apps = upstreams.flatMap(({ connector }) => (connector.type === 'entra-obo' ? (connector.app ?? []) : []))
+  return [...entraProviders(identityProviders).map(({ entra }) => entra), ...apps].some(({ credential }) => credential.type === 'federated')
+}
+
 function entraProviders(providers: Settings['identityProviders']) {
   return providers.flatMap((provider) => (provider.type === 'entra-id' ? [provider] : []))
 }

@@ -1,4 +1,5 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign as signBytes, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPair, sign as signBytes, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
 import { calculateJwkThumbprint, type JSONWebKeySet, type JWK, type JWTPayload } from 'jose'
 import type { AuditEvent } from '../audit/event.ts'
 import type { KeyRecord, KeyStore, RevocationEffect } from './key-store.ts'
@@ -6,6 +7,8 @@ import type { Sealer } from './seal.ts'
 
 /** The keys that sign one kind of tokens, on this node: loaded from the store, followed when another node rotates them. */
 export interface KeyRing {
+  /** Makes the first keys of an installation; nothing where there are keys. */
+  begin(): Promise<void>
   /** Signs a JWT with the active key; adds `alg`, `kid` and the given `typ`. */
   sign(payload: JWTPayload, typ: string): string
   /** The public key of a key identifier and its algorithm, or undefined when it is unknown or revoked. */
@@ -23,7 +26,7 @@ export interface KeyRing {
 
 export type RotationResult = 'rotated' | 'too_early' | 'raced'
 
-export type SigningAlgorithm = 'ES256' | 'EdDSA'
+export type SigningAlgorithm = 'ES256' | 'EdDSA' | 'RS256'
 
 export interface KeyRingOptions {
   readonly store: KeyStore
@@ -88,6 +91,13 @@ function loadedKeys({ store, sealer }: KeyRingOptions): LoadedKeys {
 
 /** Opens the key ring; the first start of an installation makes its keys. */
 export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
+  const ring = await openKeyRing(options)
+  await ring.begin()
+  return ring
+}
+
+/** Opens the key ring as it is: keys that take their time to make are begun when nobody waits for them. */
+export async function openKeyRing(options: KeyRingOptions): Promise<KeyRing> {
   const { store, now } = options
   const loaded = loadedKeys(options)
   const rotate = async (force: boolean): Promise<RotationResult> => {
@@ -102,10 +112,16 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
     return done ? 'rotated' : 'raced'
   }
 
+  let beginning: Promise<void> | undefined
+  const begin = async (): Promise<void> => {
+    if (loaded.signer !== undefined) return
+    beginning ??= makeFirst(options, loaded).finally(() => (beginning = undefined))
+    await beginning
+  }
+
   await loaded.load()
-  if (loaded.keys.size === 0) await makeFirst(options, loaded)
-  if (loaded.signer === undefined) throw new Error('there is no active signing key: the table signing_keys was changed by hand')
   return {
+    begin,
     sign(payload, typ) {
       if (loaded.signer === undefined) throw new Error('there is no active signing key')
       return signJwt(payload, typ, loaded.signer)
@@ -126,6 +142,7 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
     },
     list: () => store.all(),
     async maintain() {
+      await begin()
       if (loaded.signer !== undefined && now() - loaded.signer.record.since > options.rotateAfterMs) await rotate(false)
       await store.forgetRetired(now() - Math.max(options.overlapMs, KEEP_ENDED_MS))
     },
@@ -133,9 +150,12 @@ export async function keyRing(options: KeyRingOptions): Promise<KeyRing> {
 }
 
 async function makeFirst(options: KeyRingOptions, loaded: LoadedKeys): Promise<void> {
-  const first = [await makeKey(options, 'active'), await makeKey(options, 'next')]
-  await options.store.addFirst(first, first.map(({ kid }) => created(kid)))
-  await loaded.load()
+  if (loaded.keys.size === 0) {
+    const first = [await makeKey(options, 'active'), await makeKey(options, 'next')]
+    await options.store.addFirst(first, first.map(({ kid }) => created(kid)))
+    await loaded.load()
+  }
+  if (loaded.signer === undefined) throw new Error(`there is no active signing key: the table ${options.store.table} was changed by hand`)
 }
 
 function created(kid: string): AuditEvent {
@@ -163,8 +183,16 @@ function openPrivate(record: KeyRecord, sealer: Sealer, table: string): KeyObjec
   return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(table, record.kid))) as JWK, format: 'jwk' })
 }
 
+const generate = promisify(generateKeyPair)
+
+const PAIRS = {
+  ES256: () => generate('ec', { namedCurve: 'P-256' }),
+  EdDSA: () => generate('ed25519', {}),
+  RS256: () => generate('rsa', { modulusLength: 2048 }),
+} satisfies Record<SigningAlgorithm, unknown>
+
 async function makeKey(options: KeyRingOptions, state: 'active' | 'next'): Promise<KeyRecord> {
-  const pair = options.algorithm === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('ed25519')
+  const pair = await PAIRS[options.algorithm]()
   const bare = pair.publicKey.export({ format: 'jwk' }) as JWK
   const kid = await calculateJwkThumbprint(bare)
   return {
@@ -185,7 +213,6 @@ function signJwt(payload: JWTPayload, typ: string, { record, privateKey: key }: 
   const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
   const input = `${encode({ alg: record.algorithm, typ, kid: record.kid })}.${encode(payload)}`
   // RFC 7518 §3.4: the signature is R and S side by side, not their DER form.
-  const signature =
-    record.algorithm === 'ES256' ? signBytes('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }) : signBytes(null, Buffer.from(input), key)
+  const signature = signBytes(record.algorithm === 'EdDSA' ? null : 'sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' })
   return `${input}.${signature.toString('base64url')}`
 }

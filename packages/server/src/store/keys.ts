@@ -13,12 +13,18 @@ interface KeyRow {
 }
 
 /** The tables of each kind of key. */
-const TABLES = { access: { keys: 'signing_keys', setup: 'signing_key_setup' }, assertion: { keys: 'assertion_keys', setup: 'assertion_key_setup' } } as const
+const TABLES = {
+  access: { keys: 'signing_keys', setup: 'signing_key_setup' },
+  assertion: { keys: 'assertion_keys', setup: 'assertion_key_setup' },
+  federation: { keys: 'federation_keys', setup: 'federation_key_setup' },
+} as const
 
-type Tables = (typeof TABLES)[keyof typeof TABLES]
+export type KeyKind = keyof typeof TABLES
 
-/** @param kind of what the keys sign: access tokens, or assertions for authorization servers elsewhere */
-export function keyStore({ db, audit, changed }: StoreParts, kind: keyof typeof TABLES = 'access'): KeyStore {
+type Tables = (typeof TABLES)[KeyKind]
+
+/** @param kind of what the keys sign: access tokens, assertions about people for authorization servers elsewhere, or about this gateway for Entra ID */
+export function keyStore({ db, audit, changed }: StoreParts, kind: KeyKind = 'access'): KeyStore {
   const tables = TABLES[kind]
   return {
     table: tables.keys,

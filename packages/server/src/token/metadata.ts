@@ -7,23 +7,30 @@ export type MetadataSettings = Omit<MetadataFacts, 'signingAlgorithms'>
 
 const MAX_AGE = 300
 
+/** All keys that `/jwks` publishes. */
+export type PublishedKeys = Pick<KeyRing, 'begin' | 'jwks'>
+
 /** Publishes the authorization server's metadata and public keys. There is one issuer, whatever address it is asked at. */
-export function metadataRoutes(settings: MetadataSettings, keys: Pick<KeyRing, 'jwks'>): readonly Route[] {
+export function metadataRoutes(settings: MetadataSettings, keys: PublishedKeys): readonly Route[] {
   const facts = (): MetadataFacts => ({ ...settings, signingAlgorithms: [...new Set(keys.jwks().keys.flatMap(({ alg }) => alg ?? []))] })
   const authorizationServer = (): Record<string, unknown> => authorizationServerMetadata(facts())
   const openid = (): Record<string, unknown> => openidConfiguration(facts())
-  const document = (path: string, content: () => object): Route => ({
+  const document = (path: string, content: () => object, type = 'application/json'): Route => ({
     method: 'GET',
     path,
     access: 'public',
     errors: 'oauth',
     cors: true,
-    respond: (request) => cacheable(request, content(), 'application/json'),
+    respond: async (request) => {
+      // Keys in the making are waited for: another node may sign by them already.
+      await keys.begin()
+      return cacheable(request, content(), type)
+    },
   })
   return [
     ...addresses('oauth-authorization-server').map((path) => document(path, authorizationServer)),
     ...addresses('openid-configuration').map((path) => document(path, openid)),
-    { ...document('/jwks', () => keys.jwks()), respond: (request) => cacheable(request, keys.jwks(), 'application/jwk-set+json') },
+    document('/jwks', () => keys.jwks(), 'application/jwk-set+json'),
   ]
 }
 

@@ -22,7 +22,7 @@ import type { AssertionOptions } from './grants/jwt-bearer.ts'
 import type { ExchangeTarget } from './grants/token-exchange.ts'
 import { introspectionEndpoint } from './introspect.ts'
 import { tokenIssuer, type TokenLifetimes } from './issue.ts'
-import { metadataRoutes, type MetadataSettings } from './metadata.ts'
+import { metadataRoutes, type MetadataSettings, type PublishedKeys } from './metadata.ts'
 import type { ProofRules } from './possession.ts'
 import { acceptingVerifier, type PresentedOptions } from './presented.ts'
 import { revocationEndpoint } from './revoke.ts'
@@ -34,7 +34,7 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly issuer: string
   readonly store: TokenStore
   readonly stepUps: Pick<StepUpStore, 'refuseRefresh'>
-  readonly keys: Pick<KeyRing, 'sign' | 'publicKey' | 'jwks'>
+  readonly keys: PublishedKeys & Pick<KeyRing, 'sign' | 'publicKey'>
   readonly sealer: Sealer
   readonly authentication: ClientAuthentication
   readonly users: Users
@@ -56,8 +56,8 @@ export interface TokenOptions extends DeviceGrantOptions, AssertionOptions {
   readonly exchange?: ExchangeSettings
   /** What tokens are exchanged for besides access tokens of Lanyard. */
   readonly exchangeTargets?: readonly ExchangeTarget[]
-  /** The keys of assertions for authorization servers elsewhere: published beside those of access tokens. */
-  readonly assertionKeys?: Pick<KeyRing, 'jwks'>
+  /** Keys that sign something else than access tokens: published beside theirs. */
+  readonly otherKeys?: readonly PublishedKeys[]
   /** Whether the client stands for the resource: it may introspect access tokens for it. */
   readonly mayIntrospect: (clientId: string, resource: string) => boolean
   readonly metadata: Pick<MetadataSettings, 'authMethods' | 'assertionAlgorithms' | 'acrValues' | 'requirePushed' | 'baselineScope' | 'registration'>
@@ -77,8 +77,13 @@ export interface Tokens {
 }
 
 /** Whoever verifies finds all keys at one address; each says what it is by the type of what it signed. */
-function published({ keys, assertionKeys }: Pick<TokenOptions, 'keys' | 'assertionKeys'>): Pick<KeyRing, 'jwks'> {
-  return { jwks: () => ({ keys: [...keys.jwks().keys, ...(assertionKeys?.jwks().keys ?? [])] }) }
+function published({ keys, otherKeys = [] }: Pick<TokenOptions, 'keys' | 'otherKeys'>): PublishedKeys {
+  const rings = [keys, ...otherKeys]
+  return {
+    // Of one that cannot be made, the others are published all the same.
+    begin: async () => void (await Promise.allSettled(rings.map((ring) => ring.begin()))),
+    jwks: () => ({ keys: rings.flatMap((ring) => ring.jwks().keys) }),
+  }
 }
 
 /** A used refresh token is known for this long by its row, and by its family after that. */

@@ -13,11 +13,11 @@ import type { People } from './people.ts'
 export type Accounts = ReturnType<typeof upstreamRoom>
 
 export function upstreamRoom(ground: Ground, { sessions, login, providers, providerTokens }: People) {
-  const { issuer, upstreams, connectionStore: store, sealer, state, outbound, audit, policy: rules, now } = ground
+  const { issuer, upstreams, connectionStore: store, federation, sealer, state, outbound, audit, policy: rules, now } = ground
   const safe = vault(sealer)
   const oauth = oauthConnector({ issuer, outbound, sealer, vault: safe, store, audit, feed: ground.store.feed, now })
   const sign = ownAssertions(ground)
-  const connector = connectors(oauth, { issuer, outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, own: { issuer, sign: (claims, type) => ground.keys.sign(claims, type) }, ...(sign && { ownAssertion: sign }), now })
+  const connector = connectors(oauth, { issuer, outbound, sealer, vault: safe, store, feed: ground.store.feed, audit, users: knownUsers(ground.findUser, ground.store.feed), providers, providerTokens, own: { issuer, sign: (claims, type) => ground.keys.sign(claims, type) }, ...(federation && { federation }), ...(sign && { ownAssertion: sign }), now })
   const revokeDue = revoker({ store, upstreams, oauth, now })
   const deps = {
     issuer,

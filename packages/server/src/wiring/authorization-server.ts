@@ -61,7 +61,7 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     machines: ground.machines,
     ...deviceCodes(ground),
     assertions: assertionProfiles(ground, applications),
-    ...(ground.assertionKeys && { assertionKeys: ground.assertionKeys }),
+    otherKeys: [ground.assertionKeys ?? [], ground.federationKeys ?? []].flat(),
     exchangeTargets: [vending(ground, applications, accounts), ...exchangeTargets(ground)],
     ...exchangeWiring(ground, people),
     stepUps: stepUpStore(ground.store),

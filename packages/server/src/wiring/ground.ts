@@ -1,4 +1,5 @@
 // What most rooms stand on: the store's verbs, the settings and the limits.
+import type { JWTPayload } from 'jose'
 import { administration, withAdministration } from '../admin/administration.ts'
 import type { Config } from '../config/load.ts'
 import { externalPolicySettings, machineSettings, profileSettings, upstreamSettings } from '../config/settings.ts'
@@ -39,6 +40,8 @@ export interface AppDeps {
   readonly keys: KeyRing
   /** The keys of assertions for authorization servers elsewhere, where any are made. */
   readonly assertionKeys?: KeyRing
+  /** The keys that prove this gateway to Entra ID, where an app there trusts it. */
+  readonly federationKeys?: KeyRing
   readonly sealer: Sealer
   readonly state: StateSealer
   readonly outbound: Outbound
@@ -54,7 +57,7 @@ export type Ground = ReturnType<typeof groundFloor>
 
 /** What most rooms stand on. */
 export function groundFloor(deps: AppDeps) {
-  const { config, store, now } = deps
+  const { config, store, federationKeys, now } = deps
   const upstreams = upstreamSettings(config)
   const external = externalPolicySettings(config)
   const administrators = administration(config.issuer, config.admins?.groups ?? [])
@@ -68,6 +71,7 @@ export function groundFloor(deps: AppDeps) {
     ...deps,
     issuer: config.issuer,
     audit: store.audit,
+    ...(federationKeys && { federation: { issuer: config.issuer, sign: (claims: JWTPayload, type: string) => federationKeys.begin().then(() => federationKeys.sign(claims, type)) } }),
     upstreams,
     administrators,
     external: external === undefined ? {} : { external: externalPolicy(external, { outbound: deps.outbound, now }) },

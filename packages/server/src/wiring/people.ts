@@ -13,9 +13,9 @@ const HOUR_MS = 60 * MINUTE_MS
 
 export type People = ReturnType<typeof identityRoom>
 
-export function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, keys, sealer, state, outbound, limits, audit, now }: Ground) {
+export function identityRoom({ config, issuer, identityStore: store, store: { feed }, cookies, keys, federation, sealer, state, outbound, limits, audit, now }: Ground) {
   const { idleHours, absoluteHours, recheckMinutes } = config.sessions
-  const providers = identityProviders(providerSettings(config), { outbound, now, own: { issuer, sign: (claims, type) => keys.sign(claims, type) } })
+  const providers = identityProviders(providerSettings(config), { outbound, now, own: { issuer, sign: (claims, type) => keys.sign(claims, type) }, ...(federation && { federation }) })
   const browserFlows = flows(cookies)
   const browserSessions = sessions({ cookies, store, providers, idleMs: idleHours * HOUR_MS, now })
   return {

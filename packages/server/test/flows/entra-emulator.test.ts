@@ -66,6 +66,10 @@ test('msal-node proves an app by a certificate (PS256, x5t#S256) and by an asser
     for (const [claims, code] of [[{ sub: 'Lanyard' }, 700213], [{ aud: GATEWAY }, 700212], [{ iss: 'https://other.example' }, 700211]] as const) {
       await assert.rejects(by(claims).acquireTokenByClientCredential({ scopes: [`${GRAPH}/.default`], skipCache: true }), { errorNo: code })
     }
+    // ES256 verifies, and is refused all the same.
+    const elliptic = await trustedIssuer('ES256')
+    app.federated.push({ issuer: elliptic.url, subject: 'lanyard', audience: 'api://AzureADTokenExchange' })
+    await assert.rejects(msal(emulator, { clientId: GATEWAY, clientAssertion: () => elliptic.sign({ iss: elliptic.url, sub: 'lanyard', aud: 'api://AzureADTokenExchange' }) }).acquireTokenByClientCredential({ scopes: [`${GRAPH}/.default`], skipCache: true }), { errorNo: 5000811 }).finally(elliptic.close)
   } finally {
     issuer.close()
   }
@@ -136,8 +140,8 @@ function graph(path: string, token: string | undefined): Promise<Response> {
 }
 
 /** An issuer with a discovery document, as Entra ID looks for the keys of a federated credential. */
-async function trustedIssuer(): Promise<{ url: string; sign: (claims: object) => Promise<string>; close: () => void }> {
-  const key = await signingKey()
+async function trustedIssuer(alg = 'RS256'): Promise<{ url: string; sign: (claims: object) => Promise<string>; close: () => void }> {
+  const key = await signingKey(undefined, alg)
   const server = createServer((request, response) => {
     const document = request.url === '/jwks' ? { keys: [key.jwk] } : { issuer: url, jwks_uri: `${url}/jwks` }
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(document))
@@ -149,5 +153,5 @@ async function trustedIssuer(): Promise<{ url: string; sign: (claims: object) =>
     server.close()
     server.closeAllConnections()
   }
-  return { url, sign: (claims) => signed({ iat: now, nbf: now, exp: now + 300, jti: randomBytes(8).toString('hex'), ...claims }, key), close }
+  return { url, sign: (claims) => signed({ iat: now, nbf: now, exp: now + 300, jti: randomBytes(8).toString('hex'), ...claims }, key, { alg }), close }
 }

@@ -3,7 +3,7 @@
 // own library accepts.
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
-import { decodeJwt } from 'jose'
+import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { forgetful, sdk2 } from '../support/asking-clients.ts'
 import { tokenOf } from '../support/api-clients.ts'
 import { browser } from '../support/browser.ts'
@@ -87,6 +87,12 @@ for (const variant of variants()) {
       // Whose key signed: this gateway's, which the app at Entra ID trusts.
       const own = idp.at(`/${TENANT}/oauth2/v2.0/token`).find(({ form }) => form.get('client_id') === GATEWAY)
       assert.deepEqual([decodeJwt(own?.form.get('client_assertion') ?? '').iss, decodeJwt(own?.form.get('client_assertion') ?? '').aud], [gateway.issuer, 'api://AzureADTokenExchange'])
+      const { alg, kid } = decodeProtectedHeader(own?.form.get('client_assertion') ?? '')
+      const { keys } = (await (await fetch(`${gateway.issuer}/jwks`)).json()) as { keys: { kid: string; kty: string; alg: string; use: string }[] }
+      assert.deepEqual([alg, keys.filter((key) => key.kid === kid).map(({ kty, use }) => `${kty} ${use}`)], ['RS256', ['RSA sig']])
+      // It signs nothing else, and nothing else signs for it.
+      assert.deepEqual([decodeProtectedHeader(graph).alg, keys.map((key) => key.alg).sort()], ['ES256', ['ES256', 'ES256', 'RS256', 'RS256']])
+      for (const secret of ['"d":', 'PRIVATE']) assert.ok(!JSON.stringify(keys).includes(secret))
       await recorded(gateway, ({ action, upstream, detail }) => action === 'connection.refreshed' && upstream === 'graph' && detail?.['app'] === MIDDLE)
       for (const text of gateway.output) assert.doesNotMatch(text, SECRETS)
       for (const secret of [...idp.access.keys(), ...idp.refreshTokens.keys(), ...idp.assertions]) assert.ok(!gateway.output.some((text) => text.includes(secret)))

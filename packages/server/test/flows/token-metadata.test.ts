@@ -1,5 +1,12 @@
 // What the authorization server says of itself: RFC 8414, OpenID Connect Discovery, JWKS.
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { sealer } from '../../src/keys/seal.ts'
+import { openKeyRing, type KeyRing } from '../../src/keys/signing.ts'
+import { keyStore } from '../../src/store/keys.ts'
+import type { StoreParts } from '../../src/store/parts.ts'
+import { metadataRoutes } from '../../src/token/metadata.ts'
+import { eachPair } from '../support/store-pair.ts'
 import { eachCluster, ISSUER } from '../support/token-nodes.ts'
 
 const DOCUMENTS = ['oauth-authorization-server', 'openid-configuration']
@@ -62,3 +69,23 @@ eachCluster('the key set is public, may be kept for minutes, and holds no privat
   assert.equal(after.status, 200)
   assert.equal(after.text.includes(kid ?? ''), false)
 })
+
+eachPair('keys that are still being made are waited for, whichever node is asked: another one may sign by them already', async (pair) => {
+  const secrets = sealer([{ id: 'k1', key: randomBytes(32) }])
+  const open = (parts: StoreParts): Promise<KeyRing> => openKeyRing({ store: keyStore(parts, 'federation'), sealer: secrets, algorithm: 'RS256', rotateAfterMs: 1e12, overlapMs: 1000, now: Date.now })
+  const [one, two] = await Promise.all([open(pair.one), open(pair.two)])
+  const [asked, signed] = await Promise.all([
+    ask(two, '/jwks'),
+    one.begin().then(() => one.sign({ iss: ISSUER, sub: 'lanyard' }, 'JWT')),
+  ])
+  const { kid } = JSON.parse(Buffer.from(signed.split('.')[0] ?? '', 'base64url').toString()) as { kid: string }
+  assert.deepEqual((asked['keys'] as { kid: string; alg: string }[]).filter((key) => key.kid === kid).map(({ alg }) => alg), ['RS256'])
+  assert.deepEqual((await ask(one, '/.well-known/openid-configuration'))['id_token_signing_alg_values_supported'], ['RS256'])
+})
+
+async function ask(keys: KeyRing, path: string): Promise<Record<string, unknown>> {
+  const facts = { issuer: ISSUER, authMethods: [], assertionAlgorithms: [], grantTypes: [], grantProfiles: [], requestedTokenTypes: [], dpopAlgorithms: [], registration: { dynamic: false, clientIdMetadataDocuments: false }, requirePushed: false, acrValues: [], baselineScope: [] }
+  const route = metadataRoutes(facts, keys).find((each) => each.path === path) ?? assert.fail(path)
+  const answer = await route.respond(new Request(`${ISSUER}${path}`), { address: '127.0.0.1', params: {}, reference: 'r' })
+  return (await answer.json()) as Record<string, unknown>
+}

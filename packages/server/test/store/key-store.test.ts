@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import type { KeyRecord, KeyStore } from '../../src/keys/key-store.ts'
 import { sealer, SealError, type Sealer } from '../../src/keys/seal.ts'
-import { KEEP_ENDED_MS, keyRing, type KeyRing, type SigningAlgorithm } from '../../src/keys/signing.ts'
+import { KEEP_ENDED_MS, keyRing, openKeyRing, type KeyRing, type SigningAlgorithm } from '../../src/keys/signing.ts'
 import type { Sealed } from '../../src/oauth/secret.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
 import { keyStore } from '../../src/store/keys.ts'
@@ -156,6 +156,45 @@ for (const algorithm of ['ES256', 'EdDSA'] as const) {
     assert.ok(body !== other)
   })
 }
+
+eachPair('RFC 7518 §3.3: an RS256 key signs what another library verifies, is published for signatures, and signs no access token; it is made when it is begun, once for all nodes', async (pair) => {
+  const clock = { now: Date.now() }
+  const open = (parts: StoreParts): Promise<KeyRing> => openKeyRing({ store: keyStore(parts, 'federation'), sealer: secretsOf('k1'), algorithm: 'RS256', rotateAfterMs: 1_000_000, overlapMs: OVERLAP, now: () => clock.now })
+  const one = await open(pair.one)
+  assert.deepEqual([one.jwks().keys, await keyStore(pair.two, 'federation').all()], [[], []])
+  assert.throws(() => sign(one, clock), /no active signing key/)
+  const rings = await race(pair, async (parts) => {
+    const ring = await open(parts)
+    await Promise.all([ring.begin(), ring.begin()])
+    return ring
+  }, 4)
+  await one.begin()
+  const records = await keyStore(pair.one, 'federation').all()
+  assert.deepEqual(records.map(({ algorithm, state }) => `${algorithm} ${state}`).sort(), ['RS256 active', 'RS256 next'])
+  for (const { privateJwk } of records) assert.ok(!privateJwk.includes('"d"') && privateJwk.startsWith('v1.k1.'), 'sealed')
+  for (const ring of [one, ...rings]) {
+    const token = sign(ring, clock)
+    const { protectedHeader } = await jwtVerify(token, createLocalJWKSet(one.jwks()), { algorithms: ['RS256'] })
+    const jwk = one.jwks().keys.find(({ kid }) => kid === protectedHeader.kid)
+    assert.deepEqual([jwk?.kty, jwk?.alg, jwk?.use, Buffer.from(String(jwk?.n), 'base64url').length * 8], ['RSA', 'RS256', 'sig', 2048])
+    assert.deepEqual(Object.keys(jwk ?? {}).filter((name) => ['d', 'p', 'q', 'dp', 'dq', 'qi'].includes(name)), [])
+    const access = await keyRing({ store: keyStore(pair.two), sealer: secretsOf('k1'), algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: OVERLAP, now: () => clock.now })
+    assert.equal(refusal(access, token, clock), 'kid')
+    assert.equal(refusal(access, sign(access, clock), clock), undefined)
+  }
+  clock.now += OVERLAP
+  assert.equal(await one.rotate({ force: false }), 'rotated')
+  assert.equal(kidOf(sign(one, clock)), records.find(({ state }) => state === 'next')?.kid)
+  assert.equal(one.jwks().keys.length, 3)
+})
+
+eachPair('maintenance makes first keys whose making failed', async (pair) => {
+  const clock = { now: Date.now() }
+  const keys = await openKeyRing({ store: keyStore(pair.one, 'federation'), sealer: secretsOf('k1'), algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: OVERLAP, now: () => clock.now })
+  await keys.maintain()
+  assert.equal(keys.jwks().keys.length, 2)
+  assert.ok(kidOf(sign(keys, clock)))
+})
 
 eachPair('twelve nodes that start at once have one set of keys, and each verifies what each signs', async (pair) => {
   const clock = { now: Date.now() }

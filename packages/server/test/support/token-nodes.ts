@@ -246,7 +246,7 @@ async function makeNode(world: World, db: Database, feeds: RunningFeed[], change
     users: { find: async (id) => world.machines.find(id) ?? world.users.get(id) ?? people.findUser(id) },
     assertions: testAssertions(world.assertions, { issuer: ISSUER, parts, store, cutoffs: live, profiles: { byResource: (value) => profile(value) }, lifetimes: LIFETIMES, approvals: testApprovals({ parts, feed, now }), mayReach: ({ upstream }) => world.reachable && upstream === 'notes', now }),
     machines: { ofClient: (id) => world.machines.ofClient(id), find: (id) => world.machines.find(id) },
-    ...(assertionKeys && { assertionKeys }),
+    ...(assertionKeys && { otherKeys: [assertionKeys] }),
     exchangeTargets: assertionKeys === undefined ? [] : [idJagIssuer({ issuer: ISSUER, audiences: world.audiences, mint: idJagMint({ issuer: ISSUER, keys: assertionKeys, now }), recorder: parts.audit, now })],
     recheck: { recheck: async (id) => (world.ended.has(id) ? 'ended' : 'active') },
     scopes: { mayHold: (user, scope) => world.scopes.mayHold(user, scope), narrow: (user, scope) => world.scopes.narrow(user, scope) },

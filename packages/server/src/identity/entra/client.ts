@@ -10,7 +10,7 @@ import { LoginRefused, ProviderUnavailable } from '../providers/provider.ts'
 export type EntraCredential =
   | { readonly type: 'secret'; readonly secret: string }
   | { readonly type: 'certificate'; readonly certificate: string; readonly privateKey: string }
-  /** An assertion that this gateway's own key signs, and that the app is configured to trust. */
+  /** An assertion that a key of this gateway signs, and that the app is configured to trust. */
   | { readonly type: 'federated'; readonly subject: string; readonly audience: string }
 
 export interface EntraApp {
@@ -20,8 +20,8 @@ export interface EntraApp {
 
 export interface EntraDeps {
   readonly outbound: Pick<Outbound, 'request'>
-  /** This gateway, as a federated credential names it, and its key. */
-  readonly own?: { readonly issuer: string; readonly sign: (payload: JWTPayload, typ: string) => string }
+  /** This gateway, as a federated credential names it, and its key for this alone: Microsoft promises to verify RS256, and nothing else. */
+  readonly federation?: { readonly issuer: string; readonly sign: (payload: JWTPayload, typ: string) => Promise<string> }
   readonly now: () => number
 }
 
@@ -121,9 +121,9 @@ function proofOf(credential: EntraCredential): Proof {
   if (credential.type === 'secret') return () => Promise.resolve({ client_secret: credential.secret })
   if (credential.type === 'certificate') return byCertificate(credential)
   const { subject, audience } = credential
-  return async (_clientId, _endpoint, { own, now }) => {
-    if (own === undefined) throw new Error('there is no key that signs for this gateway')
-    return assertion(own.sign({ iss: own.issuer, sub: subject, aud: audience, ...freshness(now()) }, 'JWT'))
+  return async (_clientId, _endpoint, { federation, now }) => {
+    if (federation === undefined) throw new Error('there is no key that signs for this gateway')
+    return assertion(await federation.sign({ iss: federation.issuer, sub: subject, aud: audience, ...freshness(now()) }, 'JWT'))
   }
 }
 

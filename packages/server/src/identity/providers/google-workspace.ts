@@ -8,7 +8,7 @@
 import type { JWTPayload } from 'jose'
 import { directory, type Directory, type DirectorySettings } from '../google/directory.ts'
 import { GoogleRefused, GoogleUnavailable } from '../google/errors.ts'
-import { serviceAccount, type ServiceAccountSettings } from '../google/service-account.ts'
+import { serviceAccount, type GoogleDeps, type ServiceAccountSettings } from '../google/service-account.ts'
 import { oidcProvider, type OidcDeps, type OidcQuirks, type OidcSettings } from './oidc.ts'
 import { LoginRefused, NotWelcome, ProviderUnavailable, type IdentityProvider, type LoginOptions } from './provider.ts'
 
@@ -19,7 +19,7 @@ export interface GoogleWorkspaceSettings extends OidcSettings {
   readonly directory?: DirectorySettings & { readonly serviceAccount: ServiceAccountSettings }
 }
 
-export function googleWorkspace(settings: GoogleWorkspaceSettings, deps: OidcDeps): IdentityProvider {
+export function googleWorkspace(settings: GoogleWorkspaceSettings, deps: OidcDeps & GoogleDeps): IdentityProvider {
   const groups = settings.directory === undefined ? undefined : directory(settings.directory, serviceAccount(settings.directory.serviceAccount, deps), deps)
   const provider = oidcProvider(settings, deps, quirks(settings, groups))
   return { ...provider, offlineByConsent: true }

@@ -6,6 +6,7 @@ import { okta } from './okta.ts'
 import { ping } from './ping.ts'
 import type { IdentityProvider } from './provider.ts'
 import type { EntraDeps } from '../entra/client.ts'
+import type { GoogleDeps } from '../google/service-account.ts'
 
 /** The kinds of identity provider: a new one is one file and one line. A preset is a short file over the generic one. */
 const KINDS = {
@@ -20,7 +21,7 @@ const KINDS = {
 type Kinds = typeof KINDS
 type Kind = keyof Kinds
 
-export type ProviderDeps = OidcDeps & EntraDeps
+export type ProviderDeps = OidcDeps & EntraDeps & GoogleDeps
 
 export type ProviderSettings<Type extends Kind = Kind> = { readonly [Each in Type]: Parameters<Kinds[Each]>[0] & { readonly type: Each } }[Type]
 

@@ -38,6 +38,7 @@ async function checkFederated(app: App, given: string, { iss, sub, aud }: JWTPay
   if (!bySubject.some((credential) => credential.audience === aud)) throw new Failure('invalid_client', 700212, 'No matching federated identity record found for presented assertion audience.', {}, 401)
   const document = (await (await fetch(`${iss}/.well-known/openid-configuration`)).json()) as { issuer: string; jwks_uri: string }
   const keys = (await (await fetch(document.jwks_uri)).json()) as JSONWebKeySet
-  const isSigned = document.issuer === iss && (await compactVerify(given, createLocalJWKSet(keys)).then(() => true, () => false))
+  // Microsoft promises to verify this one alone.
+  const isSigned = document.issuer === iss && (await compactVerify(given, createLocalJWKSet(keys), { algorithms: ['RS256'] }).then(() => true, () => false))
   if (!isSigned) throw new Failure('invalid_client', 5000811, 'Unable to verify token signature. The signing key identifier does not match any valid registered keys.', {}, 401)
 }
