@@ -10,7 +10,8 @@ import type { Profiles } from '../upstreams/upstream.ts'
 import { clientEndpoint, type ClientEndpointDeps } from './client-endpoint.ts'
 import { mayUseDevices, newUserCode, printUserCode, type DeviceRules } from './device.ts'
 import type { DeviceRequest, DeviceStore } from './device-store.ts'
-import { mayAsk, requestedProfile, requestedScope } from './validate.ts'
+import { requestedProfile, requestedScope } from './target.ts'
+import { mayAsk } from './validate.ts'
 
 const LIFETIME_SECONDS = 600
 /** RFC 8628 §3.2: what a device waits between two questions when it is told nothing. */

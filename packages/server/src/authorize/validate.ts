@@ -5,17 +5,13 @@ import type { Params } from '../http/params.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { isCodeChallenge } from '../oauth/pkce.ts'
 import { matchRedirectUri, type RedirectUri } from '../oauth/redirect-uri.ts'
-import { canonicalResource } from '../oauth/resource.ts'
-import { parseScope, resourceScopes } from '../oauth/scope.ts'
-import { baselineOf } from '../upstreams/profile.ts'
-import { onlyProfile } from '../upstreams/profiles.ts'
+import { parseScope } from '../oauth/scope.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 import type { AuthorizationRequest, RedirectRequest } from './authorize-store.ts'
 import { readClaimsParameter } from './claims-parameter.ts'
 import { mayUseDevices, type DeviceRules } from './device.ts'
+import { requestedProfile, requestedScope } from './target.ts'
 
-/** Scopes of OpenID Connect that clients add by habit: accepted, and without effect here. */
-const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
 const PROMPTS = new Set(['none', 'login', 'consent', 'select_account'])
 const MAX_STATE = 4096
 const MAX_ACR_VALUES = 512
@@ -134,21 +130,6 @@ function checkPkce(params: Params): string {
   return challenge
 }
 
-/** RFC 8707 §2, AS-29: one resource that exists here; old clients that name none mean the only one there is. */
-export function requestedProfile(params: Params, profiles: Profiles): Profile {
-  const named = new Set(params.all('resource').map((value) => canonicalResource(value)))
-  if (named.size > 1) throw new OAuthError('invalid_target', 'name one resource')
-  if (named.size === 0) {
-    const only = onlyProfile(profiles)
-    if (only !== undefined) return only
-    throw new OAuthError('invalid_target', 'resource is missing: name the address of the MCP server')
-  }
-  const [resource] = named
-  const profile = resource === undefined ? undefined : profiles.byResource(resource)
-  if (profile === undefined) throw new OAuthError('invalid_target', 'there is no such resource here')
-  return profile
-}
-
 /**
  * RFC 9470 §4, OpenID Connect Core §5.5: what the sign-in must be like. Of an `acr` that both parameters name, what the
  * claim says counts: it is essential.
@@ -161,17 +142,6 @@ function checkProof(params: Params): Pick<AuthorizationRequest, 'acrValues' | 'c
   const claimsParameter = params.get('claims')
   const { acrValues = wanted, claims } = claimsParameter === undefined ? {} : readClaimsParameter(claimsParameter)
   return { ...(acrValues.length === 0 ? {} : { acrValues: acrValues.join(' ') }), ...(claims === undefined ? {} : { claims }) }
-}
-
-export function requestedScope(params: Params, profile: Profile): readonly string[] {
-  const requested = parseScope(params.get('scope') ?? '')
-  if (requested === undefined) throw new OAuthError('invalid_scope', 'scope is malformed')
-  const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
-  if (wanted.length === 0) return baselineOf(profile)
-  const known = profile.scopes ?? resourceScopes(profile.upstreams.map((upstream) => upstream.id))
-  const unknown = wanted.filter((scope) => !known.includes(scope))
-  if (unknown.length > 0) throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`)
-  return wanted
 }
 
 /** Whoever holds a token for the JSON API can change what everybody may do: nobody registers themselves for it. */

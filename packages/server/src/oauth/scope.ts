@@ -7,6 +7,14 @@ export function parseScope(value: string): readonly string[] | undefined {
   return tokens.every((token) => SCOPE_TOKEN.test(token)) ? [...new Set(tokens)] : undefined
 }
 
+/** Scopes of OpenID Connect that clients add by habit: accepted, and without effect here. */
+const HABITS = new Set(['openid', 'profile', 'email', 'offline_access'])
+
+/** What a client asks for, or that it is malformed; nothing when it names nothing in particular. */
+export function askedScope(value: string | undefined): readonly string[] | undefined {
+  return parseScope(value ?? '')?.filter((token) => !HABITS.has(token))
+}
+
 export function formatScope(scope: readonly string[]): string {
   return scope.join(' ')
 }
@@ -35,8 +43,11 @@ export function scopeIncludes(granted: readonly string[], scope: string): boolea
 
 /** The scopes that exist at a resource over these upstreams. */
 export function resourceScopes(upstreamIds: readonly string[]): readonly string[] {
-  return ['mcp.read', 'mcp.write', ...upstreamIds.flatMap((id) => [`mcp.${id}.read`, `mcp.${id}.write`])]
+  return [...EVERY_UPSTREAM, ...upstreamIds.flatMap((id) => [`mcp.${id}.read`, `mcp.${id}.write`])]
 }
 
+/** Everything of every upstream of a resource. */
+export const EVERY_UPSTREAM: readonly string[] = ['mcp.read', 'mcp.write']
+
 /** What a client that names no scope gets, and what challenge and metadata tell it to ask for, unless an administrator says otherwise. */
-export const BASELINE_SCOPE: readonly string[] = ['mcp.read', 'mcp.write']
+export const BASELINE_SCOPE = EVERY_UPSTREAM

@@ -6,7 +6,7 @@ import { basicAuthorization } from './basic.ts'
 import { OAuthError } from './error.ts'
 import { isCodeChallenge, verifyCodeVerifier } from './pkce.ts'
 import { canonicalResource } from './resource.ts'
-import { formatScope, parseScope, resourceScopes, scopeAllows } from './scope.ts'
+import { askedScope, formatScope, parseScope, resourceScopes, scopeAllows } from './scope.ts'
 import { equalHashes, hash, isId, newId, newSecret } from './secret.ts'
 
 test('letter case, default port and trailing slash make no other resource (RFC 8707 §2)', () => {
@@ -37,6 +37,12 @@ test('a scope is tokens of printable ASCII without quotes and backslashes (RFC 6
   assert.deepEqual(parseScope(' mcp.read  mcp.write mcp.read '), ['mcp.read', 'mcp.write'])
   assert.deepEqual(parseScope(''), [])
   for (const value of ['mcp."read"', 'a\\b', 'a\tb', 'a\nb', 'ä', 'a\0b', 'mcp.read\u00a0mcp.write']) assert.equal(parseScope(value), undefined, value)
+})
+
+test('scopes of OpenID Connect that clients add by habit ask for nothing', () => {
+  assert.deepEqual(askedScope('openid mcp.read offline_access profile email'), ['mcp.read'])
+  for (const value of [undefined, '', 'openid']) assert.deepEqual(askedScope(value), [], String(value))
+  assert.equal(askedScope('openid a"b'), undefined)
 })
 
 test('property: a scope that is read, written and read again is the same', () => {

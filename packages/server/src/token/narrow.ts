@@ -1,7 +1,7 @@
 import type { Params } from '../http/params.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { canonicalResource, type Resource } from '../oauth/resource.ts'
-import { parseScope } from '../oauth/scope.ts'
+import { askedScope } from '../oauth/scope.ts'
 
 /**
  * Checks that a token is asked for the granted resource, or for none in particular (RFC 8707 §2.2).
@@ -16,13 +16,11 @@ export function requireResource(params: Params, granted: Resource): void {
 
 /**
  * Reads the scope that a refresh asks for: all that was granted when it names none, and never more (RFC 6749 §6).
- * `offline_access` is no scope of a resource: clients send it along, and it changes nothing.
  *
  * @throws OAuthError `invalid_scope`
  */
 export function narrowScope(requested: string | undefined, granted: readonly string[]): readonly string[] {
-  if (requested === undefined) return granted
-  const scope = parseScope(requested)?.filter((token) => token !== 'offline_access')
+  const scope = askedScope(requested)
   if (scope === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
   if (scope.length === 0) return granted
   if (!scope.every((token) => granted.includes(token))) throw new OAuthError('invalid_scope', 'the scope is more than was granted', { reason: 'wider scope' })

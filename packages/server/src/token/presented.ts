@@ -6,6 +6,7 @@ import { authenticationOf } from '../identity/authentication.ts'
 import type { PresentedTokens } from '../identity/presented.ts'
 import { LoginRefused, type PresentedClaims } from '../identity/providers/provider.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
+import { EVERY_UPSTREAM } from '../oauth/scope.ts'
 import { hash } from '../oauth/secret.ts'
 import type { Resource } from '../oauth/resource.ts'
 import { AccessTokenError } from './access-token.ts'
@@ -27,9 +28,6 @@ export interface PresentedOptions {
   readonly approvals: Pick<Approvals, 'standing'>
   readonly scopes?: ScopeMapping
 }
-
-/** What Lanyard's own baseline is not asked for: the provider knows nothing of it. */
-const ALL_SCOPES = ['mcp.read', 'mcp.write']
 
 /** What rules name a client of an identity provider by. */
 export function providerClientId(provider: string, clientId: string): string {
@@ -90,7 +88,7 @@ async function callerOf(options: PresentedOptions, claims: PresentedClaims & { r
     clientId,
     grantId,
     // A provider that names Lanyard's scopes narrows; else groups and roles say all that there is.
-    scope: scopes.narrow(user, claims.scope ?? ALL_SCOPES),
+    scope: scopes.narrow(user, claims.scope ?? EVERY_UPSTREAM),
     mayHold: (scope) => scopes.mayHold(user, scope),
     resource,
     expiresAt,

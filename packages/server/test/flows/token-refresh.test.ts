@@ -144,7 +144,8 @@ eachCluster('scope and resource only narrow, and the successor keeps all that wa
   assertRefused(await cluster.refresh(refreshToken, { resource: resource('sales') }), 'invalid_target')
   const two = `grant_type=refresh_token&client_id=app&refresh_token=${refreshToken}&resource=${RESOURCE}&resource=${resource('sales')}`
   assertRefused(await cluster.nodes[0].post('/token', two), 'invalid_target')
-  const narrow = await cluster.refresh(refreshToken, { scope: 'mcp.read offline_access' })
+  // As it was asked for at the authorization endpoint: clients repeat it to the letter.
+  const narrow = await cluster.refresh(refreshToken, { scope: 'openid profile email mcp.read offline_access' })
   assert.equal(narrow.body['scope'], 'mcp.read')
   const caller = await cluster.nodes[0].tokens.verifier.verify(String(narrow.body['access_token']), RESOURCE)
   assert.deepEqual(caller.scope, ['mcp.read'])

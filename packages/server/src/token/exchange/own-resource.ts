@@ -1,7 +1,7 @@
 import type { Authorization } from '../../authorize/authorization.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { canonicalResource, type Resource } from '../../oauth/resource.ts'
-import { parseScope, resourceScopes, scopeIncludes } from '../../oauth/scope.ts'
+import { askedScope, resourceScopes, scopeIncludes } from '../../oauth/scope.ts'
 import { newId } from '../../oauth/secret.ts'
 import type { Params } from '../../http/params.ts'
 import type { Approvals } from '../../approval/approvals.ts'
@@ -23,9 +23,6 @@ export interface OwnResourceOptions {
   readonly lifetimes: Pick<TokenLifetimes, 'accessToken'>
   readonly now: () => number
 }
-
-/** Scopes that clients add by habit: accepted, and without effect here. */
-const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
 
 /** An access token of Lanyard for one of its resources. */
 export function ownResource(options: OwnResourceOptions): ExchangeTarget {
@@ -93,7 +90,7 @@ interface Bounds {
  * @throws OAuthError `invalid_scope`
  */
 function exchangedScope(params: Params, subject: ExchangeSubject, { profile, rules }: Bounds): readonly string[] {
-  const asked = parseScope(params.get('scope') ?? '')?.filter((scope) => !IGNORED_SCOPES.has(scope))
+  const asked = askedScope(params.get('scope'))
   if (asked === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
   const known = resourceScopes(profile.upstreams.map(({ id }) => id))
   const isWithin = (scope: string): boolean => {

@@ -6,7 +6,6 @@ import type { Client } from '../../clients/client.ts'
 import { Params } from '../../http/params.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
-import type { Resource } from '../../oauth/resource.ts'
 import { policy, type Rule } from '../../policy/policy.ts'
 import { apiKeyConnector } from '../../upstreams/connectors/api-key.ts'
 import { CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector, type Credential } from '../../upstreams/connectors/connector.ts'
@@ -60,7 +59,7 @@ async function ask(changes: Partial<World> = {}): Promise<{ readonly issued: Iss
   })
   const params = Params.from(new URLSearchParams({ resource: UPSTREAM.url, ...changes.form }))
   const request = { client, params, context: { reference: 'ref', address: '192.0.2.1', params: {} } }
-  const subject: ExchangeSubject = { user: ALICE, authentication: {}, clientId: 'chat', grantId: 'grt_1', scope: ['mcp.write'], resource: `${ISSUER}/mcp/tickets` as Resource, expiresAt: AT + 900, rules: exchangeRules([rule])('agent'), kind: 'lanyard access_token', ...changes.subject }
+  const subject: ExchangeSubject = { user: ALICE, authentication: {}, clientId: 'chat', grantId: 'grt_1', scope: ['mcp.write'], expiresAt: AT + 900, rules: exchangeRules([rule])('agent'), kind: 'lanyard access_token', ...changes.subject }
   if (!target.accepts(params)) throw new OAuthError('invalid_target', 'not accepted')
   const granted = await target.authorize(request, subject)
   const issued = await granted.issue({ accessToken: () => assert.fail('nothing is minted'), refreshToken: () => assert.fail('nothing is minted') }, (scope) => changes.hold ?? scope)

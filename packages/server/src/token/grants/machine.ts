@@ -1,12 +1,13 @@
 import type { Approvals } from '../../approval/approvals.ts'
 import type { AuditEvent } from '../../audit/event.ts'
+import { requestedProfile, requestedScope } from '../../authorize/target.ts'
 import type { Client } from '../../clients/client.ts'
 import type { Machines } from '../../identity/machines.ts'
 import { OAuthError } from '../../oauth/error.ts'
+import { EVERY_UPSTREAM } from '../../oauth/scope.ts'
 import { newId } from '../../oauth/secret.ts'
 import type { Profiles } from '../../upstreams/upstream.ts'
 import type { TokenLifetimes } from '../issue.ts'
-import { requestedProfile, requestedScope } from '../target.ts'
 import type { TokenStore } from '../token-store.ts'
 import type { Granted, GrantRequest } from './grant.ts'
 import { startGrant } from './start.ts'
@@ -31,7 +32,8 @@ export async function machineGrant({ store, machines, approvals, profiles, lifet
   const machine = machines.ofClient(client.id)
   if (machine === undefined) throw new OAuthError('unauthorized_client', 'the client may not stand for itself', { reason: 'the client is no machine' })
   const profile = requestedProfile(params, profiles)
-  const scope = requestedScope(params, profile)
+  // Nobody is asked: who names no scope asks for all that the resource has, and of it gets what the machine may hold.
+  const scope = requestedScope(params, profile, profile.scopes ?? EVERY_UPSTREAM)
   // Administrators see it among the applications that are used, and can refuse it there.
   await approvals.used(client)
   const at = Math.floor(now() / 1000)

@@ -1,16 +1,14 @@
-// What a grant that begins at the token endpoint is for: a resource and a scope of it.
+// What a request is for, whether a browser comes with it or not: a resource and a scope of it.
 import type { Params } from '../http/params.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { canonicalResource } from '../oauth/resource.ts'
-import { parseScope, resourceScopes } from '../oauth/scope.ts'
+import { askedScope, resourceScopes } from '../oauth/scope.ts'
+import { baselineOf } from '../upstreams/profile.ts'
 import { onlyProfile } from '../upstreams/profiles.ts'
 import type { Profile, Profiles } from '../upstreams/upstream.ts'
 
-/** Scopes that clients add by habit: accepted, and without effect here. */
-const IGNORED_SCOPES = new Set(['openid', 'profile', 'email', 'offline_access'])
-
 /**
- * RFC 8707 §2: one resource that exists here; who names none means the only one there is.
+ * RFC 8707 §2, AS-29: one resource that exists here; old clients that name none mean the only one there is.
  *
  * @throws OAuthError `invalid_target`
  */
@@ -24,15 +22,15 @@ export function requestedProfile(params: Params, profiles: Pick<Profiles, 'byRes
 }
 
 /**
- * RFC 6749 §3.3: who names no scope asks for all that the resource has; what of it they get, others decide.
+ * RFC 6749 §3.3: scopes that exist at the resource.
  *
+ * @param unasked what whoever names none asks for
  * @throws OAuthError `invalid_scope`
  */
-export function requestedScope(params: Params, profile: Profile): readonly string[] {
-  const requested = parseScope(params.get('scope') ?? '')
-  if (requested === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
-  const wanted = requested.filter((scope) => !IGNORED_SCOPES.has(scope))
-  if (wanted.length === 0) return profile.scopes ?? ['mcp.read', 'mcp.write']
+export function requestedScope(params: Params, profile: Profile, unasked = baselineOf(profile)): readonly string[] {
+  const wanted = askedScope(params.get('scope'))
+  if (wanted === undefined) throw new OAuthError('invalid_scope', 'the scope is malformed')
+  if (wanted.length === 0) return unasked
   const known = profile.scopes ?? resourceScopes(profile.upstreams.map(({ id }) => id))
   if (wanted.every((scope) => known.includes(scope))) return wanted
   throw new OAuthError('invalid_scope', `these scopes do not exist here; the known ones are ${known.join(', ')}`, { reason: 'unknown scope' })
