@@ -1,8 +1,8 @@
-import { createLocalJWKSet, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
+import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { hash } from '../oauth/secret.ts'
 import type { Client } from './client.ts'
 import type { ClientStore } from './client-store.ts'
-import type { RemoteKeys } from './remote-keys.ts'
+import { finderIn, type RemoteKeys } from './remote-keys.ts'
 
 /** The algorithms of client assertions. */
 export const ASSERTION_ALGORITHMS: readonly string[] = ['ES256', 'ES384', 'EdDSA', 'Ed25519', 'PS256', 'RS256']
@@ -47,7 +47,7 @@ async function verifySignature(deps: AssertionDeps, client: Client, assertion: s
   if (keys === undefined) return client.jwksUri === undefined ? 'no keys' : 'keys cannot be fetched'
   try {
     const options = { algorithms: [...ASSERTION_ALGORITHMS], currentDate: new Date(deps.now()), clockTolerance: SKEW_S }
-    return (await jwtVerify(assertion, createLocalJWKSet(keys), options)).payload
+    return (await jwtVerify(assertion, finderIn(keys), options)).payload
   } catch (error) {
     if (error instanceof errors.JWTExpired) return 'lifetime'
     // The keys are the client's: one that is none (`DOMException`) is its fault, not ours.

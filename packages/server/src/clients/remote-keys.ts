@@ -1,4 +1,4 @@
-import type { JSONWebKeySet } from 'jose'
+import { createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import type { Outbound, Provenance } from '../http/outbound.ts'
 
 const FRESH_MS = 5 * 60_000
@@ -50,6 +50,15 @@ export function remoteKeys(outbound: Outbound, now: () => number): RemoteKeys {
       return search
     },
   }
+}
+
+const finders = new WeakMap<JSONWebKeySet, ReturnType<typeof createLocalJWKSet>>()
+
+/** What finds the key of a signature among those of a set: each is imported once, for as long as the set is kept. @throws JOSEError when it is none */
+export function finderIn(keys: JSONWebKeySet): ReturnType<typeof createLocalJWKSet> {
+  const finder = finders.get(keys) ?? createLocalJWKSet(keys)
+  finders.set(keys, finder)
+  return finder
 }
 
 function usable(cached: Cached | undefined, at: number): JSONWebKeySet | undefined {

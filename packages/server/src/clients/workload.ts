@@ -1,8 +1,9 @@
 // Owns what a platform says of its workloads: GitHub Actions, Kubernetes, SPIFFE and the like sign a JWT for each, and a
 // client that is configured to be such a workload needs no secret of its own (RFC 7523).
-import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
 import { hash, type Hashed } from '../oauth/secret.ts'
 import type { IssuerKeys } from './issuer-keys.ts'
+import { finderIn } from './remote-keys.ts'
 import { subjectMatcher } from './subject-pattern.ts'
 
 /** One workload, or several alike, that a client may be; as an operator configured it. */
@@ -122,7 +123,7 @@ async function keysOf(keys: IssuerKeys, { issuer, jwks, jwksUri }: WorkloadIdent
 
 async function signatureFailure(jwt: string, keys: JSONWebKeySet, at: number): Promise<WorkloadFailure | undefined> {
   try {
-    await jwtVerify(jwt, createLocalJWKSet(keys), { algorithms: ALGORITHMS, currentDate: new Date(at), clockTolerance: SKEW_S })
+    await jwtVerify(jwt, finderIn(keys), { algorithms: ALGORITHMS, currentDate: new Date(at), clockTolerance: SKEW_S })
     return undefined
   } catch (error) {
     if (error instanceof errors.JWTExpired || (error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf')) return 'lifetime'

@@ -123,7 +123,10 @@ export function externalPolicySettings({ externalPolicy }: Config): ExternalPoli
 export function introspectors(config: Config): (clientId: string, resource: string) => boolean {
   const resources = new Map(config.clients.map((client) => [client.id, new Set<string | undefined>(client.resources.map(canonicalResource))]))
   return (clientId, resource) => {
+    const own = resources.get(clientId)
+    // As tokens have it.
+    if (own?.has(resource) === true) return true
     const canonical = canonicalResource(resource)
-    return canonical !== undefined && resources.get(clientId)?.has(canonical) === true
+    return canonical !== undefined && own?.has(canonical) === true
   }
 }

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /** Finds the network address of a caller behind trusted proxies. */
@@ -46,7 +47,8 @@ export function proxyCheck(trustedProxies: readonly string[]): (socketAddress: s
 
 /** What a flood guard counts by: an IPv4 address, or the /64 of an IPv6 address, which one host has all of. */
 export function addressBucket(address: string): string {
-  if (!ipaddr.isValid(address)) return address
+  // Nearly all, and as they are written already.
+  if (isIPv4(address) || !ipaddr.isValid(address)) return address
   const parsed = ipaddr.process(address)
   return parsed instanceof ipaddr.IPv6 ? parsed.parts.slice(0, 4).map((part) => part.toString(16)).join(':') : parsed.toString()
 }

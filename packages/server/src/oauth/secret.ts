@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash as digest, timingSafeEqual } from 'node:crypto'
 import { random } from './random.ts'
 
 declare const hashed: unique symbol
@@ -26,7 +26,7 @@ export function isId(prefix: string, value: string): boolean {
 }
 
 export function hash(secret: string): Hashed {
-  return createHash('sha256').update(secret).digest('base64url') as Hashed
+  return digest('sha256', secret, 'base64url') as Hashed
 }
 
 /** Compares two hashes in constant time. */

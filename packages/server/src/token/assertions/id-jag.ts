@@ -1,11 +1,12 @@
 // An identity provider's word that one of its users may reach a resource of ours with a client: the ID-JAG
 // (draft-ietf-oauth-identity-assertion-authz-grant), which MCP calls Enterprise-Managed Authorization. It asks nobody for
 // consent: the administrators of both sides did.
-import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import type { Approvals } from '../../approval/approvals.ts'
 import type { Cutoffs } from '../../audit/change.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
 import type { AssertionIssuer, IssuerKeys } from '../../clients/issuer-keys.ts'
+import { finderIn } from '../../clients/remote-keys.ts'
 import type { EmailLink, Recognized } from '../../identity/recognize.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
@@ -125,7 +126,7 @@ async function verify({ keys, now }: IdJagOptions, trusted: TrustedIssuer, asser
   try {
     // RFC 8725 §3.1: algorithms of key pairs alone, of which an administrator may name fewer. The times are checked by `checkIdJag`.
     const options = { issuer: trusted.issuer, algorithms: [...trusted.algorithms], currentDate: new Date(now()), clockTolerance: SKEW_S }
-    return (await jwtVerify(assertion, createLocalJWKSet(keySet), options)).payload
+    return (await jwtVerify(assertion, finderIn(keySet), options)).payload
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw refusedAssertion('id-jag: exp has passed')
     // The keys are the issuer's: one that is none (`DOMException`) is its fault, not ours.
