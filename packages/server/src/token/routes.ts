@@ -93,9 +93,10 @@ const KEEP_USED = 10 * REPLAY_WINDOW
 export function tokens(options: TokenOptions): Tokens {
   const { issuer, now, store } = options
   const verifier = accessTokenVerifier(options)
+  const checkSubject = subjectCheck(options)
   const { exchange, ...others } = options
-  const grants = grantTypes({ ...others, ...(exchange === undefined ? {} : { exchange: exchangeRoom({ ...options, ...exchange, targets: options.exchangeTargets ?? [], verifier }) }) })
-  const endpoint = tokenEndpoint({ ...options, grants, checkSubject: subjectCheck(options), issuer: tokenIssuer(options), url: `${issuer}/token` })
+  const grants = grantTypes({ ...others, ...(exchange === undefined ? {} : { exchange: exchangeRoom({ ...options, ...exchange, targets: options.exchangeTargets ?? [], verifier, checkSubject }) }) })
+  const endpoint = tokenEndpoint({ ...options, grants, checkSubject, issuer: tokenIssuer(options), url: `${issuer}/token` })
   const names = grants.map(({ type }) => type)
   const metadata = metadataRoutes({ ...options.metadata, issuer, grantTypes: names, grantProfiles: options.assertions?.flatMap(({ identifier = [] }) => identifier) ?? [], requestedTokenTypes: exchange === undefined ? [] : (options.exchangeTargets ?? []).flatMap(({ tokenType = [] }) => tokenType), dpopAlgorithms: DPOP_ALGORITHMS }, published(options))
   return {

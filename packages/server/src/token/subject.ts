@@ -25,7 +25,7 @@ export interface SubjectCheckOptions {
 }
 
 /** Checks that the person behind a grant is still there and may still reach the resource. @returns what of a scope they may still hold @throws OAuthError */
-export type SubjectCheck = (request: GrantRequest, granted: Granted) => Promise<Hold>
+export type SubjectCheck = (request: GrantRequest, granted: Omit<Granted, 'issue'>) => Promise<Hold>
 
 export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
   const { users, recheck, cutoffs } = options
@@ -58,7 +58,7 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
 }
 
 /** For good: a user who is enabled again, or made anew, signs in again. */
-async function ended(options: SubjectCheckOptions, request: GrantRequest, { authorization }: Granted, reason: string): Promise<OAuthError> {
+async function ended(options: SubjectCheckOptions, request: GrantRequest, { authorization }: Pick<Granted, 'authorization'>, reason: string): Promise<OAuthError> {
   const event: AuditEvent = { action: 'token.revoked', outcome: 'success', reason, ...trace(request, authorization) }
   await options.store.revokeGrant(authorization.id, Math.floor(options.now() / 1000), [event])
   return refused(reason)

@@ -12,7 +12,7 @@ export interface ExchangeSettings {
   readonly targets?: readonly ExchangeTarget[]
 }
 
-type Needs = ExchangeSettings & OwnResourceOptions & Pick<ExchangeOptions, 'store'> & Pick<SubjectOptions, 'issuer' | 'verifier' | 'cutoffs'> & { readonly mayIntrospect: SubjectOptions['standsFor'] }
+type Needs = ExchangeSettings & OwnResourceOptions & Pick<ExchangeOptions, 'store'> & Pick<SubjectOptions, 'issuer' | 'verifier' | 'cutoffs' | 'checkSubject' | 'users'> & { readonly mayIntrospect: SubjectOptions['standsFor'] }
 
 export function exchangeRoom({ rules, targets = [], mayIntrospect, ...options }: Needs): ExchangeOptions {
   return { ...options, rules: exchangeRules(rules), standsFor: mayIntrospect, targets: [ownResource(options), ...targets] }

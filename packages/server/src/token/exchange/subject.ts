@@ -7,7 +7,7 @@ import type { PresentedTokens } from '../../identity/presented.ts'
 import { LoginRefused, ProviderUnavailable, type PresentedClaims, type PresentedRefreshToken } from '../../identity/providers/provider.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
-import { canonicalResource, type Resource } from '../../oauth/resource.ts'
+import { canonicalResource } from '../../oauth/resource.ts'
 import type { Authentication } from '../../policy/rule.ts'
 import { AccessTokenError } from '../access-token.ts'
 import type { GrantRequest } from '../grants/grant.ts'
@@ -15,6 +15,7 @@ import { TOKEN_TYPE } from '../grants/token-type.ts'
 import { isRefreshToken } from '../issue.ts'
 import type { AccessTokenVerifier, Caller } from '../verify.ts'
 import { actsFor, mayAct, readActor } from './actor.ts'
+import { usableRefreshToken, type OwnRefreshTokenOptions, type UsableRefreshToken } from './own-refresh-token.ts'
 import { audienceOf } from './own-token.ts'
 import type { CompiledExchangeRule, ExchangeRules, SubjectKind } from './rules.ts'
 
@@ -28,8 +29,6 @@ export interface ExchangeSubject {
   readonly grantId?: string
   /** The grants that what comes of it ends with, the nearest first. */
   readonly parents?: readonly string[]
-  /** What an access token of Lanyard is for. */
-  readonly resource?: Resource
   /** What comes of it has no more; absent of somebody else's token that says nothing of Lanyard's scopes. */
   readonly scope?: readonly string[]
   /** Seconds since the epoch: nothing that comes of it outlives it. */
@@ -44,7 +43,7 @@ export interface ExchangeSubject {
   readonly successor?: string
 }
 
-export interface SubjectOptions {
+export interface SubjectOptions extends OwnRefreshTokenOptions {
   readonly issuer: string
   readonly rules: ExchangeRules
   readonly verifier: AccessTokenVerifier
@@ -52,7 +51,6 @@ export interface SubjectOptions {
   readonly cutoffs: Pick<Cutoffs, 'isCut'>
   /** Whether the client stands for the resource: what is presented there, it may exchange. */
   readonly standsFor: (clientId: string, resource: string) => boolean
-  readonly now: () => number
 }
 
 /** A chain of grants of any length would be asked for with every call. */
@@ -69,9 +67,7 @@ export async function exchangeSubject(options: SubjectOptions, request: GrantReq
   if (kind === undefined) throw refused('this subject_token_type is not supported')
   const rules = options.rules(client.id)
   if (rules.length === 0) throw refused('no rule of the administrator lets this client exchange tokens')
-  const isOwn = kind !== 'refresh_token' && options.presented.providerOf(token) === undefined
-  const subject = isOwn ? await ownSubject(options, request, { token, kind, rules }) : await foreignSubject(options, client, { token, kind, rules })
-  return withActor(options, request, subject)
+  return withActor(options, request, await subjectOf(options, request, { token, kind, rules }))
 }
 
 interface Presented {
@@ -82,6 +78,13 @@ interface Presented {
 
 /** What is known of a subject before it is asked who acts. */
 type Subject = ExchangeSubject & { readonly mayAct?: unknown }
+
+function subjectOf(options: SubjectOptions, request: GrantRequest, presented: Presented): Promise<Subject> {
+  const { token, kind, rules } = presented
+  if (kind === 'refresh_token' && isRefreshToken(token)) return ownRefreshToken(options, request, { token, rules })
+  const isOwn = kind !== 'refresh_token' && options.presented.providerOf(token) === undefined
+  return isOwn ? ownSubject(options, request, presented) : foreignSubject(options, request.client, presented)
+}
 
 async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest, { token, kind, rules }: Presented): Promise<Subject> {
   if (kind !== 'access_token') throw refused('Lanyard issues no ID tokens')
@@ -96,7 +99,26 @@ async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest
   if (parents.length >= MAX_PARENTS) throw refused('the subject token came of too many exchanges')
   const chain = own ? actor : actsFor({ sub: client.id, iss: options.issuer }, actor)
   if (!own && chain === undefined) throw refused('too many act for one another')
-  return { user, authentication, clientId, grantId, parents: [grantId, ...parents], resource, scope, expiresAt, rules: fitting, kind: 'lanyard access_token', ...(chain === undefined ? {} : { actor: chain }) }
+  return { user, authentication, clientId, grantId, parents: [grantId, ...parents], scope, expiresAt, rules: fitting, kind: 'lanyard access_token', ...(chain === undefined ? {} : { actor: chain }) }
+}
+
+async function ownRefreshToken(options: SubjectOptions, request: GrantRequest, { token, rules }: Pick<Presented, 'token' | 'rules'>): Promise<Subject> {
+  const { record, user } = await usable(options, request, token)
+  const { authorization, expiresAt } = record
+  const { clientId, id: grantId, actor } = authorization
+  // Its client could refresh and have the access token exchanged: the same rules let it do either.
+  const fitting = rules.filter(({ rule }) => rule.identityProvider === undefined)
+  if (fitting.length === 0) throw refused('no rule lets this client exchange tokens of Lanyard')
+  return { user, authentication: authenticationOf(authorization), clientId, grantId, expiresAt: Math.min(expiresAt, authorization.expiresAt ?? Infinity), rules: fitting, kind: 'lanyard refresh_token', ...(actor === undefined ? {} : { actor }) }
+}
+
+async function usable(options: SubjectOptions, request: GrantRequest, token: string): Promise<UsableRefreshToken> {
+  try {
+    return await usableRefreshToken(options, request, token)
+  } catch (error) {
+    if (error instanceof OAuthError && error.code === 'invalid_grant') throw refused(error.reason ?? 'refresh token')
+    throw error
+  }
 }
 
 async function foreignSubject(options: SubjectOptions, client: Client, { token, kind, rules }: Presented): Promise<Subject> {
@@ -182,8 +204,7 @@ async function verified({ verifier }: SubjectOptions, token: string): Promise<Ca
 async function presentedOf({ presented }: SubjectOptions, { token, kind, rules }: Presented): Promise<PresentedRefreshToken> {
   try {
     if (kind !== 'refresh_token') return { claims: await presented.verify(token, kind) }
-    // Lanyard's own go nowhere.
-    if (isRefreshToken(token) || token.length > MAX_REFRESH_TOKEN) throw refused('it is no refresh token of an identity provider')
+    if (token.length > MAX_REFRESH_TOKEN) throw refused('it is no refresh token of an identity provider')
     // It says of nobody that it is theirs: whom it is presented to, the rules alone tell.
     const [provider, ...others] = new Set(rules.flatMap(({ rule }) => (rule.tokenTypes?.includes(kind) === true && rule.identityProvider !== undefined ? [rule.identityProvider] : [])))
     if (provider === undefined || others.length > 0) throw refused('no rule, or more than one identity provider, for refresh tokens')

@@ -33,12 +33,8 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
     presented: (params) => hashFamily(params.require('refresh_token')),
     async authorize(request) {
       const token = request.params.require('refresh_token')
-      const record = await find(options, request, token)
+      const record = await requireRefreshToken(options, request, token)
       const { authorization } = record
-      await requireKey(options, request, record)
-      // Reuse comes first: no other mistake in the request may keep it from being noticed.
-      if (record.used !== undefined) await requireRecent(options, request, record, record.used)
-      else if (seconds(options) >= record.expiresAt) throw refused('refresh token expired')
       requireResource(request.params, authorization.resource)
       const scope = narrowScope(request.params.get('scope'), authorization.scope)
       if (record.used !== undefined) requireSameRequest(request, record, scope, record.used)
@@ -48,8 +44,26 @@ export function refreshToken(options: RefreshGrantOptions): GrantType {
   }
 }
 
+export type RefreshTokenStore = Pick<TokenStore, 'findRefreshToken' | 'findFamily' | 'revokeGrant'>
+
+/** What reading a refresh token needs. */
+interface Reading {
+  readonly store: RefreshTokenStore
+  readonly now: () => number
+}
+
+/** Finds a token that is the client's, alive, and not used longer ago than an answer may be repeated. @throws OAuthError */
+export async function requireRefreshToken(options: Reading, request: GrantRequest, token: string): Promise<RefreshTokenRecord> {
+  const record = await find(options, request, token)
+  await requireKey(options, request, record)
+  // Reuse comes first: no other mistake in the request may keep it from being noticed.
+  if (record.used !== undefined) await requireRecent(options, request, record, record.used)
+  else if (seconds(options) >= record.expiresAt) throw refused('refresh token expired')
+  return record
+}
+
 /** RFC 9449 §5: whoever has the token of a public client and not its key has stolen it; a used one, twice. */
-async function requireKey(options: RefreshGrantOptions, request: GrantRequest, { authorization, used }: RefreshTokenRecord): Promise<void> {
+async function requireKey(options: Reading, request: GrantRequest, { authorization, used }: RefreshTokenRecord): Promise<void> {
   if (authorization.jkt === undefined || authorization.jkt === request.jkt) return
   if (used !== undefined) throw await reused(options, request, authorization, 'refresh token used again without its key')
   throw refused('refresh token without the key that it is bound to')
@@ -63,7 +77,7 @@ interface Presented {
   readonly held: readonly string[]
 }
 
-async function find(options: RefreshGrantOptions, request: GrantRequest, token: string): Promise<RefreshTokenRecord> {
+async function find(options: Reading, request: GrantRequest, token: string): Promise<RefreshTokenRecord> {
   const record = await options.store.findRefreshToken(hash(token))
   if (record === undefined) {
     // Its row is gone, yet it shares the secret part of a living family: a token that was used long ago.
@@ -115,7 +129,7 @@ function mint(issuer: Issuer, { token, record, held: scope }: Presented) {
 }
 
 /** RFC 9700 §4.14.2: a used refresh token ends the family, unless it is repeated within the window. */
-async function requireRecent(options: RefreshGrantOptions, request: GrantRequest, record: RefreshTokenRecord, used: UsedRefreshToken): Promise<void> {
+async function requireRecent(options: Reading, request: GrantRequest, record: RefreshTokenRecord, used: UsedRefreshToken): Promise<void> {
   // Nodes' clocks differ: a use that seems to lie ahead is as recent as one that lies as far behind.
   if (Math.abs(seconds(options) - used.at) > REPLAY_WINDOW) throw await reused(options, request, record.authorization, 'refresh token used again')
 }
@@ -132,7 +146,7 @@ async function repeat(options: RefreshGrantOptions, request: GrantRequest, recor
 }
 
 /** Ends the grant: one of two holds a stolen token, and nobody can tell which. */
-async function reused(options: RefreshGrantOptions, request: GrantRequest, authorization: Authorization, reason: string): Promise<OAuthError> {
+async function reused(options: Reading, request: GrantRequest, authorization: Authorization, reason: string): Promise<OAuthError> {
   const detail = { presented_by: request.client.id }
   const event: AuditEvent = { action: 'token.reuse_detected', outcome: 'failure', reason, ...trace(request, authorization), clientId: authorization.clientId, detail }
   await options.store.revokeGrant(authorization.id, seconds(options), [event])
@@ -147,7 +161,7 @@ function row(hashed: Hashed): readonly string[] {
   return ['refresh_tokens', hashed, 'successor']
 }
 
-function seconds({ now }: RefreshGrantOptions): number {
+function seconds({ now }: Reading): number {
   return Math.floor(now() / 1000)
 }
 

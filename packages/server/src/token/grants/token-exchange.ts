@@ -2,6 +2,7 @@ import type { Params } from '../../http/params.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { hash } from '../../oauth/secret.ts'
 import { exchangeSubject, refused, type ExchangeSubject, type SubjectOptions } from '../exchange/subject.ts'
+import { isRefreshToken } from '../issue.ts'
 import type { TokenStore } from '../token-store.ts'
 import type { Granted, GrantRequest, GrantType } from './grant.ts'
 import { TOKEN_TYPE } from './token-type.ts'
@@ -22,7 +23,7 @@ export interface ExchangeTarget {
 }
 
 export interface ExchangeOptions extends SubjectOptions {
-  readonly store: Pick<TokenStore, 'findGrant'>
+  readonly store: SubjectOptions['store'] & Pick<TokenStore, 'findGrant'>
   readonly targets: readonly ExchangeTarget[]
 }
 
@@ -35,10 +36,12 @@ export function tokenExchange({ targets, ...options }: ExchangeOptions): GrantTy
       const { client, params } = request
       // RFC 8693 §2.1, §5: who may exchange is decided by client, so that each must prove itself.
       if (client.tokenEndpointAuthMethods.includes('none')) throw new OAuthError('unauthorized_client', 'token exchange is for clients that authenticate', { reason: 'token exchange of a public client' })
-      params.require('subject_token_type')
+      const isOwnRefreshToken = params.require('subject_token_type') === TOKEN_TYPE.refresh && isRefreshToken(params.require('subject_token'))
       const target = targets.find((candidate) => candidate.accepts(params))
       // RFC 8693 §2.2.2: "If the authorization server is unwilling or unable to issue a token for any target service …".
       if (target === undefined) throw new OAuthError('invalid_target', 'nothing of this kind can be had here', { reason: 'token exchange: no such target' })
+      // ID-JAG §4.3: for the next assertion. Whoever wants an access token by it refreshes, so that it is used once.
+      if (isOwnRefreshToken && target.tokenType !== TOKEN_TYPE.idJag) throw refused('a refresh token of Lanyard is exchanged for assertions alone')
       const subject = await exchangeSubject(options, request)
       const granted = await target.authorize(request, subject)
       // What leaves Lanyard cannot be taken back: the store knows of an end before this node has heard of it.
