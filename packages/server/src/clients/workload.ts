@@ -42,6 +42,11 @@ const SKEW_S = 60
 const MAX_LIFETIME_S = 24 * 3600
 export const SPIFFE = 'spiffe://'
 
+/** How workloads authenticate, as the metadata names it: JWT-SVIDs alone have a name (draft-ietf-oauth-spiffe-client-auth §4). */
+export function workloadAuthMethods(clients: readonly { readonly workloadIdentities?: readonly WorkloadIdentity[] }[]): readonly string[] {
+  return clients.some(({ workloadIdentities = [] }) => workloadIdentities.some(({ issuer }) => issuer.startsWith(SPIFFE))) ? ['spiffe_jwt'] : []
+}
+
 /**
  * A JWT may come again until it ends: Kubernetes keeps one in a file that all processes of a pod read for an hour, a job
  * asks for several resources with one, and JWT-SVIDs need have no `jti` (JWT-SVID §3, RFC 7523 §3 item 7). It is worth

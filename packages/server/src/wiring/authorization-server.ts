@@ -4,6 +4,7 @@ import { homeRoutes } from '../authorize/home.ts'
 import { stepUpRoutes } from '../authorize/step-up-page.ts'
 import { ASSERTION_ALGORITHMS } from '../clients/assertion.ts'
 import { CLIENT_AUTH_METHODS } from '../clients/metadata.ts'
+import { workloadAuthMethods } from '../clients/workload.ts'
 import { acrValues, introspectors, scopeEntries, tokenLifetimes } from '../config/settings.ts'
 import type { Route } from '../http/route.ts'
 import { knownUsers } from '../identity/known-users.ts'
@@ -76,7 +77,7 @@ export function tokenRoom(ground: Ground, applications: Applications, people: Pe
     limits,
     proof: ground.proof,
     mayIntrospect: introspectors(config),
-    metadata: { authMethods: CLIENT_AUTH_METHODS, assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), requirePushed: config.requirePushedAuthorizationRequests, baselineScope: config.baselineScope, registration: config.registration },
+    metadata: { authMethods: [...CLIENT_AUTH_METHODS, ...workloadAuthMethods(applications.clients.workloads ?? [])], assertionAlgorithms: ASSERTION_ALGORITHMS, acrValues: acrValues(config), requirePushed: config.requirePushedAuthorizationRequests, baselineScope: config.baselineScope, registration: config.registration },
     now,
   })
 }

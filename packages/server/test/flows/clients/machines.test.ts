@@ -11,7 +11,7 @@ import * as oauth from 'oauth4webapi'
 import { asPerson, tokenOf, withToken } from '../../support/api-clients.ts'
 import { makeHome } from '../../support/command-line.ts'
 import { eventually } from '../../support/eventually.ts'
-import { recorded } from '../../support/gateway.ts'
+import { recorded, startGateway } from '../../support/gateway.ts'
 import { ASSERTION_TYPE, JWT_BEARER, machineHouse, SECRET, type MachineHouse, type TokenAnswer } from '../../support/machine-house.ts'
 import { variants } from '../../support/variants.ts'
 
@@ -161,6 +161,19 @@ for (const variant of variants()) {
       const asClient = await house.ask({ grant_type: 'client_credentials', client_id: 'svid', client_assertion_type: spiffeType, client_assertion: svid, resource: notes })
       assert.equal(asClient.status, 200, JSON.stringify(asClient.body))
       assert.match((await call(notes, asClient.body['access_token'])).text, /Welcome/)
+    })
+
+    test('what a workload of SPIFFE authenticates by is in the metadata where a client is one (draft-ietf-oauth-spiffe-client-auth §4)', async (context) => {
+      const methods = async (issuer: string): Promise<readonly unknown[]> => {
+        const metadata = (await (await fetch(`${issuer}/.well-known/oauth-authorization-server`)).json()) as Readonly<Record<string, unknown>>
+        return ['token', 'revocation', 'introspection'].map((endpoint) => metadata[`${endpoint}_endpoint_auth_methods_supported`])
+      }
+      const proofs = ['client_secret_basic', 'client_secret_post', 'private_key_jwt']
+      assert.deepEqual(await methods(house.gateway.issuer), [['none', ...proofs, 'spiffe_jwt'], ['none', ...proofs, 'spiffe_jwt'], [...proofs, 'spiffe_jwt']])
+      const workload = { id: 'deploy', name: 'Deploy', grantTypes: ['client_credentials'], tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: house.github.issuer, subject: 'repo:acme/app:**' }] }
+      const other = await startGateway({ ...variant, config: { clients: [workload] } })
+      context.after(() => other.close())
+      assert.deepEqual(await methods(other.issuer), [['none', ...proofs], ['none', ...proofs], proofs])
     })
 
     test('the assertion of the grant is the one that the client authenticated with (RFC 7521 §4.1)', async () => {
