@@ -1,13 +1,12 @@
 import { applicationTrace } from '../clients/application.ts'
 import type { Client } from '../clients/client.ts'
+import { clientEndpoint, type AskingClient, type ClientEndpointDeps } from '../clients/client-endpoint.ts'
 import { addressBucket } from '../http/address.ts'
-import type { Params } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
-import type { RequestContext, Route } from '../http/route.ts'
+import type { Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newId, newSecret } from '../oauth/secret.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
-import { clientEndpoint, type ClientEndpointDeps } from './client-endpoint.ts'
 import { mayUseDevices, newUserCode, printUserCode, type DeviceRules } from './device.ts'
 import type { DeviceRequest, DeviceStore } from './device-store.ts'
 import { requestedProfile, requestedScope } from './target.ts'
@@ -31,10 +30,10 @@ export interface DeviceAuthorizationDeps extends ClientEndpointDeps {
 
 /** The device authorization endpoint (RFC 8628 §3.1): whoever has no browser gets a code, and somebody approves it elsewhere. */
 export function deviceAuthorizationEndpoint(deps: DeviceAuthorizationDeps): Route {
-  return clientEndpoint(deps, '/device_authorization', 'device.refused', (client, params, _request, context) => begin(deps, client, params, context))
+  return clientEndpoint(deps, { path: '/device_authorization', refused: 'device.refused' }, (asking) => begin(deps, asking))
 }
 
-async function begin(deps: DeviceAuthorizationDeps, client: Client, params: Params, context: RequestContext): Promise<Response> {
+async function begin(deps: DeviceAuthorizationDeps, { client, params, context }: AskingClient): Promise<Response> {
   if (!mayUseDevices(deps.rules, client)) throw new OAuthError('unauthorized_client', 'the client may not ask for device codes')
   requireRate(deps.requests, `device ${client.id} ${addressBucket(context.address)}`)
   const profile = requestedProfile(params, deps.profiles)

@@ -2,14 +2,14 @@
 // good for one of them.
 import { applicationTrace } from '../clients/application.ts'
 import type { Client } from '../clients/client.ts'
+import { clientEndpoint, type AskingClient, type ClientEndpointDeps } from '../clients/client-endpoint.ts'
 import { PageError } from '../http/errors.ts'
 import { Params } from '../http/params.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
-import type { RequestContext, Route } from '../http/route.ts'
+import type { Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { hash, newSecret } from '../oauth/secret.ts'
 import type { Profiles } from '../upstreams/upstream.ts'
-import { clientEndpoint, type ClientEndpointDeps } from './client-endpoint.ts'
 import type { PushedRequestStore } from './par-store.ts'
 import { checkRequest, redirectUriOf } from './validate.ts'
 
@@ -31,16 +31,17 @@ export interface PushDeps extends ClientEndpointDeps {
 
 /** The pushed authorization request endpoint (RFC 9126 §2). */
 export function pushEndpoint(deps: PushDeps): Route {
-  return clientEndpoint(deps, '/par', 'authorization.refused', (client, params, request, context) => push(deps, client, params, request.headers.get('dpop') ?? undefined, context))
+  return clientEndpoint(deps, { path: '/par', refused: 'authorization.refused' }, (asking) => push(deps, asking))
 }
 
-async function push(deps: PushDeps, client: Client, params: Params, proof: string | undefined, context: RequestContext): Promise<Response> {
+async function push(deps: PushDeps, { client, params, request, context }: AskingClient): Promise<Response> {
   // RFC 9126 §2.1: "The request_uri authorization request parameter MUST NOT be provided".
   if (params.get('request_uri') !== undefined) throw new OAuthError('invalid_request', 'request_uri cannot be pushed')
   const redirectUri = redirectUriOf(params, client)
   if (typeof redirectUri !== 'string') throw new OAuthError('invalid_request', redirectUri.reason)
   const { resource, scope, dpopJkt } = checkRequest(params, { client, redirectUri }, deps.profiles)
-  const jkt = proof === undefined ? dpopJkt : await deps.provenKey(client, proof)
+  const proof = request.headers.get('dpop')
+  const jkt = proof === null ? dpopJkt : await deps.provenKey(client, proof)
   // RFC 9449 §10.1: both may be there, and then they are of one key.
   if (dpopJkt !== undefined && dpopJkt !== jkt) throw new OAuthError('invalid_dpop_proof', 'dpop_jkt is of another key than the proof')
   const kept = params.entries().filter(([name]) => !CREDENTIALS.has(name) && name !== 'client_id' && name !== 'dpop_jkt')

@@ -37,6 +37,7 @@ export function clientAuthentication(deps: AuthenticationDeps): ClientAuthentica
           reason,
           ...(credentials.clientId === undefined ? {} : { clientId: credentials.clientId.slice(0, 512) }),
           ...(request.address === undefined ? {} : { address: request.address }),
+          ...(request.reference === undefined ? {} : { reference: request.reference }),
           ...(reason.startsWith('workload: ') ? { detail: claimedWorkload(credentials.assertion ?? '') } : {}),
         })
         // RFC 6749 §2.3: "The client MUST NOT use more than one authentication method in each request."

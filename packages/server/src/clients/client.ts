@@ -46,7 +46,7 @@ export interface Applications {
   of(clientId: string): Promise<Application>
 }
 
-/** Authenticates the client of a request to the token, revocation or introspection endpoint. */
+/** Authenticates the client of a request to an endpoint that clients ask by themselves; who fails is recorded. */
 export interface ClientAuthentication {
   /** @throws OAuthError `invalid_client`, or `invalid_request` when two methods are used at once (RFC 6749 §2.3). */
   authenticate(request: ClientRequest): Promise<Client>
@@ -56,4 +56,5 @@ export interface ClientRequest {
   readonly authorization: string | undefined
   readonly params: { get(name: string): string | undefined }
   readonly address?: string
+  readonly reference?: string
 }

@@ -1,12 +1,11 @@
 // Owns the token endpoint (RFC 6749 §3.2) and its sequence, which no grant type can shorten. It signs no one in, and
 // asks clients/ who the client is, a grant type what was granted, and policy whether it still may be used.
-import type { AuditEvent, Recorder } from '../audit/event.ts'
+import type { Recorder } from '../audit/event.ts'
 import type { ClientAuthentication } from '../clients/client.ts'
-import { addressBucket } from '../http/address.ts'
-import { Params } from '../http/params.ts'
+import { clientEndpoint, type AskingClient } from '../clients/client-endpoint.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
-import type { RequestContext, Route } from '../http/route.ts'
-import { OAuthError, type OAuthErrorCode } from '../oauth/error.ts'
+import type { Route } from '../http/route.ts'
+import { OAuthError } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
 import type { GrantType, Issued } from './grants/grant.ts'
 import type { Issuer } from './issue.ts'
@@ -32,40 +31,13 @@ export interface TokenLimits {
   readonly floods: RateLimit
 }
 
-/** Nothing was decided: whoever asks too often, or asks while nobody has answered, is not recorded. */
-const UNDECIDED: ReadonlySet<OAuthErrorCode> = new Set(['too_many_requests', 'authorization_pending', 'slow_down'])
-
-/** What is known of a request when it is refused. */
-type Known = Partial<Pick<AuditEvent, 'subject' | 'clientId' | 'grantId' | 'resource'>>
-
 export function tokenEndpoint(options: TokenEndpointOptions): Route {
-  return {
-    method: 'POST',
-    path: '/token',
-    access: 'client',
-    errors: 'oauth',
-    cors: true,
-    async respond(request, context) {
-      requireRate(options.limits.floods, addressBucket(context.address))
-      let known: Known = {}
-      const learn = (facts: Known): void => {
-        known = { ...known, ...facts }
-      }
-      try {
-        return answer(await exchange(options, request, context, learn), options.now())
-      } catch (error) {
-        if (error instanceof OAuthError && !UNDECIDED.has(error.code)) await options.recorder.record(refusal(error, known, context))
-        throw error
-      }
-    },
-  }
+  const { authentication, recorder: audit, limits } = options
+  return clientEndpoint({ authentication, audit, flood: limits.floods }, { path: '/token', refused: 'token.refused' }, async (asking) => answer(await exchange(options, asking), options.now()))
 }
 
-async function exchange(options: TokenEndpointOptions, request: Request, context: RequestContext, learn: (facts: Known) => void): Promise<Issued> {
-  const params = await Params.fromForm(request)
+async function exchange(options: TokenEndpointOptions, { client, params, request, context, learn }: AskingClient): Promise<Issued> {
   const type = params.require('grant_type')
-  const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
-  learn({ clientId: client.id })
   const grant = options.grants.find((candidate) => candidate.type === type)
   if (grant === undefined) throw new OAuthError('unsupported_grant_type', 'the grant type is not supported')
   if (!client.grantTypes.includes(type)) throw new OAuthError('unauthorized_client', 'the client is not registered for this grant type')
@@ -94,8 +66,4 @@ function answer(issued: Issued, now: number): Response {
     ...issued.members,
   }
   return Response.json(body, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
-}
-
-function refusal(error: OAuthError, known: Known, context: RequestContext): AuditEvent {
-  return { action: 'token.refused', outcome: 'failure', reason: error.reason, reference: context.reference, address: context.address, ...known, detail: { error: error.code } }
 }

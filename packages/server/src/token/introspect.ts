@@ -1,9 +1,7 @@
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Client, ClientAuthentication } from '../clients/client.ts'
-import { addressBucket } from '../http/address.ts'
-import { Params } from '../http/params.ts'
-import { requireRate } from '../http/rate-limit.ts'
+import { clientEndpoint } from '../clients/client-endpoint.ts'
 import type { Route } from '../http/route.ts'
 import { authenticationOf } from '../identity/authentication.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
@@ -47,32 +45,24 @@ interface ActiveToken {
 /** The introspection endpoint (RFC 7662): asked live, so what was revoked a moment ago is inactive. */
 export function introspectionEndpoint(given: IntrospectionOptions): Route {
   const options = { ...given, read: readingOnce(given) }
-  return {
-    method: 'POST',
-    path: '/introspect',
-    access: 'client',
-    errors: 'oauth',
-    async respond(request, context) {
-      requireRate(options.limits.floods, addressBucket(context.address))
-      const params = await Params.fromForm(request)
-      const client = await options.authentication.authenticate({ authorization: request.headers.get('authorization') ?? undefined, params, address: context.address })
-      // RFC 7662 §2.1, §4: who may say it is anybody could scan for tokens.
-      if (client.tokenEndpointAuthMethods.includes('none')) throw new OAuthError('invalid_client', 'this client cannot authenticate', { reason: 'introspection by a public client' })
-      if (!options.cutoffs.fresh) throw new OAuthError('temporarily_unavailable', 'please try again in a moment', { retryAfter: 5 })
-      const active = await find(options, client, params.require('token'))
-      await options.recorder.record({
-        action: 'token.introspected',
-        outcome: 'success',
-        clientId: client.id,
-        reference: context.reference,
-        address: context.address,
-        ...(active && { subject: active.subject, grantId: active.grantId }),
-        detail: { active: active !== undefined },
-      })
-      // RFC 7662 §2.2: an inactive token has no other member, whatever is wrong with it or with who asks.
-      return Response.json(active?.body ?? { active: false }, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
-    },
-  }
+  const { authentication, recorder: audit, limits, cutoffs } = options
+  return clientEndpoint({ authentication, audit, flood: limits.floods }, { path: '/introspect', refused: 'token.refused', cors: false }, async ({ client, params, context: { reference, address } }) => {
+    // RFC 7662 §2.1, §4: who may say it is anybody could scan for tokens.
+    if (client.tokenEndpointAuthMethods.includes('none')) throw new OAuthError('invalid_client', 'this client cannot authenticate', { reason: 'introspection by a public client' })
+    if (!cutoffs.fresh) throw new OAuthError('temporarily_unavailable', 'please try again in a moment', { reason: 'this node does not know what was revoked', retryAfter: 5 })
+    const active = await find(options, client, params.require('token'))
+    await audit.record({
+      action: 'token.introspected',
+      outcome: 'success',
+      clientId: client.id,
+      reference,
+      address,
+      ...(active && { subject: active.subject, grantId: active.grantId }),
+      detail: { active: active !== undefined },
+    })
+    // RFC 7662 §2.2: an inactive token has no other member, whatever is wrong with it or with who asks.
+    return Response.json(active?.body ?? { active: false }, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
+  })
 }
 
 async function find(options: Introspection, client: Client, token: string): Promise<ActiveToken | undefined> {

@@ -99,7 +99,7 @@ eachHouse('the device endpoint checks the client, resource and scope as the othe
   assert.equal(await refused({ resource: `${house.issuer}/mcp/nothing` }), 'invalid_target')
   assert.equal(await refused({ scope: 'mcp.read mcp.fly' }), 'invalid_scope')
   assert.deepEqual(await house.rows('device_codes'), [])
-  assert.deepEqual(house.events('device.refused').map(({ clientId, reason }) => [clientId, reason?.split(':')[0]]), [['other', 'unauthorized_client'], ['editor', 'invalid_target'], ['editor', 'invalid_scope']])
+  assert.deepEqual(house.events('device.refused').map(({ clientId, detail }) => [clientId, detail?.['error']]), [['other', 'unauthorized_client'], ['editor', 'invalid_target'], ['editor', 'invalid_scope']])
   await ask(house, { client_id: 'secretive', client_secret: 'right', scope: 'openid mcp.read offline_access' })
   assert.deepEqual((await house.rows<{ scope: string }>('device_codes')).map(({ scope }) => scope), ['mcp.read'])
 })

@@ -109,6 +109,8 @@ eachCluster('RFC 9449 §8: where nonces are required a proof without one gets on
   assert.equal((await redeem(cluster, await signed(key, { nonce }), { node: cluster.nodes[1] })).status, 200)
   const forged = await redeem(cluster, await signed(key, { nonce: nonce?.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')) }))
   assert.equal(forged.body['error'], 'use_dpop_nonce')
+  // That it asked without one decided nothing.
+  assert.deepEqual(await cluster.events('token.refused'), [])
   cluster.now += 301_000
   const late = await redeem(cluster, await signed(key, { nonce, iat: Math.floor(cluster.now / 1000) }))
   assert.equal(late.body['error'], 'use_dpop_nonce')

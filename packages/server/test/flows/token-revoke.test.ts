@@ -151,4 +151,7 @@ eachCluster('a public client or nobody at all introspects nothing (RFC 7662 §2.
   confidential(cluster, 'server', [RESOURCE])
   assert.equal((await cluster.nodes[0].post('/introspect', { client_id: 'server', client_secret: 'wrong', token: accessToken })).status, 401)
   assert.equal((await introspect(cluster.nodes[0], '')).body['error'], 'invalid_request')
+  // Who proved to be nobody is recorded by whoever asked for the proof.
+  const recorded = (await cluster.events('token.refused')).map(({ clientId, reason, detail }) => [clientId, reason, detail?.['error']])
+  assert.deepEqual(recorded, [['app', 'introspection by a public client', 'invalid_client'], ['server', 'token is missing', 'invalid_request']])
 })

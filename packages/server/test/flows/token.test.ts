@@ -164,7 +164,7 @@ eachCluster('requests that are no token requests are told so (RFC 6749 §3.2, §
   assertRefused(await node.post('/token', `${text}&padding=${'x'.repeat(100_000)}`), 'invalid_request')
   assert.equal((await node.get('/token')).status, 405)
   // Parameters of the query string are no parameters of the request.
-  assertRefused(await node.post(`/token?${text}`, ''), 'invalid_request')
+  assertRefused(await node.post(`/token?${text}`, ''), 'invalid_client', 401)
   assert.equal((await node.post('/token', text, { 'content-type': 'application/x-www-form-urlencoded; charset=UTF-8' })).status, 200)
 })
 
