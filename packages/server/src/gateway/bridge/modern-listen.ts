@@ -20,6 +20,8 @@ const LISTS: Readonly<Record<string, string>> = { tools: 'toolsListChanged', pro
 interface Subscription {
   readonly filter: string
   readonly open: OpenCall
+  /** Whether the upstream has ended it. */
+  over: boolean
 }
 
 export async function modernListen(sessions: ClientSessions, line: Line, session: ClientSession): Promise<Answer> {
@@ -27,26 +29,37 @@ export async function modernListen(sessions: ClientSessions, line: Line, session
   const { contact } = line
   let current: Subscription | undefined
   let work = Promise.resolve()
+  let stopped = false
   const stop = (): void => {
+    stopped = true
     leave()
     clearInterval(alive)
     if (current !== undefined) end(current)
   }
   const out = new Outlet(contact.upstream, stop)
+  // A 2025 client comes back by itself when its stream has ended.
+  const finish = (): void => {
+    stop()
+    out.end()
+  }
   const apply = async (wanted: ClientSession | undefined): Promise<void> => {
-    if (wanted === undefined) {
-      stop()
-      return out.end()
-    }
+    if (wanted === undefined) return finish()
     const filter = filterOf(wanted)
     if (current?.filter === JSON.stringify(filter) || contact.open.ended !== undefined) return
     const before = current
-    const next = Object.keys(filter).length === 0 ? undefined : await subscribe(line, wanted, filter, out, () => current)
+    const next = Object.keys(filter).length === 0 ? undefined : await subscribe(line, wanted, filter, out, (ended) => {
+      if (current === ended) finish()
+    })
     current = next
     if (before !== undefined) end(before)
+    // It may have ended while it began, at either side.
+    if (next?.over === true || stopped) finish()
   }
   const leave = sessions.watch(session.id, (changed) => {
-    work = work.then(() => apply(changed)).catch(() => out.end())
+    work = work.then(() => apply(changed)).catch((error: unknown) => {
+      if (error instanceof Refused) error.answer.cancel()
+      finish()
+    })
     return work
   })
   const alive = setInterval(() => out.comment(), KEEP_ALIVE_MS).unref()
@@ -57,11 +70,8 @@ export async function modernListen(sessions: ClientSessions, line: Line, session
     if (error instanceof Refused) return error.answer
     throw error
   }
-  contact.open.stop = () => {
-    stop()
-    out.end()
-  }
-  if (contact.open.ended !== undefined) contact.open.stop()
+  contact.open.stop = finish
+  if (contact.open.ended !== undefined) finish()
   return out
 }
 
@@ -86,11 +96,11 @@ function filterOf({ opening, uris }: ClientSession): Json {
 }
 
 /** Listens; returns when the upstream has acknowledged it, so that nothing that happens after that is missed. */
-async function subscribe(line: Line, session: ClientSession, filter: Json, out: Outlet, current: () => Subscription | undefined): Promise<Subscription> {
+async function subscribe(line: Line, session: ClientSession, filter: Json, out: Outlet, over: (ended: Subscription) => void): Promise<Subscription> {
   const open = ownOpen(line.contact)
   const answer = await line.send(modernRequest({ id: newId('req'), method: 'subscriptions/listen', params: { notifications: filter } }, introduction(session), {}, 0), open)
   if (answer.status !== 200) throw new Refused(answer)
-  const subscription = { filter: JSON.stringify(filter), open }
+  const subscription: Subscription = { filter: JSON.stringify(filter), open, over: false }
   const acknowledged = Promise.withResolvers<void>()
   const listener = {
     message(message: Json): void {
@@ -101,8 +111,8 @@ async function subscribe(line: Line, session: ClientSession, filter: Json, out: 
   }
   const ended = (): void => {
     acknowledged.resolve()
-    // A 2025 client comes back by itself when its stream has ended.
-    if (current() === subscription) out.end()
+    subscription.over = true
+    over(subscription)
   }
   listenTo(answer, line.contact.upstream, listener, out).then(ended, ended)
   const timer = setTimeout(() => acknowledged.resolve(), ACKNOWLEDGE_MS)
