@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import type { Upstream } from '../../upstreams/upstream.ts'
+import { Stopped } from '../exchange.ts'
 import { Outlet } from './outlet.ts'
 
 const UPSTREAM: Upstream = { id: 'u', name: 'U', url: 'https://u.example', connector: { type: 'none' }, readOnlyTools: [], timeoutMs: 1 }
@@ -78,4 +79,25 @@ test('a reader that goes away is told of, and one that reads to the end is not',
   whole.end()
   await whole.consume(() => undefined)
   assert.equal(left, 1)
+})
+
+test('whoever waits for a reader that will never read on is told when it fails (RS-29)', async () => {
+  const out = new Outlet(UPSTREAM, assert.fail)
+  const reader = new Slow()
+  reader.writableNeedDrain = true
+  const read = out.consume(() => undefined, reader)
+  out.write({ n: 1 })
+  out.write({ n: 2 })
+  let drained = false
+  out.once('drain', () => (drained = true))
+  out.fail(new Stopped('stopped'))
+  await assert.rejects(read, { name: 'Stopped' })
+  assert.ok(drained)
+  const slow = new Outlet(UPSTREAM, assert.fail)
+  const seen: string[] = []
+  const failing = slow.consume((chunk) => void seen.push(chunk.toString()))
+  slow.write({ n: 1 })
+  slow.fail(new Stopped('stopped'))
+  await assert.rejects(failing, { name: 'Stopped' })
+  assert.equal(seen.length, 1, 'what was said before is heard')
 })

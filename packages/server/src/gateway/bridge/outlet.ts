@@ -54,8 +54,11 @@ export class Outlet implements Answer, Reader {
   }
 
   fail(error: Error): void {
-    this.#over ??= error
-    this.#flush()
+    if (this.#over !== undefined) return
+    this.#over = error
+    // A reader that is gone never reads on.
+    if (this.#blocked) this.#leave(error)
+    else this.#flush()
   }
 
   cancel(): void {
