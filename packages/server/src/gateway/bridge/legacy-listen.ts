@@ -26,8 +26,7 @@ export async function legacyListen(sessions: UpstreamSessions, line: Line, sessi
   const honored = stream === undefined ? {} : await honor(session, filter)
   const stop = (): void => {
     clearInterval(alive)
-    session.listeners.delete(hear)
-    void release(session, honored)
+    if (session.listeners.delete(hear)) void release(session, honored)
   }
   const out = new Outlet(contact.upstream, stop)
   const tagged = (method: string, params: Json): Json => ({ jsonrpc: '2.0', method, params: { ...params, _meta: { ...(isObject(params['_meta']) ? params['_meta'] : {}), [SUBSCRIPTION_KEY]: message['id'] } } })
@@ -62,7 +61,12 @@ async function honor(session: UpstreamSession, filter: Json): Promise<Json> {
   for (const [name, what] of Object.values(LISTS)) if (filter[name] === true && can(what, 'listChanged')) honored[name] = true
   const wanted = Array.isArray(filter['resourceSubscriptions']) && can('resources', 'subscribe') ? [...new Set(filter['resourceSubscriptions'].filter((uri) => typeof uri === 'string'))].slice(0, MAX_URIS) : []
   const uris: string[] = []
-  for (const uri of wanted) if (await subscribe(session, uri)) uris.push(uri)
+  try {
+    for (const uri of wanted) if (await subscribe(session, uri)) uris.push(uri)
+  } catch (error) {
+    await release(session, { resourceSubscriptions: uris })
+    throw error
+  }
   if (uris.length > 0) honored['resourceSubscriptions'] = uris
   return honored
 }
@@ -70,9 +74,13 @@ async function honor(session: UpstreamSession, filter: Json): Promise<Json> {
 async function subscribe(session: UpstreamSession, uri: string): Promise<boolean> {
   const count = session.uris.get(uri) ?? 0
   session.uris.set(uri, count + 1)
-  if (count > 0 || (await ask(session, 'resources/subscribe', { uri })) !== undefined) return true
-  unsubscribe(session, uri)
-  return false
+  let done = count > 0
+  try {
+    done ||= (await ask(session, 'resources/subscribe', { uri })) !== undefined
+  } finally {
+    if (!done) unsubscribe(session, uri)
+  }
+  return done
 }
 
 /** @returns whether nobody wants it any more */
