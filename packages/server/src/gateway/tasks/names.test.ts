@@ -99,3 +99,16 @@ test('what is no name of a task is refused, and what is one always opens', async
   for (const own of ['x'.repeat(1022), '名'.repeat(340)]) assert.equal(node().open(owner(), await node().name(owner(), { upstream: upstream(), own, tool: 'x'.repeat(256) }, 1))?.own, own)
   for (const own of ['', 7, null, undefined, {}, 'x'.repeat(1023), '名'.repeat(400), '\ud800'.repeat(200)]) assert.throws(() => node().name(owner(), { upstream: upstream(), own }, 1), (error) => error instanceof McpError && error.status === 502)
 })
+
+test('an upstream that calls another task by a name that it gave before is believed: it is named anew (RS-43)', async () => {
+  let at = NOW
+  const names = taskNames({ state, taskStore: store(), now: () => at })
+  const name = async (tool?: string): Promise<string> => names.name(owner(), { upstream: upstream(), own: '1', ...(tool === undefined ? {} : { tool }) }, 1000)
+  const first = await name('read')
+  assert.equal(await name('read'), first, 'what is told twice has one name')
+  assert.equal(await name(), first)
+  // Whoever may not use the one tool must not hear of it by the other.
+  assert.equal(names.open(owner(), await name('delete'))?.tool, 'delete')
+  at += DAY_MS
+  assert.equal(names.open(owner(), await name('delete'))?.tool, 'delete', 'a name that has ended opens nothing')
+})

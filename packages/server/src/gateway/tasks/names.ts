@@ -77,12 +77,24 @@ export function taskNames({ state, taskStore, now }: TaskNameDeps): TaskNames {
     const found = await taskStore.find(ownerOf(owner, upstream), [...byHash.keys()], now())
     for (const [hashed, name] of found) learn(keyOf(owner, upstream, byHash.get(hashed) ?? ''), name)
   }
+  const open: TaskNames['open'] = (owner, name) => {
+    const opened = typeof name === 'string' && name.length <= MAX_NAME ? state.open(PURPOSE, contextOf(owner), name, now()) : undefined
+    if (opened === undefined) return undefined
+    // What was sealed here has this form.
+    const [id, own, tool] = opened as [string, string, string | null]
+    const upstream = owner.profile.upstreams.find((each) => each.id === id)
+    if (upstream === undefined) return undefined
+    learn(keyOf(owner, upstream, own), String(name))
+    return { upstream, own, ...(tool === null ? {} : { tool }) }
+  }
   return {
+    open,
     name(owner, { upstream, own, tool }, ttl) {
       if (typeof own !== 'string' || own === '' || Buffer.byteLength(JSON.stringify(own)) > MAX_OWN) throw unreadable(upstream, 'task identifier')
       const key = keyOf(owner, upstream, own)
       const before = known.get(key)
-      if (before !== undefined) return before
+      const standing = before === undefined ? undefined : open(owner, before)
+      if (before !== undefined && standing !== undefined && (tool ?? standing.tool) === standing.tool) return before
       const lifetime = typeof ttl === 'number' ? Math.min(Math.max(ttl, SHORTEST_MS), LONGEST_MS) : LONGEST_MS
       const name = state.seal(PURPOSE, contextOf(owner), [upstream.id, own, tool ?? null], now() + lifetime)
       if (owner.revision.era === 'modern') {
@@ -97,16 +109,6 @@ export function taskNames({ state, taskStore, now }: TaskNameDeps): TaskNames {
       const unknown = owns.filter((own) => typeof own === 'string' && !known.has(keyOf(owner, upstream, own))).map(String)
       if (owner.revision.era === 'modern' || unknown.length === 0) return undefined
       return find(owner, upstream, new Map(unknown.map((own) => [hashOf(own), own])))
-    },
-    open(owner, name) {
-      const opened = typeof name === 'string' && name.length <= MAX_NAME ? state.open(PURPOSE, contextOf(owner), name, now()) : undefined
-      if (opened === undefined) return undefined
-      // What was sealed here has this form.
-      const [id, own, tool] = opened as [string, string, string | null]
-      const upstream = owner.profile.upstreams.find((each) => each.id === id)
-      if (upstream === undefined) return undefined
-      learn(keyOf(owner, upstream, own), String(name))
-      return { upstream, own, ...(tool === null ? {} : { tool }) }
     },
     known: (owner, upstream, own) => (typeof own === 'string' ? known.get(keyOf(owner, upstream, own)) : undefined),
   }
