@@ -64,11 +64,16 @@ function claimsRequest(claims: NonNullable<SignInRequirement['claims']>): object
   return { id_token: Object.fromEntries(Object.entries(claims).map(([name, values]) => [name, { essential: true, ...(values.length === 1 ? { value: values[0] } : { values }) }])) }
 }
 
+/** RFC 6750 §3: of what stands in a description a header can carry this; upstreams have whatever names their operators like. */
+function described(message: string): string {
+  return message.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]+/g, '?')
+}
+
 /** RFC 9728 §5.1, RFC 6750 §3: where the metadata is, and the scope to ask for (RS-2, RS-3, RS-8). */
 export function sendChallenge(response: ServerResponse, challenge: Challenge, issuer: string, profile: Profile): void {
   const { error, message, scope = baselineOf(profile), signIn, page } = challenge
   const parameters = [
-    ...(error === undefined ? [] : [`error="${error}"`, `error_description="${message}"`]),
+    ...(error === undefined ? [] : [`error="${error}"`, `error_description="${described(message)}"`]),
     `resource_metadata="${resourceMetadataUrl(issuer, profile)}"`,
     `scope="${formatScope(scope)}"`,
     ...signInParameters(signIn ?? {}),
