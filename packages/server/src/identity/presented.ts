@@ -1,7 +1,7 @@
 // Tokens of identity providers that somebody presents to Lanyard, at the token endpoint or at an MCP endpoint, and the
 // people whom they are about.
 import { errors, decodeJwt } from 'jose'
-import type { IdentityProvider, PresentedClaims, PresentedKind, PresentedRefreshToken } from './providers/provider.ts'
+import type { IdentityProvider, KnownIdentity, PresentedClaims, PresentedKind, PresentedRefreshToken } from './providers/provider.ts'
 import { LoginRefused } from './providers/provider.ts'
 import { kindOf, readUnverified } from './providers/oidc-presented.ts'
 import type { Recognized } from './recognize.ts'
@@ -19,7 +19,11 @@ export interface PresentedTokens {
   verify(token: string, kind: PresentedKind): Promise<PresentedClaims>
   /** Redeems a refresh token at the provider. @throws LoginRefused, ProviderUnavailable */
   redeem(provider: string, refreshToken: string): Promise<PresentedRefreshToken>
-  /** The person whom it is about, by (provider, issuer, subject): made when this is the first that is heard of them. */
+  /**
+   * The person whom it is about, by (provider, issuer, subject): made when this is the first that is heard of them. For whom
+   * it is, was decided before: the provider may be asked for groups.
+   * @throws LoginRefused, ProviderUnavailable
+   */
   person(claims: PresentedClaims): Promise<User>
 }
 
@@ -46,7 +50,9 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       if (provider?.presentRefreshToken === undefined) throw new LoginRefused('the identity provider has no refresh tokens that could be presented')
       return provider.presentRefreshToken(refreshToken)
     },
-    person({ provider, issuer, subject, name, email, groups, roles }) {
+    async person(claims) {
+      const { provider, issuer, subject, name, email, roles } = claims
+      const groups = claims.groupsElsewhere === true ? await groupsOf(providers.get(provider), claims) : claims.groups
       return people.recognize({
         provider,
         issuer,
@@ -59,6 +65,11 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       })
     },
   }
+}
+
+async function groupsOf(provider: IdentityProvider | undefined, person: KnownIdentity): Promise<readonly string[]> {
+  if (provider?.groupsOf === undefined) throw new LoginRefused('groups are given by reference only')
+  return provider.groupsOf(person)
 }
 
 /** Whoever says that they made a token: decides whose keys verify it, and nothing else. */

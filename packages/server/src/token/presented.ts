@@ -43,25 +43,25 @@ export function acceptingVerifier(own: AccessTokenVerifier, options: PresentedOp
       const acceptance = options.accepted.get(provider)
       // MCP "Access Token Privilege Restriction": what was not made for this server is not for it, unless somebody said so.
       if (acceptance === undefined) throw new AccessTokenError('foreign')
-      return callerOf(options, await verified(options, token, acceptance), token, resource)
+      try {
+        return await callerOf(options, await verified(options, token, acceptance), token, resource)
+      } catch (error) {
+        // A provider that cannot be reached is another matter: nobody knows, and the client may try again.
+        if (error instanceof LoginRefused) throw new AccessTokenError('provider', error.reason)
+        throw error
+      }
     },
   }
 }
 
 async function verified({ presented }: PresentedOptions, token: string, acceptance: Acceptance): Promise<PresentedClaims & { readonly clientId: string }> {
-  try {
-    const kind = presented.kindOf(token)
-    if (kind === undefined) throw new LoginRefused('it is neither an access token nor an ID token')
-    const claims = await presented.verify(token, kind)
-    const { clientId } = claims
-    if (clientId === undefined) throw new LoginRefused('it does not say which client it was issued to')
-    if (!isAccepted({ ...claims, clientId }, acceptance)) throw new LoginRefused(`this ${kind} is for somebody else`)
-    return { ...claims, clientId }
-  } catch (error) {
-    // A provider that cannot be reached is another matter: nobody knows, and the client may try again.
-    if (error instanceof LoginRefused) throw new AccessTokenError('provider', error.reason)
-    throw error
-  }
+  const kind = presented.kindOf(token)
+  if (kind === undefined) throw new LoginRefused('it is neither an access token nor an ID token')
+  const claims = await presented.verify(token, kind)
+  const { clientId } = claims
+  if (clientId === undefined) throw new LoginRefused('it does not say which client it was issued to')
+  if (!isAccepted({ ...claims, clientId }, acceptance)) throw new LoginRefused(`this ${kind} is for somebody else`)
+  return { ...claims, clientId }
 }
 
 /** RFC 9068 §4, OpenID Connect Core §3.1.3.7: for whom it is; one that is for others too could be replayed by them. */

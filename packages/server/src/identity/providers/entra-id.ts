@@ -6,6 +6,7 @@ import { claimsRequest } from '../entra/claims-request.ts'
 import { asLoginRefused, entraClient, EntraRefused, type EntraClient, type EntraCredential, type EntraDeps } from '../entra/client.ts'
 import { graphGroups } from '../entra/graph-groups.ts'
 import { isIssuer, issuerOf, issuerOfTenant, issues, keysOf, mayKeySign, tenantOf, tenantOfClaims, tokenEndpointOf, GUID, type EntraTenants } from '../entra/tenant.ts'
+import { listOf } from './oidc-claims.ts'
 import { oidcProvider, type OidcDeps, type OidcSettings } from './oidc.ts'
 import { LoginRefused, SignInNeeded, type IdentityProvider, type KnownIdentity, type RedeemedToken, type TokenRequest } from './provider.ts'
 
@@ -34,6 +35,7 @@ export function entraIdProvider(settings: EntraIdSettings, deps: EntraIdDeps): I
     issues: issues(entra),
     keysOf: (issuer) => keysOf(entra, issuer),
     mayKeySign: mayKeySign(entra),
+    isOverage,
     authentication: async (server, _client, body) => {
       for (const [name, value] of Object.entries(await app.parameters(server.token_endpoint ?? ''))) body.set(name, value)
     },
@@ -44,7 +46,15 @@ export function entraIdProvider(settings: EntraIdSettings, deps: EntraIdDeps): I
     // A refresh that needs the person is one that the tenant's policy no longer allows without them.
     ends: (error) => error === 'interaction_required' || error === 'login_required' || error === 'consent_required',
   })
-  return { ...provider, redeem: (tokens, known, request, keep) => redeem(entra, app, { tokens, known, request }, keep) }
+  return {
+    ...provider,
+    redeem: (tokens, known, request, keep) => redeem(entra, app, { tokens, known, request }, keep),
+    async groupsOf({ issuer: iss, subject: sub }) {
+      // A token that somebody presents is none for Graph, and of another sign-in than what Lanyard has of the person.
+      if (entra.overage === 'delegated') throw new LoginRefused('the person is in more groups than the token holds: set groupOverage to application, or let the app registration put only groups that are assigned to it into tokens')
+      return listOf({ iss, sub, groups: await graph.groups(`${iss} ${sub}`, () => graphToken(entra, app, { iss, sub }, '')) }, 'groups')
+    },
+  }
 }
 
 /** @throws LoginRefused */

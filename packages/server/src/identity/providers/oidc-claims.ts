@@ -101,7 +101,7 @@ function text(value: unknown): string | undefined {
 }
 
 /** A string or a list of strings; whatever else stands there names no group or role. */
-function listOf(profile: Claims, claim: string): readonly string[] {
+export function listOf(profile: Claims, claim: string): readonly string[] {
   const value = profile[claim]
   // OpenID Connect Core §5.6.2: groups by reference, as of users in very many, are not "no groups".
   if (value === undefined && namesElsewhere(profile['_claim_names'], claim)) throw new LoginRefused(`${claim} are given by reference only`)

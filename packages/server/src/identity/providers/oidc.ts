@@ -52,6 +52,8 @@ export interface OidcQuirks {
   readonly tokenParameters?: Readonly<Record<string, string>>
   /** Says what verified claims say in the words of OpenID Connect. @throws LoginRefused */
   readonly readClaims?: (claims: JWTPayload) => JWTPayload
+  /** Whether a token that is presented says that there are more groups than it holds; then `IdentityProvider.groupsOf` has them. */
+  readonly isOverage?: (claims: JWTPayload) => boolean
   /** What is known of the person besides, in place of the userinfo endpoint. @throws LoginRefused, ProviderUnavailable */
   readonly profile?: (claims: Claims, accessToken: string) => Promise<Readonly<Record<string, unknown>>>
   /** Whether a refresh that is answered with this error ended the sign-in; `invalid_grant` always did. */
@@ -103,7 +105,9 @@ async function present(party: RelyingParty, token: string, kind: PresentedKind):
   if (unverified.claims.iss !== issuer) throw new LoginRefused('iss is another')
   await party.keys.verify(token, keysOf?.(issuer) ?? server.jwks_uri, issuer)
   const claims = readClaims === undefined ? unverified.claims : readClaims(unverified.claims)
-  return presentedClaims(party.settings, { ...unverified, claims }, kind, party.now())
+  if (party.quirks.isOverage?.(claims) !== true) return presentedClaims(party.settings, { ...unverified, claims }, kind, party.now())
+  const { groups: _unknown, ...read } = presentedClaims(party.settings, { ...unverified, claims: { ...claims, [party.settings.groupsClaim]: [] } }, kind, party.now())
+  return { ...read, groupsElsewhere: true }
 }
 
 async function presentRefreshToken(party: RelyingParty, token: string): Promise<PresentedRefreshToken> {

@@ -54,6 +54,11 @@ export interface IdentityProvider {
    */
   present?(token: string, kind: PresentedKind): Promise<PresentedClaims>
   /**
+   * The groups of somebody who is in more than their token holds.
+   * @throws LoginRefused with a reason, ProviderUnavailable
+   */
+  groupsOf?(person: KnownIdentity): Promise<readonly string[]>
+  /**
    * Asks the provider to exchange a token, as the client that Lanyard is there (RFC 8693).
    * @throws ExchangeRefused, ProviderUnavailable, LoginRefused
    */
@@ -81,6 +86,8 @@ export interface PresentedClaims extends Omit<Identity, 'tokens' | 'sid' | 'grou
   readonly kind: PresentedKind
   /** Absent when the token does not say; so are roles. */
   readonly groups?: readonly string[]
+  /** There are more groups than the token holds: the provider is asked for them once it is known that the token is accepted. */
+  readonly groupsElsewhere?: true
   readonly roles?: readonly string[]
   readonly audiences: readonly string[]
   /** The client of the provider that it was issued to. */

@@ -128,7 +128,7 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
   if (claims.cnf !== undefined) throw refused('the subject token is bound to a key of somebody else')
   const actor = claims.act === undefined ? undefined : readActor(claims.act, claims.issuer)
   if (actor === 'malformed') throw refused('act of the subject token is malformed, or too deep')
-  const user = await options.presented.person(claims)
+  const user = await ofProvider(() => options.presented.person(claims))
   if (user.disabled) throw refused('the person is disabled')
   // What is older than the end of all that the person had is part of what ended.
   if (options.cutoffs.isCut({ userId: user.id, clientId: client.id, grantId: '', kid: '', issuedAt: provenAt(claims, kind) })) throw refused('the subject token was issued before the access of the person was ended')
@@ -201,18 +201,24 @@ async function verified({ verifier }: SubjectOptions, token: string): Promise<Ca
   }
 }
 
-async function presentedOf({ presented }: SubjectOptions, { token, kind, rules }: Presented): Promise<PresentedRefreshToken> {
-  try {
+function presentedOf({ presented }: SubjectOptions, { token, kind, rules }: Presented): Promise<PresentedRefreshToken> {
+  return ofProvider(async () => {
     if (kind !== 'refresh_token') return { claims: await presented.verify(token, kind) }
     if (token.length > MAX_REFRESH_TOKEN) throw refused('it is no refresh token of an identity provider')
     // It says of nobody that it is theirs: whom it is presented to, the rules alone tell.
     const [provider, ...others] = new Set(rules.flatMap(({ rule }) => (rule.tokenTypes?.includes(kind) === true && rule.identityProvider !== undefined ? [rule.identityProvider] : [])))
     if (provider === undefined || others.length > 0) throw refused('no rule, or more than one identity provider, for refresh tokens')
-    return await presented.redeem(provider, token)
+    return presented.redeem(provider, token)
+  })
+}
+
+async function ofProvider<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask()
   } catch (error) {
     if (error instanceof LoginRefused) throw refused(`the subject token is refused: ${error.reason}`)
     // Nothing is wrong with the token: the client may come again with it.
-    if (error instanceof ProviderUnavailable) throw new OAuthError('temporarily_unavailable', 'the keys of the identity provider cannot be fetched; try again', { reason: error.message, retryAfter: 5 })
+    if (error instanceof ProviderUnavailable) throw new OAuthError('temporarily_unavailable', 'the identity provider does not answer; try again', { reason: error.message, retryAfter: 5 })
     throw error
   }
 }

@@ -172,6 +172,8 @@ async function accessTokenFor(entra: Entra, app: App, grant: Grant, { resource, 
     ...(person.roles.length > 0 ? { roles: person.roles } : {}),
     ...(contexts.length > 0 ? { acrs: contexts } : {}),
     ...(capable ? { xms_cc: ['cp1'] } : {}),
+    // As the app registration that it is for says.
+    ...(target === undefined ? {} : groupsOf(entra, target, person.groups, person.oid)),
     iat: issuedAt,
     nbf: issuedAt,
     exp: issuedAt + lifetime,
