@@ -7,7 +7,7 @@ import type { Client, ClientAuthentication, ClientRequest, Clients } from './cli
 import { issuerKeys } from './issuer-keys.ts'
 import type { ClientAuthMethod } from './metadata.ts'
 import { remoteKeys } from './remote-keys.ts'
-import { claimsToBe, workloads, type VerifyWorkload, type WorkloadFailure } from './workload.ts'
+import { claimsToBe, SPIFFE, workloads, type VerifyWorkload, type WorkloadFailure } from './workload.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 /** draft-ietf-oauth-spiffe-client-auth: what a JWT-SVID is presented as. */
@@ -78,9 +78,11 @@ function claimants({ workloads = [] }: Clients, { assertion }: Credentials, { pa
  * RFC 7521 §4.2: `client_id` says which client, what its platform signed says that it is. As that is the assertion of the
  * grant too where the client asks for one with it (RFC 7523 §2.1), it need not be sent twice.
  */
-async function provenWorkload(verify: VerifyWorkload, client: Client, { assertion }: Credentials): Promise<Client | Reason> {
-  if (assertion === undefined) return 'method not registered'
-  const workload = await verify(client.workloadIdentities ?? [], assertion)
+async function provenWorkload(verify: VerifyWorkload, client: Client, { assertion, spiffe }: Credentials): Promise<Client | Reason> {
+  // draft-ietf-oauth-spiffe-client-auth §3.1: what is presented as a JWT-SVID is one.
+  const identities = (client.workloadIdentities ?? []).filter(({ issuer }) => spiffe !== true || issuer.startsWith(SPIFFE))
+  if (assertion === undefined || identities.length === 0) return 'method not registered'
+  const workload = await verify(identities, assertion)
   return typeof workload === 'string' ? `workload: ${workload}` : { ...client, workload }
 }
 

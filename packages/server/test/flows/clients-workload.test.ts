@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { after } from 'node:test'
 import { basicAuthorization } from '../../src/oauth/basic.ts'
 import { ASSERTION_TYPE, eachClientWorld, ISSUER, signer, type Answer, type ClientNode, type ClientOptions, type ClientWorld } from '../support/client-nodes.ts'
-import { gitHubActions, kubernetes } from '../support/platforms.ts'
+import { gitHubActions, kubernetes, spiffe } from '../support/platforms.ts'
 
-const [GITHUB, CLUSTER, KEY] = await Promise.all([gitHubActions(), kubernetes(), signer('k1')])
-after(() => Promise.all([GITHUB.close(), CLUSTER.close()]))
+const [GITHUB, CLUSTER, DOMAIN, KEY] = await Promise.all([gitHubActions(), kubernetes(), spiffe('example.org'), signer('k1')])
+after(() => Promise.all([GITHUB.close(), CLUSTER.close(), DOMAIN.close()]))
 
 const base = { name: 'x', redirectUris: [], grantTypes: ['client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'] } as const
 const OPTIONS: ClientOptions = {
@@ -14,6 +14,7 @@ const OPTIONS: ClientOptions = {
     { ...base, id: 'deploy', tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/app:**', audience: ISSUER }, { issuer: CLUSTER.issuer, subject: 'system:serviceaccount:ci:deployer', audience: ISSUER }] },
     { ...base, id: 'other', tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/other:**', audience: ISSUER }] },
     ...['twice', 'again'].map((id) => ({ ...base, id, tokenEndpointAuthMethod: 'workload_identity' as const, workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/twice:**', audience: ISSUER }] })),
+    { ...base, id: 'both', tokenEndpointAuthMethod: 'workload_identity', workloadIdentities: [{ issuer: GITHUB.issuer, subject: 'repo:acme/both:**', audience: ISSUER }, { issuer: DOMAIN.issuer, subject: 'spiffe://example.org/ns/ci/sa/job', audience: ISSUER, jwksUri: DOMAIN.bundle }] },
     { ...base, id: 'signed', tokenEndpointAuthMethod: 'private_key_jwt', jwks: { keys: [KEY.jwk] } },
   ],
 }
@@ -24,7 +25,7 @@ const job = (repository = 'acme/app', more: Readonly<Record<string, unknown>> = 
 
 /** The platforms are reached by the web that the nodes see. */
 function connect(world: ClientWorld): void {
-  for (const url of [`${GITHUB.issuer}/.well-known/openid-configuration`, `${GITHUB.issuer}/.well-known/jwks`, `${CLUSTER.issuer}/.well-known/openid-configuration`, `${CLUSTER.issuer}/openid/v1/jwks`]) {
+  for (const url of [`${GITHUB.issuer}/.well-known/openid-configuration`, `${GITHUB.issuer}/.well-known/jwks`, `${CLUSTER.issuer}/.well-known/openid-configuration`, `${CLUSTER.issuer}/openid/v1/jwks`, DOMAIN.bundle]) {
     world.web.pages.set(url, async () => ({ body: await (await fetch(url)).json() }))
   }
 }
@@ -43,11 +44,24 @@ eachClientWorld('a client is the workload that its platform says it is, on every
   const jwt = await job()
   for (const node of world.nodes) for (let count = 0; count < 2; count += 1) assert.equal((await present(node, jwt)).status, 200)
   assert.equal((await present(world.nodes[0], await CLUSTER.sign(CLUSTER.pod('ci', 'deployer', ISSUER)))).status, 200)
-  assert.equal((await present(world.nodes[0], jwt, { client_assertion_type: SPIFFE_TYPE })).status, 200)
   // What is used once is remembered; of this nothing is.
   assert.equal((await world.db.query('SELECT * FROM client_assertions')).length, 0)
   assert.deepEqual([...new Set(world.web.options.map(({ provenance }) => provenance))], ['configured'])
   assert.deepEqual(await world.events('client.refused'), [])
+}, OPTIONS)
+
+eachClientWorld('what is presented as a JWT-SVID is one: of a workload of SPIFFE, and for this gateway alone (draft-ietf-oauth-spiffe-client-auth §3.1)', async (world) => {
+  connect(world)
+  const [node] = world.nodes
+  const svid = (more: Readonly<Record<string, unknown>> = {}, audience: string | readonly string[] = ISSUER): Promise<string> => DOMAIN.sign({ ...DOMAIN.svid('/ns/ci/sa/job', audience), ...more })
+  const asSvid = { client_id: 'both', client_assertion_type: SPIFFE_TYPE }
+  await refused(world, await present(node, await job('acme/both'), asSvid), 'workload: issuer', 'both')
+  await refused(world, await present(node, await job(), { ...asSvid, client_id: 'deploy' }), 'method not registered', 'deploy')
+  await refused(world, await present(node, await svid({}, [ISSUER, 'https://other.example']), asSvid), 'workload: audience', 'both')
+  await refused(world, await present(node, await svid({ sub: 'spiffe://example.org/ns/ci/sa/other' }), asSvid), 'workload: subject', 'both')
+  // The twins, and as the assertions of RFC 7523 that both are too.
+  assert.equal((await present(node, await svid(), asSvid)).status, 200)
+  for (const jwt of [await svid(), await job('acme/both')]) assert.equal((await present(node, jwt, { client_id: 'both' })).status, 200)
 }, OPTIONS)
 
 eachClientWorld('nobody is another client by what a platform says, nor without it (C09, C10)', async (world) => {
