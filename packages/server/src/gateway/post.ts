@@ -65,7 +65,7 @@ async function postTo(deps: PostDeps, call: Call): Promise<void> {
   if (verdict.kind === 'empty') return respond(call, emptyItems(call))
 
   const connector = deps.connector(call.upstream)
-  const credential = await credentialFor(connector, call)
+  const credential = await credentialFor(connector, call).catch((error: unknown) => recordFailure(deps, call, error).then(() => Promise.reject(error as Error)))
   if (credential === 'connection_required') return unconnected(deps, call)
   await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
 }

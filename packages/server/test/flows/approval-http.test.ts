@@ -24,3 +24,19 @@ eachApiHouse('a call of an API that a rule leaves to an administrator asks for i
   // What no rule leaves to anybody goes on.
   assert.equal((await house.ask('/http/api/items')).status, 200)
 }, { rules: [...API_RULES, { id: 'payments', effect: 'approval', tools: ['POST /payments'] }] })
+
+eachApiHouse('an application that is approved for reading alone reads, and that it may not write is recorded (N03)', async (house) => {
+  house.approval.required = true
+  const store = approvalStore({ db: house.db, audit: auditLog(house.db, () => undefined), changed: async () => undefined })
+  await store.addApplication({ id: 'app', clientId: 'app', name: 'App', verified: false, digest: '' }, house.now)
+  await store.replaceDecisions('app', [{ upstream: '*', access: 'read', effect: 'approve', digest: '' }], { by: 'usr_dana', at: house.now }, false)
+  assert.equal((await house.ask('/http/api/items')).status, 200)
+  const answer = await house.ask('/http/api/items', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json', 'content-length': '2' } })
+  assert.equal(answer.status, 403)
+  assert.match(answer.text, /has not approved this application/)
+  assert.deepEqual(house.api.requests.map(({ method }) => method), ['GET'])
+  const [denied, ...others] = await house.events('call.denied')
+  assert.equal(others.length, 0)
+  assert.deepEqual([denied?.subject, denied?.clientId, denied?.upstream, denied?.tool], ['usr_alice', 'app', 'api', 'POST /items'])
+  assert.match(denied?.reason ?? '', /has not approved this application/)
+})

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { API_KEY, at, call, eachMcpCluster, errorOf, initialize, ISSUER, legacy, modern, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 import { event, reply, result } from '../support/mcp-upstream.ts'
+import { CredentialRefused, UpstreamUnavailable } from '../../src/upstreams/connectors/connector.ts'
 
 function more(sent: Sent, headers: Readonly<Record<string, string>>): Sent {
   return { ...sent, headers: { ...sent.headers, ...headers } }
@@ -306,4 +307,25 @@ eachMcpCluster('an upstream that challenges in several lines is understood, and 
   assert.equal(answer.headers['www-authenticate'], undefined)
   cluster.stepUp = () => undefined
   assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'write_note')))).status, 502)
+})
+
+eachMcpCluster('N03: a call for which there is no credential is recorded, and reaches nobody; with one it goes through', async (cluster) => {
+  const token = cluster.token({ profile: 'tickets' })
+  const failing = (error: Error) => {
+    cluster.accounts.get = () => {
+      throw error
+    }
+  }
+  failing(new CredentialRefused('ask your administrator', 'google: no verified address'))
+  assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'read_note')))).status, 502)
+  failing(new UpstreamUnavailable('it does not answer'))
+  assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'read_note')))).status, 503)
+  assert.equal(cluster.tickets.asked.length, 0)
+  const failures = (await cluster.events()).filter(({ outcome }) => outcome === 'failure')
+  assert.deepEqual(failures.map(({ subject, upstream, tool, reason }) => [subject, upstream, tool, reason]), [
+    ['usr_alice', 'tickets', 'read_note', 'google: no verified address'],
+    ['usr_alice', 'tickets', 'read_note', 'it does not answer'],
+  ])
+  cluster.accounts.get = () => 'alice-account'
+  assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'read_note')))).status, 200)
 })

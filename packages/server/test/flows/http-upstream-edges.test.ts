@@ -7,6 +7,7 @@ import { eachTickets, upstream } from '../support/connection-nodes.ts'
 import { eventually } from '../support/eventually.ts'
 import { ISSUER } from '../support/mcp-nodes.ts'
 import { answersOf, exchange } from '../support/raw-http.ts'
+import { CredentialRefused } from '../../src/upstreams/connectors/connector.ts'
 
 function raw(house: ApiHouse, lines: readonly string[], body = ''): Promise<string> {
   return exchange(house.nodes[0].address, [`${lines.join('\r\n')}\r\nHost: lanyard.example\r\nAuthorization: Bearer ${house.apiToken()}\r\n\r\n${body}`])
@@ -150,4 +151,18 @@ eachApiHouse('the token of the caller goes no further, wherever else they put it
   api.script = (_request, response) => void response.writeHead(200, { authorization: 'Bearer own', 'x-auth-token': 'own', 'x-request-id': '7' }).end('ok')
   const answer = await ask('/http/api/a?access_token=of-the-api', { token: other, headers: { 'x-token': 'another' } })
   assert.deepEqual([answer.status, answer.headers.authorization, answer.headers['x-auth-token'], answer.headers['x-request-id']], [200, undefined, undefined, '7'])
+})
+
+eachApiHouse('N03: a call for which there is no credential is recorded, and reaches nobody', async (house) => {
+  const { ask, api, accounts, events } = house
+  accounts.get = () => {
+    throw new CredentialRefused('ask your administrator', 'google: no verified address')
+  }
+  const answer = await ask('/http/personal/a')
+  assert.equal(answer.status, 502)
+  assert.match(answer.text, /cannot be used in your name: ask your administrator/)
+  assert.deepEqual((await events()).filter(({ outcome }) => outcome === 'failure').map(({ action, outcome, subject, upstream: at, tool, reason }) => [action, outcome, subject, at, tool, reason]), [['call.denied', 'failure', 'usr_alice', 'personal', 'GET /a', 'google: no verified address']])
+  accounts.get = () => 'alice-account'
+  assert.equal((await ask('/http/personal/a')).status, 200)
+  assert.equal(api.requests.length, 1)
 })

@@ -54,7 +54,7 @@ export async function callApi(deps: ApiCallDeps, request: IncomingMessage, conta
   await requireExternal(deps, call)
   await requireAccess(deps, call)
   const connector = deps.connector(call.upstream)
-  const credential = await credentialFor(connector, call)
+  const credential = await credentialFor(connector, call).catch((error: unknown) => denied(deps, call, error))
   if (credential === 'connection_required') throw await unconnected(deps, call)
   const body = await requestBody(request, http.maxBodyBytes)
   try {
@@ -127,14 +127,19 @@ function accessOf(method: string): Access {
   return isSafe(method) ? 'read' : 'write'
 }
 
-/** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge */
+/** RS-8, RS-45: what only reads needs `read`; that a token is too narrow is recorded. @throws Challenge or McpError */
 async function requireAccess(deps: ApiCallDeps, call: ApiCall): Promise<void> {
   try {
     requireScope(call, accessOf(call.method))
   } catch (error) {
-    if (error instanceof Challenge) await recordDenial(deps, call, error.message)
-    throw error
+    await denied(deps, call, error)
   }
+}
+
+/** That a call does not go on is recorded with why. @throws it */
+async function denied(deps: ApiCallDeps, call: ApiCall, error: unknown): Promise<never> {
+  if (error instanceof Challenge || error instanceof McpError) await recordDenial(deps, call, error instanceof McpError ? error.reason : error.message)
+  throw error
 }
 
 function outgoing({ upstream, method, target }: ApiCall, request: IncomingMessage, body: ApiRequest['body']): ApiRequest {
