@@ -37,6 +37,7 @@ export const idJagConnector = z.strictObject({
   clientSecret: secret.optional(),
   issuer: httpUrl.optional(),
   scopes: z.array(z.string()).optional(),
+  dpop: z.boolean().optional(),
   assertions: z.enum(['identity-provider', 'lanyard']).default('identity-provider'),
   tenant: z.string().min(1).optional(),
 })

@@ -14,7 +14,7 @@ function list<Shape extends z.ZodRawShape>(shape: Shape) {
 const lenient = z.object({
   identityProviders: list({ id: text }),
   clients: list({ id: text, grantTypes: texts, tokenEndpointAuthMethod: text }),
-  upstreams: list({ id: text, url: text, vending: present, connector: z.object({ type: text, clientId: present, clientSecret: present, issuer: present, audience: present, resource: present, identityProvider: z.string().optional().catch(undefined) }).optional().catch(undefined) }),
+  upstreams: list({ id: text, url: text, vending: present, connector: z.object({ type: text, clientId: present, clientSecret: present, issuer: present, dpop: z.boolean().catch(false), audience: present, resource: present, identityProvider: z.string().optional().catch(undefined) }).optional().catch(undefined) }),
   tokenExchange: list({ id: text, clients: texts, identityProvider: z.string().optional().catch(undefined), tokenTypes: present, audiences: present }),
 })
 
@@ -72,6 +72,7 @@ function checkConnectors({ upstreams, identityProviders }: z.output<typeof lenie
     const { clientId, identityProvider } = connector
     if (identityProvider !== undefined && !identityProviders.some((provider) => provider?.id === identityProvider)) at('identityProvider', 'there is no such identity provider')
     if (!clientId && connector.issuer) at('issuer', 'is of no use without a clientId: the identity provider itself exchanges')
+    if (!clientId && connector.dpop) at('dpop', 'needs a clientId: the identity provider itself exchanges, and binds nothing to a key')
     if (!clientId && !connector.audience && !connector.resource) at('audience', 'is missing (or name a resource): what the identity provider calls the upstream')
   })
 }

@@ -12,4 +12,5 @@ export const tokenExchangeConnector = z.strictObject({
   audience: z.string().min(1).optional(),
   resource: httpUrl.optional(),
   scopes: z.array(z.string().min(1)).optional(),
+  dpop: z.boolean().optional(),
 })

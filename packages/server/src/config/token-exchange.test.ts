@@ -56,12 +56,13 @@ test('mistakes in them are reported at their place', () => {
     [{ upstreams: [{ ...tickets, connector: { type: 'token-exchange' } }] }, 'is missing (or name a resource)'],
     [{ upstreams: [{ ...tickets, connector: { type: 'token-exchange', audience: 'a', identityProvider: 'other' } }] }, 'there is no such identity provider'],
     [{ upstreams: [{ ...tickets, connector: { type: 'token-exchange', audience: 'a', issuer: 'https://as.example' } }] }, 'of no use without a clientId'],
+    [{ upstreams: [{ ...tickets, connector: { type: 'token-exchange', audience: 'a', dpop: true } }] }, 'needs a clientId'],
   ]
   for (const [values, message] of cases) {
     const found = problems(values)
     assert.ok(found.some((problem) => problem.includes(message)), `${message}: ${found.join('; ')}`)
   }
-  assert.deepEqual(problems({ tokenExchange: [rule], upstreams: [{ ...tickets, vending: {} }, { ...tickets, id: 'orders', connector: { type: 'token-exchange', audience: 'orders' } }] }), [])
+  assert.deepEqual(problems({ tokenExchange: [rule], upstreams: [{ ...tickets, vending: {} }, { ...tickets, id: 'orders', connector: { type: 'token-exchange', audience: 'orders' } }, { ...tickets, id: 'bound', connector: { type: 'token-exchange', clientId: 'near', dpop: true } }] }), [])
 })
 
 test('what is accepted of whom, and what is kept for exchange', () => {

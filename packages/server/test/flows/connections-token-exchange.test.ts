@@ -134,7 +134,7 @@ test('what the realm refuses, or answers with something else, is told in words a
   realm.audiences.delete('tickets-api')
   await assert.rejects(connector().credential(ALICE.id, UPSTREAM), (error) => error instanceof CredentialRefused && error.reason === 'token exchange: provider: invalid_request')
   realm.audiences.add('tickets-api')
-  assert.deepEqual(events.map(({ action, outcome, reason }) => [action, outcome, reason]), [['connection.failed', 'failure', 'provider: invalid_request']])
+  assert.deepEqual(events.map(({ action, outcome, reason }) => [action, outcome, reason]), [['connection.failed', 'failure', 'token exchange: provider: invalid_request']])
   held = async () => ({ provider: 'corp', issuer: realm.issuer, accessToken: await realm.subjectToken({ azp: 'other' }), expiresAt: now + 300_000 })
   await assert.rejects(connector().credential(ALICE.id, UPSTREAM), (error) => error instanceof CredentialRefused && error.reason.endsWith('access_denied'))
   held = async () => ({ provider: 'corp', issuer: realm.issuer, accessToken: await realm.subjectToken(), expiresAt: now + 300_000 })

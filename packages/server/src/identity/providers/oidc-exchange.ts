@@ -18,7 +18,8 @@ export interface ExchangingParty {
 /** Some providers say that what is no access token is one, others that it is none (RFC 8693 §2.2.1): what counts is `issued_token_type`. */
 const TOKEN_TYPES = { n_a: () => undefined }
 
-const refusal = z.object({ acr_values: z.string().max(512), max_age: z.int().nonnegative(), interaction_uri: z.url({ protocol: /^https?$/ }).max(2000) }).partial()
+const demand = z.object({ acr_values: z.string().max(512), max_age: z.int().nonnegative() }).partial()
+const refusal = z.object({ interaction_uri: z.url({ protocol: /^https?$/ }).max(2000) })
 
 /** Asks the provider to exchange a token (RFC 8693 §2.1), as its client that Lanyard is for sign-in. */
 export function exchangeAt({ metadata, client, authentication, now }: ExchangingParty, parameters: ExchangeParameters): Promise<ExchangedToken> {
@@ -45,8 +46,11 @@ export function exchangeAt({ metadata, client, authentication, now }: Exchanging
 
 function refused(error: oauth.ResponseBodyError): ExchangeRefused {
   const code = /^[\w.:/-]{1,60}$/.test(error.error) ? error.error : 'an unknown code'
-  // RFC 9470 §3: what the sign-in would have to be like, in whatever of it can be read.
-  const { acr_values: acrValues, max_age: maxAge, interaction_uri: interaction } = refusal.safeParse(error.cause).data ?? {}
-  const signIn: SignInRequirement = { ...(acrValues === undefined ? {} : { acrValues: acrValues.split(' ') }), ...(maxAge === undefined ? {} : { maxAge }) }
-  return new ExchangeRefused(code, signIn, interaction, error)
+  return new ExchangeRefused(code, demandedSignIn(error), refusal.safeParse(error.cause).data?.interaction_uri, error)
+}
+
+/** RFC 9470 §3 at a token endpoint: what the sign-in would have to be like, in whatever of it can be read. */
+export function demandedSignIn({ cause }: oauth.ResponseBodyError): SignInRequirement {
+  const { acr_values: acrValues, max_age: maxAge } = demand.safeParse(cause).data ?? {}
+  return { ...(acrValues === undefined ? {} : { acrValues: acrValues.split(' ') }), ...(maxAge === undefined ? {} : { maxAge }) }
 }

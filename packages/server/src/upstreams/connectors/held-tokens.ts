@@ -4,43 +4,50 @@ import type { ChangeFeed } from '../../audit/change.ts'
 import { remembered } from '../../audit/remembered.ts'
 import { hash } from '../../oauth/secret.ts'
 import type { Connector, Credential } from './connector.ts'
+import { carried, type IssuedToken } from './oauth/possession.ts'
 import type { Upstream } from '../upstream.ts'
-
-export interface ShortLivedToken {
-  readonly accessToken: string
-  /** Milliseconds since the epoch; unknown when absent. */
-  readonly expiresAt?: number
-  readonly scope?: string
-}
 
 export interface HeldTokensDeps {
   readonly feed: Pick<ChangeFeed, 'subscribe'>
   readonly now: () => number
 }
 
+export interface HeldTokens extends Pick<Connector, 'credential'> {
+  /**
+   * The upstream refused the token of this version with 401.
+   * @param words what it demanded: a token that was made for just that and is refused in the same words is kept for a while
+   * @returns whether the next token is another
+   */
+  refused(userId: string, version: string, words?: string): boolean
+}
+
 /** A token is used until this long before it ends, or for half of its life, so that no call ends with it. */
 const EARLY_MS = 30_000
 /** What a server says nothing of is believed for this long. */
 const UNKNOWN_LIFETIME_MS = 5 * 60_000
+/** Whoever gives tokens for people looks at them again this often at least, however long its tokens live. */
+const MAX_LIFETIME_MS = 30 * 3600_000
 /** An upstream that refuses everything does not have a token made for each call. */
 const DOUBT_MS = 30_000
 const MAX_HELD = 50_000
 
-interface Held extends ShortLivedToken {
+interface Held {
+  readonly credential: Exclude<Credential, 'connection_required'>
   readonly usableUntil: number
 }
 
 /** @param ask gets a new token for the person */
-export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, upstream: Upstream) => Promise<ShortLivedToken>): Pick<Connector, 'credential' | 'refused'> {
+export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, upstream: Upstream) => Promise<IssuedToken>): HeldTokens {
   // Whoever calls was looked up a moment ago: other groups or another name change nothing of what they hold here.
   const held = remembered<Held>(feed, ['subject'], MAX_HELD)
   const underWay = new Map<string, Promise<Held>>()
-  const doubts = new Map<string, number>()
+  // After another sign-in, on whatever node, it is another question.
+  const refusals = remembered<{ readonly words: string; readonly until: number }>(feed, ['subject', 'user'], MAX_HELD)
   const renew = async (userId: string, upstream: Upstream): Promise<Held> => {
     const keep = held.asking(userId)
     const token = await ask(userId, upstream)
-    const until = token.expiresAt ?? now() + UNKNOWN_LIFETIME_MS
-    const fresh = { ...token, usableUntil: Math.max(until - EARLY_MS, now() + (until - now()) / 2) }
+    const until = Math.min(token.expiresAt ?? now() + UNKNOWN_LIFETIME_MS, now() + MAX_LIFETIME_MS)
+    const fresh = { credential: carried(token, hash(token.accessToken)), usableUntil: Math.max(until - EARLY_MS, now() + (until - now()) / 2) }
     keep(fresh)
     return fresh
   }
@@ -52,16 +59,14 @@ export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, 
     return work
   }
   return {
-    async credential(userId, upstream): Promise<Credential> {
-      const { accessToken, expiresAt, scope } = await once(userId, upstream)
-      return { headers: { authorization: `Bearer ${accessToken}` }, version: hash(accessToken), ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
-    },
-    async refused(userId, _upstream, version) {
+    credential: async (userId, upstream) => (await once(userId, upstream)).credential,
+    refused(userId, version, words = '') {
       const known = held.get(userId)
-      if (known === undefined || hash(known.accessToken) !== version || (doubts.get(userId) ?? 0) > now()) return
-      if (doubts.size >= MAX_HELD) doubts.clear()
-      doubts.set(userId, now() + DOUBT_MS)
+      const before = refusals.get(userId)
+      if (known?.credential.version !== version || (before?.words === words && before.until > now())) return false
+      refusals.asking(userId)({ words, until: now() + DOUBT_MS })
       held.asking(userId)({ ...known, usableUntil: 0 })
+      return true
     },
   }
 }

@@ -130,7 +130,7 @@ test('a sign-in that the far authorization server finds too weak comes back to t
   assert.match(challenge, /error="insufficient_user_authentication"/)
   assert.match(challenge, /acr_values="phr"/)
   assert.match(challenge, /max_age="600"/)
-  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'strict' && reason === 'server: insufficient_user_authentication')
+  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'strict' && reason === 'id-jag: server: insufficient_user_authentication')
 })
 
 /** Signs the person in to the assistant at Okta. */

@@ -65,5 +65,5 @@ test('what the far side does not give is told to the person in words, and record
   })
   assert.match(await answer.text(), /cannot be used in your name: its authorization server gives no token for your sign-in/)
   await recorded(far, ({ action, clientId, reason }) => action === 'token.refused' && clientId === 'near' && reason === 'token exchange: wider scope')
-  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'writing' && reason === 'server: invalid_scope')
+  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'writing' && reason === 'token exchange: server: invalid_scope')
 })

@@ -1,32 +1,23 @@
 // Owns the gateway's own account at an upstream: one credential for everybody who may use it, by an explicit setting and
 // never as a fallback. What the upstream then sees is the gateway; who called stands in the audit trail alone.
 import { createHash } from 'node:crypto'
-import type { ChangeFeed } from '../../../audit/change.ts'
-import type { Recorder } from '../../../audit/event.ts'
-import type { Outbound } from '../../../http/outbound.ts'
-import { SealError, type Sealer } from '../../../keys/seal.ts'
+import { SealError } from '../../../keys/seal.ts'
 import type { Vault } from '../../../vault/credential.ts'
-import type { ConnectionStore } from '../../connection-store.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, CredentialRefused, UpstreamUnavailable, type Connector, type Credential } from '../connector.ts'
 import { credentialCache } from '../oauth/credential-cache.ts'
 import { discovery, type Discovered } from '../oauth/discovery.ts'
 import type { Refresh } from '../oauth/refresh.ts'
-import { requirePinnedIssuer } from '../oauth/registration.ts'
+import { exchange } from '../oauth/exchange.ts'
+import { serverOfClient, type ClientDeps } from '../oauth/registration.ts'
 import { settingsOf, tokenRequests } from './token-request.ts'
 
 /** After a refusal the server is asked again this often at most, however many callers there are. */
 const COOL_DOWN_MS = 10_000
 const REFUSED = "the gateway's own account there was refused. Your administrator must mend its settings"
 
-export interface ClientCredentialsDeps {
-  readonly outbound: Outbound
-  readonly sealer: Sealer
+export interface ClientCredentialsDeps extends ClientDeps {
   readonly vault: Vault
-  readonly store: ConnectionStore
-  readonly audit: Recorder
-  readonly feed: ChangeFeed
-  readonly now: () => number
 }
 
 /**
@@ -36,14 +27,13 @@ export interface ClientCredentialsDeps {
 export function clientCredentialsConnector(deps: ClientCredentialsDeps): Connector {
   const found = discovery(deps.outbound, deps.now)
   const serverOf = async (upstream: Upstream): Promise<Discovered> => {
-    const { tokenEndpoint, issuer, clientId } = settingsOf(upstream)
+    const settings = settingsOf(upstream)
+    const { tokenEndpoint, issuer } = settings
     // RFC 7523 §3: a signed assertion names its audience; where the operator names an endpoint alone, that is it.
     if (tokenEndpoint !== undefined) return { server: { issuer: issuer ?? tokenEndpoint, authorization_endpoint: '', token_endpoint: tokenEndpoint }, scope: [] }
-    const discovered = await found.discover(upstream)
-    if (issuer === undefined) await requirePinnedIssuer(deps, upstream, clientId, discovered.server.issuer)
-    return discovered
+    return serverOfClient(deps, found, upstream, settings)
   }
-  const request = tokenRequests(deps.outbound, found, deps.now)
+  const request = tokenRequests(exchange(deps.outbound, found, deps.now))
   const refusals = new Map<string, { readonly error: CredentialRefused; readonly until: number }>()
   const refusalOf = (upstream: Upstream): CredentialRefused | undefined => {
     const refusal = refusals.get(upstream.id)

@@ -2,13 +2,12 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { importPKCS8 } from 'jose'
 import * as oauth from 'oauth4webapi'
-import type { Outbound } from '../../../http/outbound.ts'
 import { basicAuthorization } from '../../../oauth/basic.ts'
 import type { OAuthCredential } from '../../../vault/credential.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused } from '../connector.ts'
-import type { Discovered, Discovery } from '../oauth/discovery.ts'
-import { toCredential, translated, withoutChallenge } from '../oauth/exchange.ts'
+import type { Discovered } from '../oauth/discovery.ts'
+import type { Exchange } from '../oauth/exchange.ts'
 import { JWT_BEARER, type ClientCredentialsSettings } from './settings.ts'
 
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
@@ -23,24 +22,16 @@ export function settingsOf({ id, connector }: Upstream): ClientCredentialsSettin
   return connector
 }
 
-export function tokenRequests(outbound: Outbound, found: Discovery, now: () => number): TokenRequest {
-  return (upstream, discovered) =>
-    translated(async () => {
-      const settings = settingsOf(upstream)
-      const server = { ...Object.fromEntries(Object.entries(discovered.server).filter(([, value]) => value !== undefined)), issuer: discovered.server.issuer }
-      const client = { client_id: settings.clientId }
-      const options = { [oauth.customFetch]: withoutChallenge(outbound.fetch(found.provenance(upstream))), [oauth.allowInsecureRequests]: discovered.server.token_endpoint.startsWith('http:') }
-      const parameters = parametersOf(settings, discovered)
-      const { authentication, assertion } = await proofOf(settings)
-      const response =
-        assertion === undefined
-          ? await oauth.clientCredentialsGrantRequest(server, client, authentication, parameters, options)
-          : await oauth.genericTokenEndpointRequest(server, client, authentication, JWT_BEARER, { ...parameters, assertion }, options)
-      const answer = assertion === undefined ? await oauth.processClientCredentialsResponse(server, client, response) : await oauth.processGenericTokenEndpointResponse(server, client, response)
-      // RFC 6749 §4.4.3: a refresh token is not to be given, and is not needed.
-      const { refreshToken: _refreshToken, ...credential } = toCredential(answer, { upstream, discovered, client: { clientId: settings.clientId, method: 'none' } }, {}, now())
-      return credential
-    })
+export function tokenRequests(server: Exchange): TokenRequest {
+  return async (upstream, discovered) => {
+    const settings = settingsOf(upstream)
+    const { authentication, assertion } = await proofOf(settings)
+    const parameters = { ...parametersOf(settings, discovered), ...(assertion === undefined ? {} : { assertion }) }
+    const party = { upstream, discovered, client: { clientId: settings.clientId, method: 'none' } } as const
+    // RFC 6749 §4.4.3: a refresh token is not to be given, and is not needed.
+    const { refreshToken: _refreshToken, ...credential } = await server.grant(party, { type: settings.grantType, parameters, authentication })
+    return credential
+  }
 }
 
 /** C-7, C-16: the resource that was found, or that the operator names; the scopes likewise. */

@@ -1,95 +1,59 @@
 // Access to what trusts Entra ID, in the name of whoever signed in by it: with the refresh token of that sign-in, or on
-// their behalf by another app registration. Nobody connects anything, and nothing is stored. Tokens can be refused at any
-// time (continuous access evaluation): they are used until the upstream says no, and what it demands then is asked for.
-import type { ChangeFeed } from '../../../audit/change.ts'
-import type { Recorder } from '../../../audit/event.ts'
+// their behalf by another app registration. Tokens can be refused at any time (continuous access evaluation): they are used
+// until the upstream says no, and what it demands then is asked for.
 import { remembered } from '../../../audit/remembered.ts'
 import { claimsRequest } from '../../../identity/entra/claims-request.ts'
-import { entraClient, EntraRefused, isClaims, type EntraClient, type EntraDeps } from '../../../identity/entra/client.ts'
+import { entraClient, EntraRefused, isClaims, type EntraDeps } from '../../../identity/entra/client.ts'
 import { tenantOf, tokenEndpointOf } from '../../../identity/entra/tenant.ts'
 import type { ProviderTokens } from '../../../identity/provider-tokens.ts'
-import { LoginRefused, ProviderUnavailable, SignInNeeded } from '../../../identity/providers/provider.ts'
-import type { User, Users } from '../../../identity/user.ts'
-import { hash } from '../../../oauth/secret.ts'
+import { LoginRefused, SignInNeeded } from '../../../identity/providers/provider.ts'
+import type { User } from '../../../identity/user.ts'
 import type { SignInRequirement } from '../../../policy/rule.ts'
-import type { Upstream } from '../../upstream.ts'
-import { CredentialRefused, SignInRequired, UpstreamUnavailable, type Connector } from '../connector.ts'
+import { actingFor, RECENT, type ActingDeps } from '../acting-for.ts'
+import { CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
 import { challengeParameters } from '../oauth/discovery.ts'
+import type { IssuedToken } from '../oauth/possession.ts'
 import type { EntraOboSettings } from './settings.ts'
 
-export interface EntraOboDeps extends EntraDeps {
-  readonly users: Users
+export interface EntraOboDeps extends EntraDeps, ActingDeps {
+  readonly now: ActingDeps['now']
   readonly providerTokens: Pick<ProviderTokens, 'redeem'>
-  readonly audit: Recorder
-  readonly feed: Pick<ChangeFeed, 'subscribe'>
 }
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
-const EARLY_MS = 60_000
 /** How long a demand is asked for that nothing came of. */
 const DEMAND_MS = 10 * 60_000
-/** An upstream that refuses everything does not have a token made for each call. */
-const DOUBT_MS = 30_000
-const MAX_HELD = 20_000
-/** Where Entra ID only says that the person is needed: a sign-in that is no older than this. */
-const RECENT_S = 300
+const MAX_DEMANDS = 20_000
 
-interface Held {
-  readonly accessToken: string
-  readonly usableUntil: number
+interface Demand {
+  readonly claims: string
+  readonly until: number
 }
 
 export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connector {
   const { now } = deps
-  const app = settings.app === undefined ? undefined : entraClient(settings.app, deps)
-  const held = remembered<Held>(deps.feed, ['subject'], MAX_HELD)
-  const demands = new Map<string, { readonly claims: string; readonly until: number }>()
-  const refusals = new Map<string, { readonly claims: string | undefined; readonly until: number }>()
-  const underWay = new Map<string, Promise<Held>>()
   // What was demanded of a sign-in is not asked of the next one: perhaps it was for just that, on another node.
-  deps.feed.subscribe(({ kind, key }) => {
-    if (kind !== 'user' && kind !== 'subject') return
-    demands.delete(key)
-    refusals.delete(key)
+  const demands = remembered<Demand | undefined>(deps.feed, ['user', 'subject'], MAX_DEMANDS)
+  const issue = issuer(settings, deps)
+  const tokens = actingFor(deps, {
+    name: settings.type,
+    inWords,
+    async ask(user) {
+      const demand = demands.get(user.id)
+      const demanded = demand !== undefined && demand.until > now() ? demand.claims : undefined
+      const token = await issue(user, demanded)
+      // A demand that was met is forgotten.
+      if (demands.get(user.id) === demand) demands.asking(user.id)(undefined)
+      return [token, { connector: settings.type, scope: [...settings.scopes], ...(settings.app === undefined ? {} : { app: settings.app.clientId }), ...(demanded === undefined ? {} : { demanded: true }) }]
+    },
   })
-
-  const obtain = async (userId: string, upstream: Upstream): Promise<Held> => {
-    const keep = held.asking(userId)
-    const demand = demands.get(userId)
-    const demanded = demand !== undefined && demand.until > now() ? demand.claims : undefined
-    const { accessToken, expiresAt } = await tokenFor(settings, deps, app, { userId, upstream, demanded })
-    const fresh: Held = { accessToken, usableUntil: expiresAt - EARLY_MS }
-    // A demand that was met is forgotten.
-    if (demands.get(userId) === demand) demands.delete(userId)
-    keep(fresh)
-    return fresh
-  }
-  const current = (userId: string, upstream: Upstream): Promise<Held> => {
-    const known = held.get(userId)
-    if (known !== undefined && known.usableUntil > now()) return Promise.resolve(known)
-    const work = underWay.get(userId) ?? obtain(userId, upstream).finally(() => underWay.delete(userId))
-    underWay.set(userId, work)
-    return work
-  }
   return {
     perUser: true,
     bySignIn: true,
-    async credential(userId, upstream) {
-      const { accessToken } = await current(userId, upstream)
-      return { headers: { authorization: `Bearer ${accessToken}` }, version: hash(accessToken) }
-    },
+    credential: tokens.credential,
     async refused(userId, _upstream, version, challenge = '') {
-      const known = held.get(userId)
-      if (known === undefined || hash(known.accessToken) !== version) return
       const claims = demandOf(challenge)
-      const before = refusals.get(userId)
-      // The token before it was refused a moment ago, in the same words: this one was made for just that.
-      if (before !== undefined && before.claims === claims && before.until > now()) return
-      if (refusals.size >= MAX_HELD) refusals.clear()
-      refusals.set(userId, { claims, until: now() + DOUBT_MS })
-      if (demands.size >= MAX_HELD) demands.clear()
-      if (claims !== undefined) demands.set(userId, { claims, until: now() + DEMAND_MS })
-      held.asking(userId)({ ...known, usableUntil: 0 })
+      if (tokens.refused(userId, version, claims) && claims !== undefined) demands.asking(userId)({ claims, until: now() + DEMAND_MS })
     },
   }
 }
@@ -106,44 +70,25 @@ function demandOf(challenge: string): string | undefined {
   return token === undefined ? undefined : JSON.stringify({ access_token: token })
 }
 
-interface Wanted {
-  readonly userId: string
-  readonly upstream: Upstream
-  readonly demanded: string | undefined
-}
-
-async function tokenFor(settings: EntraOboSettings, deps: EntraOboDeps, app: EntraClient | undefined, wanted: Wanted): Promise<{ accessToken: string; expiresAt: number }> {
-  const { userId, upstream, demanded } = wanted
-  const user = await deps.users.find(userId)
-  if (user === undefined || user.disabled || user.kind === 'machine') throw new CredentialRefused('it acts for people alone', 'entra-obo: no person')
-  if (user.provider !== settings.provider.id) throw new CredentialRefused('you did not sign in by the Entra ID that it trusts', 'entra-obo: another identity provider')
-  try {
-    const token = await (app === undefined || settings.app === undefined ? redeemed(deps, wanted, settings.scopes) : onBehalfOf({ ...settings, app: settings.app }, deps, app, { ...wanted, user }))
-    const detail = { connector: settings.type, scope: [...settings.scopes], ...(settings.app === undefined ? {} : { app: settings.app.clientId }), ...(demanded === undefined ? {} : { demanded: true }) }
-    await deps.audit.record({ action: 'connection.refreshed', outcome: 'success', subject: userId, upstream: upstream.id, detail })
+/** How a token for the scopes is had: by the sign-in's own refresh token, or on the person's behalf. */
+function issuer({ app, scopes, provider }: EntraOboSettings, deps: EntraOboDeps): (user: User, demanded: string | undefined) => Promise<IssuedToken> {
+  const redeemed = async (userId: string, wanted: readonly string[], demanded: string | undefined): Promise<IssuedToken> => {
+    const token = await deps.providerTokens.redeem(userId, { scopes: wanted, ...(demanded === undefined ? {} : { claims: demanded }) })
+    if (token === undefined) throw new SignInNeeded('there is no refresh token that is still good')
     return token
-  } catch (error) {
-    const told = inWords(error)
-    if (told instanceof CredentialRefused || told instanceof SignInRequired) await deps.audit.record({ action: 'connection.failed', outcome: 'failure', subject: userId, upstream: upstream.id, reason: told.reason })
-    throw told
+  }
+  const client = app && entraClient(app, deps)
+  return async (user, demanded) => {
+    if (user.provider !== provider.id) throw new CredentialRefused('you did not sign in by the Entra ID that it trusts', 'entra-obo: another identity provider')
+    if (app === undefined || client === undefined) return redeemed(user.id, scopes, demanded)
+    // The assertion is a token of the person for this very app: one for anything else is refused.
+    const { accessToken: assertion } = await redeemed(user.id, [app.scope], demanded)
+    const endpoint = tokenEndpointOf(provider, tenantOf(user.issuer) ?? '')
+    return client.token(endpoint, { grant_type: JWT_BEARER, requested_token_use: 'on_behalf_of', assertion, scope: scopes.join(' '), claims: claimsRequest(demanded) })
   }
 }
 
-async function redeemed({ providerTokens }: EntraOboDeps, { userId, demanded }: Wanted, scopes: readonly string[]): Promise<{ accessToken: string; expiresAt: number }> {
-  const token = await providerTokens.redeem(userId, { scopes, ...(demanded === undefined ? {} : { claims: demanded }) })
-  if (token === undefined) throw new SignInNeeded('there is no refresh token that is still good')
-  return token
-}
-
-/** The assertion is a token of the person for this very app: one for anything else is refused. */
-async function onBehalfOf(settings: EntraOboSettings & { readonly app: NonNullable<EntraOboSettings['app']> }, deps: EntraOboDeps, app: EntraClient, wanted: Wanted & { readonly user: User }): Promise<{ accessToken: string; expiresAt: number }> {
-  const { accessToken: assertion } = await redeemed(deps, wanted, [settings.app.scope])
-  const endpoint = tokenEndpointOf(settings.provider, tenantOf(wanted.user.issuer) ?? '')
-  return app.token(endpoint, { grant_type: JWT_BEARER, requested_token_use: 'on_behalf_of', assertion, scope: settings.scopes.join(' '), claims: claimsRequest(wanted.demanded) })
-}
-
 function inWords(error: unknown): unknown {
-  if (error instanceof ProviderUnavailable) return new UpstreamUnavailable(error.message, { cause: error })
   if (error instanceof SignInNeeded) return new SignInRequired(`entra-obo: ${error.reason}`, requirementOf(error.claims), error)
   if (error instanceof EntraRefused && error.isInteractive) return new SignInRequired(`entra-obo: ${error.reason}`, requirementOf(error.claims), error)
   if (error instanceof EntraRefused || error instanceof LoginRefused) return new CredentialRefused('Entra ID does not let this gateway use it as you; an administrator of the tenant can', `entra-obo: ${error.reason}`, error)
@@ -152,7 +97,7 @@ function inWords(error: unknown): unknown {
 
 /** What the next sign-in is asked for: as it was demanded, and what of it can be told to others. */
 function requirementOf(claims: string | undefined): SignInRequirement {
-  if (claims === undefined) return { maxAge: RECENT_S }
+  if (claims === undefined) return RECENT
   const { access_token: token } = JSON.parse(claims) as { readonly access_token?: { readonly acrs?: { readonly value?: unknown; readonly values?: unknown } } }
   const contexts = [token?.acrs?.value ?? [], token?.acrs?.values ?? []].flat().filter((value): value is string => typeof value === 'string' && /^[\w-]{1,32}$/.test(value))
   return { ...(contexts.length === 0 ? {} : { acrValues: contexts }), demanded: claims }

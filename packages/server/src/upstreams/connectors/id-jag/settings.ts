@@ -7,11 +7,10 @@ export interface IdJagSettings {
   /** The authorization server; when absent, the first that is found. */
   readonly issuer?: string
   readonly scopes?: readonly string[]
+  /** Whether what is issued to Lanyard is bound to a key (RFC 9449). */
+  readonly dpop?: boolean
   /** Who makes the assertion: the identity provider that the person signed in at, or Lanyard itself. */
   readonly assertions: 'identity-provider' | 'lanyard'
   /** What Lanyard's tenant is called there, in assertions of its own. */
   readonly tenant?: string
 }
-
-/** The settings where it is known what Lanyard is there. */
-export type KnownSettings = IdJagSettings & { readonly clientId: string }

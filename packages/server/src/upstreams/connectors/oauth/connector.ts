@@ -1,34 +1,24 @@
 import { createHash } from 'node:crypto'
-import type { ChangeFeed } from '../../../audit/change.ts'
-import type { Recorder } from '../../../audit/event.ts'
-import type { Outbound } from '../../../http/outbound.ts'
-import type { Sealer } from '../../../keys/seal.ts'
 import { parseScope } from '../../../oauth/scope.ts'
 import { hash, newSecret } from '../../../oauth/secret.ts'
 import type { OAuthCredential, Vault } from '../../../vault/credential.ts'
-import type { ConnectionKey, ConnectionStore, PendingRevocation } from '../../connection-store.ts'
+import type { ConnectionKey, PendingRevocation } from '../../connection-store.ts'
 import { credentialOf, pendingRevocation } from '../../revocation.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, type ConnectionAttempt, type ConnectionStart, type Connector } from '../connector.ts'
 import { discovery, type Discovery } from './discovery.ts'
 import { exchange, type Exchange, type GrantEnded, type Party } from './exchange.ts'
 import { notGiven, offlineParameters, withheld, withoutUnknown } from './offline.ts'
-import { connectionRedirectUri, upstreamClient, type RegistrationDeps } from './registration.ts'
+import { connectionRedirectUri, upstreamClient, type ClientDeps, type RegistrationDeps } from './registration.ts'
 import { credentialCache } from './credential-cache.ts'
 import { requestedScope, widerScope } from './scope.ts'
 import { atSlack, scopeParameter } from './slack.ts'
 
 const ATTEMPT_MS = 10 * 60_000
 
-export interface OAuthConnectorDeps {
+export interface OAuthConnectorDeps extends ClientDeps {
   readonly issuer: string
-  readonly outbound: Outbound
-  readonly sealer: Sealer
   readonly vault: Vault
-  readonly store: ConnectionStore
-  readonly audit: Recorder
-  readonly feed: ChangeFeed
-  readonly now: () => number
 }
 
 /** Each user's own account, by OAuth: Lanyard is the client of the upstream's authorization server. */

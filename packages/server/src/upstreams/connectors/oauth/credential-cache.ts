@@ -1,7 +1,7 @@
 import type { Upstream } from '../../upstream.ts'
 import type { Credential } from '../connector.ts'
-import { possession } from './possession.ts'
-import { currentCredential, nameOf, type Current, type RefreshDeps } from './refresh.ts'
+import { carried } from './possession.ts'
+import { currentCredential, nameOf, type RefreshDeps } from './refresh.ts'
 
 const MAX_CACHED = 50_000
 /** A change that never arrived is noticed after this long at the latest. */
@@ -41,7 +41,7 @@ export function credentialCache(deps: RefreshDeps): CredentialCache {
     const onRead = (): void => void (mark.overtaken = false)
     const current = await currentCredential(deps, { userId, upstream, refusedVersion, onRead, unsaved })
     if (current === 'connection_required') return current
-    const credential = usable(current)
+    const credential = carried(current.credential, String(current.version))
     const { expiresAt = Number.POSITIVE_INFINITY, refreshAt = expiresAt } = current.credential
     // What changed while it was read may have ended it: it is good for this call, and is not kept.
     if (!mark.overtaken) cache.set(nameOf({ userId, upstream: upstream.id }), { credential, usableUntil: Math.min(refreshAt, deps.now() + MAX_AGE_MS) })
@@ -76,10 +76,4 @@ export function credentialCache(deps: RefreshDeps): CredentialCache {
       await shared(userId, upstream, version)
     },
   }
-}
-
-function usable({ credential: { accessToken, proofKey, expiresAt, scope }, version }: Current): Cached['credential'] {
-  const facts = { ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
-  if (proofKey === undefined) return { headers: { authorization: `Bearer ${accessToken}` }, version: String(version), ...facts }
-  return { ...facts, headers: { authorization: `DPoP ${accessToken}` }, version: String(version), possession: possession(proofKey, accessToken) }
 }

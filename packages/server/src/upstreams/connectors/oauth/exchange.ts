@@ -14,6 +14,8 @@ const EARLY_MS = 60_000
 const MAX_LIFETIME_S = 10 * 365 * 86_400
 
 export interface Exchange {
+  /** Presents a grant that needs no browser. @throws UpstreamUnavailable, ConnectionRefused */
+  grant(party: Party, grant: Grant): Promise<OAuthCredential>
   redeem(party: Party, callback: URL, secrets: { readonly state: string; readonly codeVerifier: string; readonly redirectUri: string }): Promise<OAuthCredential>
   refresh(party: Party, credential: OAuthCredential): Promise<OAuthCredential | GrantEnded>
   revoke(party: Party, token: string, hint: 'access_token' | 'refresh_token'): Promise<void>
@@ -31,6 +33,15 @@ export interface Party {
   readonly client: UpstreamClient
 }
 
+export interface Grant {
+  readonly type: string
+  readonly parameters: Readonly<Record<string, string>>
+  /** How Lanyard authenticates, where the party's own way is not enough. */
+  readonly authentication?: oauth.ClientAuth
+  /** Whether the answer is what was asked for; anything when absent. */
+  readonly isWanted?: (answer: oauth.TokenEndpointResponse) => boolean
+}
+
 /** C-7, RFC 8707 §2: whatever knows of it is told. */
 function resourceOf({ discovered: { resource } }: Party): Record<string, string> {
   return resource === undefined ? {} : { resource }
@@ -38,38 +49,41 @@ function resourceOf({ discovered: { resource } }: Party): Record<string, string>
 
 /** The requests that Lanyard makes as a client of an upstream's authorization server. */
 export function exchange(outbound: Outbound, discovery: Discovery, now: () => number): Exchange {
-  const optionsFor = ({ upstream, discovered }: Party) => ({
+  const optionsFor = ({ upstream, discovered: { server } }: Party) => ({
     [oauth.customFetch]: inPlainOAuth(upstream, withoutChallenge(outbound.fetch(discovery.provenance(upstream)))),
-    [oauth.allowInsecureRequests]: discovered.server.issuer.startsWith('http:'),
+    [oauth.allowInsecureRequests]: [server.issuer, server.token_endpoint].some((url) => url.startsWith('http:')),
   })
+  /** Asks the token endpoint, with a proof where there is a key. */
+  const proving = async <T>(party: Party, key: OAuthCredential['proofKey'], ask: (at: Roles, options: oauth.TokenEndpointRequestOptions) => Promise<T>): Promise<T> => {
+    const at = roles(party)
+    const bound = key === undefined ? {} : { DPoP: await dpopHandle(key, at.client) }
+    return withNonce(bound.DPoP, () => ask(at, { ...optionsFor(party), ...bound }))
+  }
   return {
-    redeem: (party, callback, secrets) =>
+    grant: (party, { type, parameters, authentication, isWanted = () => true }) =>
       translated(async () => {
-        const { server, client, authentication } = roles(party)
+        const proofKey = await keyFor(party)
+        return proving(party, proofKey, async ({ server, client, authentication: own }, options) => {
+          const answer = await oauth.processGenericTokenEndpointResponse(server, client, await oauth.genericTokenEndpointRequest(server, client, authentication ?? own, type, parameters, options))
+          if (!isWanted(answer)) throw new ConnectionRefused('the authorization server issued something else than an access token')
+          return toCredential(answer, party, proofKey === undefined ? {} : { proofKey }, now())
+        })
+      }),
+    redeem: (party, callback, { state, redirectUri, codeVerifier }) =>
+      translated(async () => {
         // C-6, RFC 9207 §2.4: the issuer is compared before anything else of the answer is read.
-        const parameters = oauth.validateAuthResponse(server, client, callback, secrets.state)
-        const proofKey = wantsKey(party) ? await newProofKey() : undefined
-        const bound = await keyOptions(proofKey, client)
-        return withNonce(bound.DPoP, async () => {
-          const response = await oauth.authorizationCodeGrantRequest(server, client, authentication, parameters, secrets.redirectUri, secrets.codeVerifier, {
-            ...optionsFor(party),
-            ...bound,
-            additionalParameters: resourceOf(party),
-          })
+        const parameters = oauth.validateAuthResponse(roles(party).server, roles(party).client, callback, state)
+        const proofKey = await keyFor(party)
+        return proving(party, proofKey, async ({ server, client, authentication }, options) => {
+          const response = await oauth.authorizationCodeGrantRequest(server, client, authentication, parameters, redirectUri, codeVerifier, { ...options, additionalParameters: resourceOf(party) })
           return toCredential(await oauth.processAuthorizationCodeResponse(server, client, response), party, proofKey === undefined ? {} : { proofKey }, now())
         })
       }),
     refresh: (party, credential) =>
       translated(async () => {
-        const { server, client, authentication } = roles(party)
-        const bound = await keyOptions(credential.proofKey, client)
         try {
-          const refreshed = await withNonce(bound.DPoP, async () => {
-            const response = await oauth.refreshTokenGrantRequest(server, client, authentication, credential.refreshToken ?? '', {
-              ...optionsFor(party),
-              ...bound,
-              additionalParameters: resourceOf(party),
-            })
+          const refreshed = await proving(party, credential.proofKey, async ({ server, client, authentication }, options) => {
+            const response = await oauth.refreshTokenGrantRequest(server, client, authentication, credential.refreshToken ?? '', { ...options, additionalParameters: resourceOf(party) })
             return toCredential(await oauth.processRefreshTokenResponse(server, client, response), party, credential, now())
           })
           const same = credential.account === undefined || refreshed.account === credential.account
@@ -94,7 +108,7 @@ export function exchange(outbound: Outbound, discovery: Discovery, now: () => nu
 }
 
 /** RFC 6749 §5.2: 401 comes with a challenge, and oauth4webapi reads no error code behind one. */
-export function withoutChallenge(ask: OutboundFetch): OutboundFetch {
+function withoutChallenge(ask: OutboundFetch): OutboundFetch {
   return async (url, init) => {
     const response = await ask(url, init)
     response.headers.delete('www-authenticate')
@@ -102,7 +116,13 @@ export function withoutChallenge(ask: OutboundFetch): OutboundFetch {
   }
 }
 
-function roles({ discovered, client }: Party): { server: oauth.AuthorizationServer; client: oauth.Client; authentication: oauth.ClientAuth } {
+interface Roles {
+  readonly server: oauth.AuthorizationServer
+  readonly client: oauth.Client
+  readonly authentication: oauth.ClientAuth
+}
+
+function roles({ discovered, client }: Party): Roles {
   const authentication: Record<UpstreamClient['method'], oauth.ClientAuth> = {
     none: oauth.None(),
     client_secret_basic: (_server, _client, _body, headers) => headers.set('authorization', basicAuthorization(client.clientId, client.clientSecret ?? '')),
@@ -116,16 +136,13 @@ function roles({ discovered, client }: Party): { server: oauth.AuthorizationServ
   return { server: { ...defined, issuer: server.issuer }, client: { client_id: client.clientId }, authentication: authentication[client.method] }
 }
 
-/** RFC 9449 §5.1: where the operator wants it and the server can. */
-function wantsKey({ upstream: { connector }, discovered: { server } }: Party): boolean {
-  return connector.type === 'oauth' && connector.dpop === true && server.dpop_signing_alg_values_supported?.includes('ES256') === true
+/** The key for what is issued now (RFC 9449 §5.1): where the operator wants it and the server can. */
+async function keyFor({ upstream: { connector }, discovered: { server } }: Party): Promise<OAuthCredential['proofKey']> {
+  const isWanted = 'dpop' in connector && connector.dpop && server.dpop_signing_alg_values_supported?.includes('ES256') === true
+  return isWanted ? newProofKey() : undefined
 }
 
-async function keyOptions(key: OAuthCredential['proofKey'], client: oauth.Client): Promise<oauth.DPoPRequestOptions> {
-  return key === undefined ? {} : { DPoP: await dpopHandle(key, client) }
-}
-
-export function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
+function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
   const isBound = result.token_type === 'dpop' && before.proofKey !== undefined
   if (result.token_type !== 'bearer' && !isBound) throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
   // RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, and must not be tried.
@@ -151,7 +168,7 @@ export function toCredential(result: oauth.TokenEndpointResponse, party: Party, 
 }
 
 /** Tells what the server refused from what kept it from answering. */
-export async function translated<T>(work: () => Promise<T>): Promise<T> {
+async function translated<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

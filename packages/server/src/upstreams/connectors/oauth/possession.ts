@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, hash as digest, randomUUID, sign } from 'node:crypto'
 import type { JWK } from 'jose'
 import * as oauth from 'oauth4webapi'
-import type { Possession } from '../connector.ts'
+import type { Credential, Possession } from '../connector.ts'
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' }
 const MAX_NONCE = 1024
@@ -31,6 +31,23 @@ export async function withNonce<T>(handle: oauth.DPoPHandle | undefined, ask: ()
     if (handle !== undefined && oauth.isDPoPNonceError(error)) return ask()
     throw error
   }
+}
+
+/** A token as a server issued it. */
+export interface IssuedToken {
+  readonly accessToken: string
+  /** Milliseconds since the epoch; unknown when absent. */
+  readonly expiresAt?: number
+  readonly scope?: string
+  /** The private key that it is bound to, when it is (RFC 9449 §5). */
+  readonly proofKey?: JWK
+}
+
+/** What a call carries of a token (RFC 6750 §2.1): one that is bound goes by its own scheme, with a proof each time (RFC 9449 §7.1). */
+export function carried({ accessToken, proofKey, expiresAt, scope }: IssuedToken, version: string): Exclude<Credential, 'connection_required'> {
+  const facts = { version, ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
+  if (proofKey === undefined) return { ...facts, headers: { authorization: `Bearer ${accessToken}` } }
+  return { ...facts, headers: { authorization: `DPoP ${accessToken}` }, possession: possession(proofKey, accessToken) }
 }
 
 /** What proves the key call by call: at an upstream with the token that is bound to it (RFC 9449 §7), at a token endpoint without (§5). */

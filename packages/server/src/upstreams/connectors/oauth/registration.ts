@@ -1,4 +1,6 @@
 import * as z from 'zod'
+import type { ChangeFeed } from '../../../audit/change.ts'
+import type { Recorder } from '../../../audit/event.ts'
 import { OutboundError, type Outbound } from '../../../http/outbound.ts'
 import type { Sealer } from '../../../keys/seal.ts'
 import type { Sealed } from '../../../oauth/secret.ts'
@@ -18,13 +20,19 @@ export interface UpstreamClient {
   readonly registration?: Sealed
 }
 
-export interface RegistrationDeps {
-  readonly issuer: string
+/** What every connector stands on that is a client of upstreams' authorization servers. */
+export interface ClientDeps {
   readonly outbound: Outbound
   readonly sealer: Sealer
   readonly store: ConnectionStore
-  readonly discovery: Discovery
+  readonly audit: Recorder
+  readonly feed: ChangeFeed
   readonly now: () => number
+}
+
+export interface RegistrationDeps extends Pick<ClientDeps, 'outbound' | 'sealer' | 'store' | 'now'> {
+  readonly issuer: string
+  readonly discovery: Discovery
 }
 
 const answer = z.object({ client_id: z.string().min(1), client_secret: z.string().optional(), token_endpoint_auth_method: z.string().optional(), client_secret_expires_at: z.number().optional() })
@@ -82,11 +90,18 @@ export async function upstreamClient(deps: RegistrationDeps, upstream: Upstream,
  * C-10: a configured secret goes to the first authorization server that it was used with and to no other, so that an
  * upstream that changes hands cannot ask for it by naming a server of its own.
  */
-export async function requirePinnedIssuer({ store, sealer, now }: Pick<RegistrationDeps, 'store' | 'sealer' | 'now'>, upstream: Upstream, clientId: string, issuer: string): Promise<void> {
+async function requirePinnedIssuer({ store, sealer, now }: Pick<RegistrationDeps, 'store' | 'sealer' | 'now'>, upstream: Upstream, clientId: string, issuer: string): Promise<void> {
   const pin = `configured ${clientId}`
   const row = ['upstream_clients', pin, upstream.id]
   const standing = (await store.findClient(pin, upstream.id)) ?? (await store.addClient(pin, upstream.id, sealer.seal(issuer, row), now()))
   if (sealer.open(standing, row) !== issuer) throw new ConnectionRefused('the upstream names another authorization server than before: configure the issuer that clientId and clientSecret are for')
+}
+
+/** The authorization server that a configured client is for: the one that is configured with it, else the first that was found (C-10). */
+export async function serverOfClient(deps: Pick<RegistrationDeps, 'store' | 'sealer' | 'now'>, found: Pick<Discovery, 'discover'>, upstream: Upstream, { clientId, issuer }: { readonly clientId: string; readonly issuer?: string }): Promise<Discovered> {
+  const discovered = await found.discover(upstream)
+  if (issuer === undefined) await requirePinnedIssuer(deps, upstream, clientId, discovered.server.issuer)
+  return discovered
 }
 
 async function register(deps: RegistrationDeps, upstream: Upstream, server: Discovered['server']): Promise<UpstreamClient> {
@@ -123,7 +138,8 @@ async function register(deps: RegistrationDeps, upstream: Upstream, server: Disc
   return client.method === 'none' || end === undefined || end === 0 ? client : { ...client, expiresAt: end * 1000 }
 }
 
-function withMethod(clientId: string, secret: string | undefined, methods: readonly string[] | undefined): UpstreamClient {
+/** RFC 7591 §2: how it authenticates, of the ways that the server knows. */
+export function withMethod(clientId: string, secret: string | undefined, methods: readonly string[] | undefined): UpstreamClient {
   if (secret === undefined || (methods?.length === 1 && methods[0] === 'none')) return { clientId, method: 'none' }
   const post = methods !== undefined && !methods.includes('client_secret_basic') && methods.includes('client_secret_post')
   return { clientId, clientSecret: secret, method: post ? 'client_secret_post' : 'client_secret_basic' }

@@ -14,4 +14,6 @@ export interface TokenExchangeSettings {
   /** Its address; at the upstream's own authorization server, the one that was found. */
   readonly resource?: string
   readonly scopes?: readonly string[]
+  /** Whether what the upstream's own authorization server issues to Lanyard is bound to a key (RFC 9449). */
+  readonly dpop?: boolean
 }
