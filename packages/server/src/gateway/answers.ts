@@ -215,7 +215,8 @@ function isRequest(message: unknown): boolean {
   return isObject(message) && typeof message['method'] === 'string'
 }
 
-function requireResponse(message: unknown, id: string | number | null, upstream: Upstream): Readonly<Record<string, unknown>> {
+/** A message that answers the request of this identifier, or says that none was understood. @throws McpError 502 */
+export function requireResponse(message: unknown, id: string | number | null, upstream: Upstream): Readonly<Record<string, unknown>> {
   if (!isObject(message)) throw unreadable(upstream, 'not a message')
   // An error that is told before the request was understood has no identifier.
   const mine = message['id'] === id || (message['id'] === null && 'error' in message) || (message['id'] === undefined && 'error' in message)

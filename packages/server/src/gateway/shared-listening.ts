@@ -2,7 +2,7 @@
 // credential included, so that it could not tell them apart. Each of them has an answer that names their own request.
 import { hash, newId } from '../oauth/secret.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
-import { kindOf } from './answers.ts'
+import { isResponse, kindOf, messages, requireResponse } from './answers.ts'
 import type { Contact } from './call.ts'
 import { Stopped, type Answer, type Reader, type UpstreamRequest } from './exchange.ts'
 import type { Forward } from './forward.ts'
@@ -25,6 +25,8 @@ interface Station {
   acknowledged: string | undefined
   /** Undefined when nothing more comes of it. */
   source: Answer | undefined
+  /** Nobody finds it any more. */
+  forget(): void
 }
 
 interface Listener {
@@ -68,8 +70,8 @@ function messageOf({ body }: UpstreamRequest): Readonly<Record<string, unknown>>
 async function open(forward: Forward, stations: Map<string, Station>, key: string, asked: Asked): Promise<Answer> {
   const { upstream, request, call, contact, message } = asked
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  const station: Station = { opened: promise, id: newId('sub'), listeners: new Set(), acknowledged: undefined, source: undefined }
   const forget = (): void => void (stations.get(key) === station && stations.delete(key))
+  const station: Station = { opened: promise, id: newId('sub'), listeners: new Set(), acknowledged: undefined, source: undefined, forget }
   if (!stations.has(key)) stations.set(key, station)
   // It goes on when whoever opened it has gone.
   const line: OpenCall = { issued: call.issued, endsAt: call.endsAt, stream: true, ended: call.ended, stop: undefined }
@@ -77,9 +79,9 @@ async function open(forward: Forward, stations: Map<string, Station>, key: strin
   try {
     const answer = await forward.send(upstream, { ...request, body: JSON.stringify({ ...message, id: station.id }) }, line, contact)
     if (answer.status !== 200 || kindOf(answer) !== 'events') return renamed(answer, station, asked)
-    station.source = answer
     const own = join(station, asked)
-    void broadcast(station, answer).finally(forget)
+    station.source = answer
+    void broadcast(station, answer, upstream)
     resolve(true)
     return own
   } finally {
@@ -88,15 +90,26 @@ async function open(forward: Forward, stations: Map<string, Station>, key: strin
   }
 }
 
-async function broadcast(station: Station, answer: Answer): Promise<void> {
+async function broadcast(station: Station, answer: Answer, upstream: Upstream): Promise<void> {
+  // H07, H20: it answers nothing else that a client asked: what it lists by that nobody has looked at.
+  const { data } = messages(upstream, (message) => (isResponse(message) ? requireResponse(message, station.id, upstream) : message))
   const parser = eventParser((event) => {
-    const text = formatEvent(event)
+    const text = formatEvent({ ...event, data: event.data === undefined || event.data === '' ? event.data : String(data(event.data)) })
     if (event.data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
     for (const listener of station.listeners) listener.hear(text)
   })
   const failure = await answer.consume((chunk) => parser.push(chunk)).then(() => undefined, (error: unknown) => (error instanceof Error ? error : new Error('the stream broke off')))
   station.source = undefined
+  station.forget()
   for (const listener of station.listeners) listener.end(failure)
+}
+
+/** Whoever comes now opens another one. */
+function close(station: Station): void {
+  const { source } = station
+  station.source = undefined
+  station.forget()
+  source?.cancel()
 }
 
 /** An answer of their own for one more listener. */
@@ -106,6 +119,7 @@ function join(station: Station, { call, id }: Asked): Answer {
   over.catch(() => undefined)
   let behind = ''
   let give: ((text: string) => boolean) | undefined
+  let last: (text: string) => void = () => undefined
   const listener: Listener = {
     hear(text) {
       behind += named(text, station, id)
@@ -114,9 +128,11 @@ function join(station: Station, { call, id }: Asked): Answer {
     },
     end(error) {
       if (!station.listeners.delete(listener)) return
-      if (station.listeners.size === 0) station.source?.cancel()
-      if (error === undefined) resolve()
-      else reject(error)
+      if (station.listeners.size === 0) close(station)
+      if (error !== undefined) return reject(error)
+      // However slow the reader is: there is no more than this.
+      last(behind)
+      resolve()
     },
   }
   station.listeners.add(listener)
@@ -127,6 +143,7 @@ function join(station: Station, { call, id }: Asked): Answer {
       if (give?.(behind) === true) behind = ''
     })
     if (give(behind)) behind = ''
+    last = (text) => void (text === '' || take(Buffer.from(text)))
     return over
   }
   return {
@@ -157,7 +174,7 @@ function asFastAs(reader: Reader | undefined, take: (chunk: Buffer) => void, aga
 
 /** The identifier is one that nobody else can have written: wherever it stands, it names the request. */
 function named(text: string, { id }: Station, own: unknown): string {
-  return text.replaceAll(JSON.stringify(id), JSON.stringify(own))
+  return text.replaceAll(JSON.stringify(id), () => JSON.stringify(own))
 }
 
 /** What an upstream answers that is no stream, in the words of whoever asked. */
