@@ -36,6 +36,14 @@ eachCluster('any token of a grant ends the grant, on all nodes (RFC 7009 §2.1, 
   assert.equal((await cluster.refresh(bystander.refreshToken)).status, 200)
 })
 
+eachCluster('a node that has not heard of a revocation yet learns of it from the store, with every token that is new to it (C12)', async (cluster) => {
+  const [ended, other] = [await cluster.signIn(), await cluster.signIn()]
+  // As another node wrote it, before anybody is told.
+  await cluster.db.query('UPDATE grants SET revoked_at = $1 WHERE id = $2', [Math.floor(cluster.now / 1000), ended.grantId])
+  await assert.rejects(cluster.nodes[1].tokens.verifier.verify(ended.accessToken, RESOURCE), { reason: 'cut' })
+  assert.equal((await cluster.nodes[1].tokens.verifier.verify(other.accessToken, RESOURCE)).grantId, other.grantId)
+})
+
 eachCluster('the type hint is a hint alone (RFC 7009 §2.1)', async (cluster) => {
   for (const hint of ['access_token', 'refresh_token', 'something']) {
     const { refreshToken } = await cluster.signIn()

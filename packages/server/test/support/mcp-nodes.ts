@@ -37,6 +37,7 @@ import { identityStore } from '../../src/store/users.ts'
 import { proofCheck } from '../../src/token/dpop.ts'
 import { tokenIssuer } from '../../src/token/issue.ts'
 import { acceptingVerifier, type Acceptance } from '../../src/token/presented.ts'
+import type { GrantRecord } from '../../src/token/token-store.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
 import type { Connector, Credential } from '../../src/upstreams/connectors/connector.ts'
@@ -291,6 +292,11 @@ function resourceOf(profile: string): Resource {
   return value
 }
 
+/** Of whatever token was made, the grant is there: what ends one is told by the feed. */
+async function liveGrant(id: string): Promise<GrantRecord> {
+  return { authorization: { id, userId: 'usr_alice', clientId: 'app', resource: resourceOf('notes'), scope: [] }, createdAt: 0 }
+}
+
 async function makeNode(shared: Shared, db: Database): Promise<Node> {
   const { world } = shared
   const now = (): number => world.now
@@ -316,7 +322,7 @@ async function makeNode(shared: Shared, db: Database): Promise<Node> {
   const keys = await keyRing({ store: keyStore({ db, audit: plain, changed: async () => undefined }), sealer: shared.secrets, algorithm: 'ES256', rotateAfterMs: 1e12, overlapMs: 1000, now })
   const users = { find: async (id: string) => world.beforeUser().then(() => world.users.get(id)) }
   const approvals = testApprovals({ parts: { db, audit: plain, changed: (tx, change) => recordChange(tx, change, (own) => feed.deliver(own)) }, feed, now, settings: world.approval, find: (id) => world.applications.get(id) })
-  const own = accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: async () => undefined }, approvals, now })
+  const own = accessTokenVerifier({ issuer: ISSUER, keys, cutoffs: live, users, store: { findGrant: liveGrant }, approvals, now })
   const people = identityStore({ db, audit: plain, changed: (tx, change) => recordChange(tx, change, (made) => shared.feeds.forEach((each) => each.deliver(made))) })
   const plane = gateway({
     issuer: ISSUER,
