@@ -10,6 +10,8 @@ CREATE TABLE users (
   email_verified INTEGER NOT NULL DEFAULT 0,
   groups TEXT NOT NULL,
   roles TEXT,
+  -- When the provider said that these are the groups and roles: what it said before is not news.
+  groups_at BIGINT NOT NULL DEFAULT 0,
   disabled INTEGER NOT NULL,
   -- The identity provider's tokens, sealed, of the newest sign-in.
   tokens TEXT,

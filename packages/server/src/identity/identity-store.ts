@@ -36,8 +36,8 @@ export interface IdentityStore {
    */
   signIn(entry: SignInEntry): Promise<User | undefined>
   /**
-   * Finds or creates the user whom somebody trusted vouches for. Of a known one what is said of groups counts, and name and
-   * address where none is known: their own sign-in says these better.
+   * Finds or creates the user whom somebody trusted vouches for. Of a known one what is said of groups counts, unless it was
+   * said before what is known, and name and address where none is known: their own sign-in says these better.
    */
   recognize(entry: { readonly person: VouchedFor; readonly newUserId: string; readonly now: number }): Promise<User>
   /** The user whom a subject was linked to. */
@@ -89,6 +89,8 @@ export interface SubjectKey {
 export interface VouchedFor extends Pick<User, 'provider' | 'issuer' | 'subject' | 'name' | 'email'> {
   readonly groups?: readonly string[]
   readonly roles?: readonly string[]
+  /** Milliseconds since the epoch, when it was said; groups and roles of before the last word on them are old news. Now when absent. */
+  readonly toldAt?: number
 }
 
 export interface SignInEntry {

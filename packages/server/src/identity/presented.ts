@@ -51,18 +51,20 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       return provider.presentRefreshToken(refreshToken)
     },
     async person(claims) {
-      const { provider, issuer, subject, name, email, roles } = claims
-      const groups = claims.groupsElsewhere === true ? await groupsOf(providers.get(provider), claims) : claims.groups
-      return people.recognize({
-        provider,
-        issuer,
-        subject,
+      const { provider, issuer, subject, name, email, groups, roles, issuedAt } = claims
+      const who = { provider, issuer, subject }
+      // What the provider says now is newer than all that the token says.
+      const asked = claims.groupsElsewhere === true ? await groupsOf(providers.get(provider), claims) : undefined
+      const told = await people.recognize({
+        ...who,
         ...(name === undefined ? {} : { name }),
         // An attribute, never a key: nobody becomes somebody else by an address.
         ...(email === undefined ? {} : { email }),
         ...(groups === undefined ? {} : { groups }),
         ...(roles === undefined ? {} : { roles }),
+        toldAt: issuedAt * 1000,
       })
+      return asked === undefined ? told : people.recognize({ ...who, groups: asked })
     },
   }
 }

@@ -19,6 +19,7 @@ interface UserRow {
   readonly email_verified: number
   readonly groups: string
   readonly roles: string | null
+  readonly groups_at: number
   readonly disabled: number
 }
 
@@ -42,7 +43,7 @@ export function identityStore(parts: StoreParts): IdentityStore {
 function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'findUser' | 'signIn' | 'recognize' | 'updateUser'> {
   return {
     async findUser(id) {
-      const [row] = await db.query<UserRow>('SELECT * FROM users WHERE id = $1', [id])
+      const row = await db.find<UserRow>('SELECT * FROM users WHERE id = $1', [id])
       return row === undefined ? undefined : toUser(row)
     },
     signIn: (entry) =>
@@ -58,10 +59,15 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
         return user
       }),
     async recognize({ person, newUserId, now }) {
-      const known = await findByKey(db, person)
-      if (known !== undefined && !saysMore(person, known)) return known
+      const at = toldAt(person, now)
+      const row = await findByKey(db, person)
+      if (row !== undefined && !saysMore(person, toUser(row), at >= row.groups_at)) {
+        // Said again, it is the newest word.
+        if (at > row.groups_at) await db.query('UPDATE users SET groups_at = $1 WHERE id = $2 AND groups_at < $1', [at, row.id])
+        return toUser(row)
+      }
       return db.transaction(async (tx) => {
-        const user = await addOrTell(tx, person, newUserId, now)
+        const user = await addOrTell(tx, person, newUserId, { now, at })
         await rememberGroups(tx, user.id, user.groups, now)
         await changed(tx, { kind: 'user', key: user.id, at: now })
         return user
@@ -69,7 +75,7 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
     },
     updateUser: (userId, claimed, identity, tokens, now) =>
       db.transaction(async (tx) => {
-        const [updated] = await tx.query<{ sign_in: string | null }>('UPDATE users SET name = $1, email = $2, groups = $3, roles = $4, tokens = $5, checked_at = $6, email_verified = $9 WHERE id = $7 AND tokens = $8 RETURNING sign_in', [
+        const [updated] = await tx.query<{ sign_in: string | null }>('UPDATE users SET name = $1, email = $2, groups = $3, roles = $4, groups_at = $6, tokens = $5, checked_at = $6, email_verified = $9 WHERE id = $7 AND tokens = $8 RETURNING sign_in', [
           identity.name ?? null,
           identity.email ?? null,
           JSON.stringify(identity.groups),
@@ -88,25 +94,31 @@ function userVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'fin
   }
 }
 
-async function findByKey(db: Pick<Database, 'query'>, { provider, issuer, subject }: VouchedFor): Promise<User | undefined> {
-  const [row] = await db.query<UserRow>('SELECT * FROM users WHERE provider = $1 AND issuer = $2 AND subject = $3', [provider, issuer, subject])
-  return row && toUser(row)
+async function findByKey(db: Pick<Database, 'find'>, { provider, issuer, subject }: VouchedFor): Promise<UserRow | undefined> {
+  const row = await db.find<UserRow>('SELECT * FROM users WHERE provider = $1 AND issuer = $2 AND subject = $3', [provider, issuer, subject])
+  return row
 }
 
-function saysMore({ groups, roles, name, email }: VouchedFor, known: User): boolean {
+/** When groups and roles were told, where they were; a clock that runs ahead makes nothing newer than now. */
+function toldAt({ groups, roles, toldAt: told }: VouchedFor, now: number): number {
+  return groups === undefined && roles === undefined ? 0 : Math.floor(Math.min(told ?? now, now))
+}
+
+function saysMore({ groups, roles, name, email }: VouchedFor, known: User, isNews: boolean): boolean {
   const otherGroups = groups !== undefined && JSON.stringify(groups) !== JSON.stringify(known.groups)
   const otherRoles = roles !== undefined && JSON.stringify(roles) !== JSON.stringify(known.roles ?? [])
-  return otherGroups || otherRoles || (name !== undefined && known.name === undefined) || (email !== undefined && known.email === undefined)
+  return (isNews && (otherGroups || otherRoles)) || (name !== undefined && known.name === undefined) || (email !== undefined && known.email === undefined)
 }
 
-async function addOrTell(tx: Transaction, { provider, issuer, subject, name, email, groups, roles }: VouchedFor, newUserId: string, now: number): Promise<User> {
+async function addOrTell(tx: Transaction, { provider, issuer, subject, name, email, groups, roles }: VouchedFor, newUserId: string, { now, at }: { readonly now: number; readonly at: number }): Promise<User> {
+  const newer = (column: string, isTold: boolean): string => (isTold ? `CASE WHEN excluded.groups_at >= users.groups_at THEN excluded.${column} ELSE users.${column} END` : `users.${column}`)
   const [row] = await tx.query<UserRow>(
-    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $9, 0, $8, $8)
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at, groups_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $9, 0, $8, $8, $10)
      ON CONFLICT (provider, issuer, subject)
-     DO UPDATE SET name = COALESCE(users.name, excluded.name), email = COALESCE(users.email, excluded.email), groups = ${groups === undefined ? 'users.groups' : 'excluded.groups'}, roles = ${roles === undefined ? 'users.roles' : 'excluded.roles'}
+     DO UPDATE SET name = COALESCE(users.name, excluded.name), email = COALESCE(users.email, excluded.email), groups = ${newer('groups', groups !== undefined)}, roles = ${newer('roles', roles !== undefined)}, groups_at = ${newer('groups_at', true)}
      RETURNING *`,
-    [newUserId, provider, issuer, subject, name ?? null, email ?? null, JSON.stringify(groups ?? []), now, roleColumn(roles === undefined ? {} : { roles })],
+    [newUserId, provider, issuer, subject, name ?? null, email ?? null, JSON.stringify(groups ?? []), now, roleColumn(roles === undefined ? {} : { roles }), at],
   )
   if (row === undefined) throw new Error('an upsert returned no user')
   return toUser(row)
@@ -115,10 +127,10 @@ async function addOrTell(tx: Transaction, { provider, issuer, subject, name, ema
 /** The key of a person is (provider, issuer, subject): an e-mail address never finds one. */
 async function upsertUser(tx: Transaction, { identity, newUserId, now }: SignInEntry): Promise<{ user: User; tokens: Sealed | null }> {
   const [row] = await tx.query<UserRow & { tokens: Sealed | null }>(
-    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at, email_verified)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $10)
+    `INSERT INTO users (id, provider, issuer, subject, name, email, groups, roles, disabled, checked_at, created_at, email_verified, groups_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $10, $9)
      ON CONFLICT (provider, issuer, subject)
-     DO UPDATE SET name = excluded.name, email = excluded.email, email_verified = excluded.email_verified, groups = excluded.groups, roles = excluded.roles, checked_at = excluded.checked_at
+     DO UPDATE SET name = excluded.name, email = excluded.email, email_verified = excluded.email_verified, groups = excluded.groups, roles = excluded.roles, groups_at = excluded.groups_at, checked_at = excluded.checked_at
      RETURNING *`,
     [newUserId, identity.provider, identity.issuer, identity.subject, identity.name ?? null, identity.email ?? null, JSON.stringify(identity.groups), roleColumn(identity), now, verifiedColumn(identity)],
   )

@@ -156,6 +156,29 @@ eachHouse('policy decides by the groups that the token names, and scopes by grou
   assert.equal(writer.status, 200, writer.text)
 }, { scopes: scopeMapping([{ scopes: ['mcp.read'], groups: ['readers', 'engineering'] }, { scopes: ['mcp.write'], groups: ['writers'] }]) })
 
+eachHouse('an older token brings no group or role back that a newer one does not name, for nobody’s calls (AS-30)', ALL, async (house) => {
+  const { cluster, nodes } = house
+  const known = async (): Promise<readonly unknown[]> => (await cluster.db.query<{ groups: string; roles: string | null }>('SELECT groups, roles FROM users')).map(({ groups, roles }) => [JSON.parse(groups), roles === null ? [] : JSON.parse(roles)])
+  const before = await house.idp.sign({ ...ACCESS, groups: ['engineering', 'owners'], roles: ['owner'] })
+  await allowed(house, before)
+  assert.deepEqual(await known(), [[['engineering', 'owners'], ['owner']]])
+  cluster.now += 10_000
+  const confirmed = await house.idp.sign({ ...ACCESS, groups: ['engineering'], roles: [] })
+  cluster.now += 10_000
+  const newest = await house.idp.sign({ ...ACCESS, groups: ['engineering'], roles: [] })
+  for (const token of [newest, before]) for (const node of nodes) await allowed(house, token, node)
+  assert.deepEqual(await known(), [[['engineering'], []]])
+  // What says the same again is the newest word, too.
+  const between = await house.idp.sign({ ...ACCESS, groups: ['sales'], roles: [], iat: Math.floor(cluster.now / 1000) - 5 })
+  await allowed(house, confirmed)
+  await allowed(house, between)
+  assert.deepEqual(await known(), [[['engineering'], []]])
+  cluster.now += 1000
+  const demoted = await house.idp.sign({ ...ACCESS, groups: ['guests'], roles: [] })
+  for (const token of [demoted, newest]) assert.notEqual(errorOf((await nodes[0].send(call(token, 'read_note'))).body).code, undefined)
+  assert.deepEqual(await known(), [[['guests'], []]])
+})
+
 eachHouse('G13: one that is bound to a key needs the proof of it, as Lanyard’s own do (RFC 9449 §7.1, §7.2)', ALL, async (house) => {
   const key = await proofKey()
   const token = await house.idp.sign({ ...ACCESS, cnf: { jkt: key.jkt } })

@@ -66,6 +66,32 @@ eachPair('OpenID Connect Core §5.1: an address is verified by the person’s ow
   assert.equal(await verified(id), undefined, 'without an address there is nothing to verify')
 })
 
+eachPair('of what is told of groups the newest word counts: neither an old token nor a check that is late brings old ones back (AS-30)', async (pair) => {
+  const person = { provider: 'corp', issuer: 'https://idp.example', subject: 'alice' }
+  const told = await race(pair, (parts, index) => identityStore(parts).recognize({ person: { ...person, groups: [`group-${index}`], roles: [`role-${index}`], toldAt: NOW - 60_000 + index * 1000 }, newUserId: `usr_${index}`, now: NOW }))
+  const id = told[0]?.id ?? ''
+  assert.deepEqual([...new Set(told.map((user) => user.id))], [id])
+  const known = async (): Promise<readonly unknown[]> => {
+    const user = await identityStore(pair.two).findUser(id)
+    return [user?.groups, user?.roles]
+  }
+  assert.deepEqual(await known(), [['group-19'], ['role-19']])
+  // Their own sign-in is the newest; what is told of the future counts as told now.
+  assert.equal(await signedIn(pair, 1), id)
+  const store = identityStore(pair.one)
+  const tell = (groups: readonly string[], toldAt: number, now = NOW) => store.recognize({ person: { ...person, groups, toldAt }, newUserId: 'usr_x', now })
+  assert.deepEqual((await tell(['old'], NOW - 1000)).groups, ['engineering'])
+  assert.deepEqual((await tell(['next'], NOW + HOUR)).groups, ['next'])
+  assert.deepEqual((await tell(['later'], NOW + 1, NOW + 2)).groups, ['later'])
+  // Who says nothing of groups changes none, and makes nothing newer.
+  await store.recognize({ person: { ...person, email: 'alice@example.com' }, newUserId: 'usr_x', now: NOW + HOUR })
+  const claimed = await store.claimCheck(id, NOW + HOUR, { now: NOW + HOUR, until: NOW + HOUR })
+  assert.ok(claimed)
+  await store.updateUser(id, claimed, ALICE, claimed, NOW + HOUR)
+  assert.deepEqual((await tell(['old'], NOW + HOUR - 1, NOW + HOUR)).groups, ['engineering'])
+  assert.deepEqual((await tell(['new'], NOW + HOUR, NOW + HOUR)).groups, ['new'])
+})
+
 eachPair('20 first sign-ins of one person at once make one user, with a session each', async (pair) => {
   const users = await race(pair, (parts, index) => identityStore(parts).signIn(entry(index)))
   const [first] = users

@@ -171,6 +171,7 @@ async function person({ people, cutoffs }: IdJagOptions, trusted: TrustedIssuer,
     // An attribute: nobody becomes somebody else by an address, unless an administrator said so.
     ...(email === undefined ? {} : { email }),
     ...(Array.isArray(groups) ? { groups: groups.filter((group) => typeof group === 'string') } : {}),
+    toldAt: grant.issuedAt * 1000,
   }
   const user = await people.recognize(vouchedFor, linkOf(trusted, grant, payload))
   if (user.disabled) throw refusedAssertion('id-jag: the user is disabled')
