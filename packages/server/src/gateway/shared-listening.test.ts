@@ -174,3 +174,17 @@ test('H07, H20: what is listened to answers nothing else that the client asked, 
     assert.equal(heard, told(1, 'notifications/tools/list_changed'))
   }
 })
+
+test('RS-32, RS-43: of tasks it tells those alone that were asked about, whatever the upstream tells whoever shares its account', async () => {
+  const about = (taskId: string, method = 'notifications/tasks'): string => `data: ${JSON.stringify({ jsonrpc: '2.0', method, params: { taskId, status: 'completed', result: { content: [{ type: 'text', text: `of ${taskId}` }] } } })}\n\n`
+  for (const [notifications, expected] of [[{ toolsListChanged: true }, ''], [{ taskIds: ['mine'] }, about('mine')], [{ taskIds: 'mine' }, '']] as const) {
+    const { asked, shared } = upstreams()
+    const own = await shared.send(UPSTREAM, { ...REQUEST, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'subscriptions/listen', params: { notifications } }) }, call())
+    let heard = ''
+    void own.consume((chunk) => (heard += chunk.toString())).catch(() => undefined)
+    asked[0]?.give(about('another'))
+    asked[0]?.give(about('mine'))
+    asked[0]?.give(about('another', 'notifications/tasks/status'))
+    assert.equal(heard, expected, JSON.stringify(notifications))
+  }
+})

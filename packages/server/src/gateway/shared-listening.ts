@@ -9,6 +9,7 @@ import type { Forward } from './forward.ts'
 import { isObject, parseExactly } from './message.ts'
 import type { OpenCall } from './open-calls.ts'
 import { eventParser, formatEvent } from './sse.ts'
+import { tellsOfOthers } from './tasks/words.ts'
 
 /** What a slow reader may be behind, in characters, before their stream ends: they listen again, and read the lists anew. */
 const MAX_BEHIND = 1024 * 1024
@@ -81,7 +82,7 @@ async function open(forward: Forward, stations: Map<string, Station>, key: strin
     if (answer.status !== 200 || kindOf(answer) !== 'events') return renamed(answer, station, asked)
     const own = join(station, asked)
     station.source = answer
-    void broadcast(station, answer, upstream)
+    void broadcast(station, answer, asked)
     resolve(true)
     return own
   } finally {
@@ -90,12 +91,19 @@ async function open(forward: Forward, stations: Map<string, Station>, key: strin
   }
 }
 
-async function broadcast(station: Station, answer: Answer, upstream: Upstream): Promise<void> {
-  // H07, H20: it answers nothing else that a client asked: what it lists by that nobody has looked at.
-  const { data } = messages(upstream, (message) => (isResponse(message) ? requireResponse(message, station.id, upstream) : message))
-  const parser = eventParser((event) => {
-    const text = formatEvent({ ...event, data: event.data === undefined || event.data === '' ? event.data : String(data(event.data)) })
-    if (event.data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
+async function broadcast(station: Station, answer: Answer, { upstream, message: { params } }: Asked): Promise<void> {
+  const { taskIds } = isObject(params) && isObject(params['notifications']) ? params['notifications'] : {}
+  const change = messages(upstream, (message) => {
+    // H07, H20: it answers nothing else that a client asked: what it lists by that nobody has looked at.
+    if (isResponse(message)) return requireResponse(message, station.id, upstream)
+    // RS-32: who shares an account at the upstream has tasks of their own there.
+    return tellsOfOthers(message, taskIds) ? undefined : message
+  })
+  const parser = eventParser(({ data, lines }) => {
+    const passed = data === undefined || data === '' ? data : change.data(data)
+    if (passed === undefined && data !== undefined) return
+    const text = formatEvent({ data: passed === undefined ? passed : String(passed), lines })
+    if (data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
     for (const listener of station.listeners) listener.hear(text)
   })
   const failure = await answer.consume((chunk) => parser.push(chunk)).then(() => undefined, (error: unknown) => (error instanceof Error ? error : new Error('the stream broke off')))

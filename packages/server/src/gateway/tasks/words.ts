@@ -48,6 +48,11 @@ export function mentioned({ method, params, result }: Json): readonly unknown[] 
   return [...related, ...(typeof method !== 'string' || TOLD.has(method) ? [taskId] : []), ...listed.flatMap((task) => (isObject(task) ? [task['taskId']] : []))]
 }
 
+/** Whether a message tells of a task, and of none of these, by the upstream's own names. */
+export function tellsOfOthers({ method, params }: Json, owns: unknown): boolean {
+  return TOLD.has(method) && !(Array.isArray(owns) && isObject(params) && owns.includes(params['taskId']))
+}
+
 /**
  * A message of an upstream with the names that the client knows.
  *
