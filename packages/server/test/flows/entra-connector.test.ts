@@ -152,6 +152,23 @@ eachHouse('a missing consent is the administrator’s to give: nobody is sent to
   await credential(house)
 })
 
+eachHouse('who is not assigned to the resource is refused there, and stays signed in; who is signed out there is so here (AADSTS50105, AADSTS50173)', {}, async (house) => {
+  const { world, userId } = house
+  const notes = world.idp.apps.get(NOTES_API) ?? assert.fail()
+  notes.assigned = new Set()
+  const refused = (error: unknown): boolean => error instanceof CredentialRefused && error.reason === 'entra-obo: provider: invalid_grant (AADSTS50105)'
+  await assert.rejects(credential(house), refused)
+  assert.equal((await world.cluster.rows('sessions')).length, 1)
+  assert.deepEqual(await world.cluster.events('subject.revoked'), [])
+  notes.assigned = new Set([world.person('alice').oid])
+  await credential(house)
+  world.person('alice').revokedAt = Math.floor(world.cluster.now() / 1000)
+  house.announce({ kind: 'user', key: userId, at: 0 })
+  world.cluster.ahead += 25 * 3600_000
+  await assert.rejects(credential(house), SignInRequired)
+  assert.deepEqual([(await world.cluster.rows('sessions')).length, (await world.cluster.events('subject.revoked')).map(({ subject }) => subject)], [0, [userId]])
+})
+
 eachHouse('for whom there is none: machines, strangers, people of another provider or without a sign-in', {}, async (house) => {
   const { connector, world, userId } = house
   for (const id of ['machine:job', 'usr_nobody']) await assert.rejects(connector.credential(id, NOTES), (error) => error instanceof CredentialRefused && error.reason === 'entra-obo: no person')

@@ -48,7 +48,7 @@ export function entraIdProvider(settings: EntraIdSettings, deps: EntraIdDeps): I
   })
   return {
     ...provider,
-    redeem: (tokens, known, request, keep) => redeem(entra, app, { tokens, known, request }, keep),
+    redeem: (tokens, known, request, keep) => redeem({ entra, app, refresh: provider.refresh }, { tokens, known, request }, keep),
     async groupsOf({ issuer: iss, subject: sub }) {
       // A token that somebody presents is none for Graph, and of another sign-in than what Lanyard has of the person.
       if (entra.overage === 'delegated') throw new LoginRefused('the person is in more groups than the token holds: set groupOverage to application, or let the app registration put only groups that are assigned to it into tokens')
@@ -91,6 +91,12 @@ async function graphToken(entra: EntraIdSettings['entra'], app: EntraClient, cla
   return { token, path: `users/${claims.sub ?? ''}` }
 }
 
+interface Redeemer {
+  readonly entra: EntraTenants
+  readonly app: EntraClient
+  readonly refresh: IdentityProvider['refresh']
+}
+
 interface Redeeming {
   readonly tokens: IdentityTokens
   readonly known: KnownIdentity
@@ -98,7 +104,7 @@ interface Redeeming {
 }
 
 /** Refresh tokens are good for every resource that the app was consented to; each request is for one. */
-async function redeem(entra: EntraTenants, app: EntraClient, { tokens, known, request }: Redeeming, keep: (tokens: IdentityTokens) => Promise<void>): Promise<RedeemedToken | 'ended'> {
+async function redeem({ entra, app, refresh }: Redeemer, { tokens, known, request }: Redeeming, keep: (tokens: IdentityTokens) => Promise<void>): Promise<RedeemedToken | 'ended'> {
   const tid = tenantOf(known.issuer)
   if (tokens.refreshToken === undefined || tid === undefined) throw new LoginRefused('there is no refresh token')
   const form = { grant_type: 'refresh_token', refresh_token: tokens.refreshToken, scope: request.scopes.join(' '), claims: claimsRequest(request.claims) }
@@ -110,7 +116,8 @@ async function redeem(entra: EntraTenants, app: EntraClient, { tokens, known, re
   } catch (error) {
     if (!(error instanceof EntraRefused)) throw error
     if (error.isInteractive) throw new SignInNeeded(error.reason, error.claims)
-    if (error.code === 'invalid_grant' && !error.lacksConsent) return 'ended'
+    // The same is said of a person who is not assigned to the resource. Whether the sign-in has ended, it alone tells.
+    if (error.code === 'invalid_grant' && !error.lacksConsent && (await refresh?.(tokens, known, keep)) === undefined) return 'ended'
     throw new LoginRefused(error.reason, error)
   }
 }

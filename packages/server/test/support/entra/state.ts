@@ -41,6 +41,8 @@ export interface App {
   /** `accessTokenAcceptedVersion`: whose tokens for it have the older issuer. */
   tokenVersion: 1 | 2
   readonly groupClaims: boolean
+  /** Who is assigned to it, by `oid`, where assignment is required. */
+  assigned?: ReadonlySet<string>
   /** Delegated permissions that an administrator consented to, as `{resource}/{name}`. */
   readonly consented: Set<string>
   /** Permissions of the app itself. */

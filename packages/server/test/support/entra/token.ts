@@ -101,6 +101,7 @@ async function issue(entra: Entra, app: App, grant: Grant, { scope, claims: give
   const { resource, names } = resourceOf(entra, scopes)
   const claims = wanted(given)
   consented(app, resource, names)
+  if (entra.apps.get(resource)?.assigned?.has(grant.person.oid) === false) throw new Failure('invalid_grant', 50105, 'Your administrator has configured the application to block users unless they are specifically granted access.')
   evaluate(entra, grant, resource, claims)
   const [issuedAt, lifetime] = [seconds(entra), claims.capable ? CAPABLE_LIFETIME_S : LIFETIME_S]
   const accessToken = await accessTokenFor(entra, app, grant, { resource, names, issuedAt, lifetime, capable: claims.capable, contexts: [...grant.contexts] })
