@@ -195,6 +195,8 @@ export async function refuse(deps: DispatchDeps, pending: PendingRequest, error:
   }
   const { request } = pending
   if (request.device !== undefined) return denyDevice(deps, pending, request.device, error, [...events, refused])
+  const client = await proveAgain(request, deps)
   if (!(await deps.store.endRequest(pending.id, ...events, refused))) throw requestEnded()
-  return errorResponse(deps.issuer, request, error)
+  const { redirectUri, state } = request
+  return errorResponse(deps.issuer, { client, redirectUri, isSignedIn: signedIn !== undefined, reference: pending.reference, ...(state === undefined ? {} : { state }) }, error)
 }

@@ -10,7 +10,6 @@ import { requireSameOrigin } from '../http/same-origin.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { Flows } from '../identity/sign-in.ts'
 import { OAuthError } from '../oauth/error.ts'
-import { redirectClass } from '../oauth/redirect-uri.ts'
 import { newId } from '../oauth/secret.ts'
 import { isFor } from '../upstreams/profile.ts'
 import type { PendingRequest, Progress } from './authorize-store.ts'
@@ -19,9 +18,9 @@ import { answerPurpose } from './consent-page.ts'
 import { consentFor, dispatch, refuse, stepOf, type DispatchDeps } from './dispatch.ts'
 import { isPushed, takePushed } from './par.ts'
 import type { PushedRequestStore } from './par-store.ts'
-import { errorResponse, leavingPage, requestEnded, stepResponse } from './respond.ts'
+import { errorResponse, requestEnded, stepResponse } from './respond.ts'
 import type { Step } from './step.ts'
-import { checkRequest, proveAgain, proveClient, type ProvenClient } from './validate.ts'
+import { checkRequest, proveAgain, proveClient } from './validate.ts'
 import { wantedOf } from './wanted.ts'
 import { withFlow } from './with-flow.ts'
 
@@ -99,18 +98,9 @@ async function check(deps: AuthorizeDeps, request: Request, flowHash: PendingReq
     if (!(error instanceof OAuthError)) throw error
     await deps.audit.record({ ...refused, clientId: client.id, reason: `${error.code}: ${error.reason}` })
     const state = params.get('state')
-    const told = errorResponse(deps.issuer, { redirectUri, ...(state === undefined ? {} : { state }) }, error)
-    return (await mayLeave(deps, request, proven)) ? told : leavingPage(told, error, context.reference)
+    const isSignedIn = (await deps.sessions.current(request)) !== undefined
+    return errorResponse(deps.issuer, { client, redirectUri, isSignedIn, reference: context.reference, ...(state === undefined ? {} : { state }) }, error)
   }
-}
-
-/**
- * RFC 9700 §4.11.2: anybody can register an application, and lead people to a site of their own by a request that is
- * wrong on purpose. Whoever is not signed in here is not sent to such a site without a word.
- */
-async function mayLeave({ sessions }: AuthorizeDeps, request: Request, { client, redirectUri }: ProvenClient): Promise<boolean> {
-  if (client.kind === 'pre-registered' || redirectClass(redirectUri) !== 'https') return true
-  return (await sessions.current(request)) !== undefined
 }
 
 /** RFC 6749 §3.1: a repeated parameter is refused before anything is believed, so it is a page whichever it is. */

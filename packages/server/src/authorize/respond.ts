@@ -1,8 +1,10 @@
 import { html } from 'hono/html'
+import type { Client } from '../clients/client.ts'
 import { PageError } from '../http/errors.ts'
 import { page, referenceLine, sentence } from '../http/page.ts'
 import { seeOther } from '../http/see-other.ts'
 import type { OAuthError } from '../oauth/error.ts'
+import { redirectClass } from '../oauth/redirect-uri.ts'
 import type { PendingRequest, RedirectRequest } from './authorize-store.ts'
 
 type Target = Pick<RedirectRequest, 'redirectUri' | 'state'>
@@ -15,14 +17,28 @@ export function codeResponse(issuer: string, target: Target, code: string): Resp
   return redirect(issuer, target, { code })
 }
 
-/** Sends an error to the client (RFC 6749 §4.1.2.1), `iss` included (AS-7). */
-export function errorResponse(issuer: string, target: Target, error: OAuthError): Response {
-  return redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.description })
+/** Who is told of an error, and where. */
+interface Told extends Target {
+  readonly client: Pick<Client, 'kind'>
+  /** Whether the person is signed in here. */
+  readonly isSignedIn: boolean
+  readonly reference: string
+}
+
+/**
+ * Sends an error to the client (RFC 6749 §4.1.2.1), `iss` included (AS-7).
+ *
+ * RFC 9700 §4.11.2: anybody can register an application, and lead people to a site of their own by a request that is
+ * wrong on purpose, or that may ask nobody anything. Whoever is not signed in here is not sent there without a word.
+ */
+export async function errorResponse(issuer: string, { client, isSignedIn, reference, ...target }: Told, error: OAuthError): Promise<Response> {
+  const answer = redirect(issuer, target, { error: error.code === 'too_many_requests' ? 'temporarily_unavailable' : error.code, error_description: error.description })
+  const mayLeave = isSignedIn || client.kind === 'pre-registered' || redirectClass(target.redirectUri) !== 'https'
+  return mayLeave ? answer : leavingPage(answer.headers.get('location') ?? '', error, reference)
 }
 
 /** Shows what is wrong with a request, and where the answer to it leads: the person decides whether to go there. */
-export function leavingPage(answer: Response, error: OAuthError, reference: string): Promise<Response> {
-  const location = answer.headers.get('location') ?? ''
+function leavingPage(location: string, error: OAuthError, reference: string): Promise<Response> {
   const { host } = new URL(location)
   return page({
     title: 'This request cannot be completed',

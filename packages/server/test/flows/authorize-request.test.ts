@@ -213,6 +213,21 @@ eachHouse('RFC 9700 §4.11.2: a wrong request sends nobody to a site that nobody
   await assertTold(house, await house.ask(house.browser(), wrong), 'invalid_scope')
 })
 
+eachHouse('RFC 9700 §4.11.2: nor does a request that may ask nobody anything', async (house) => {
+  const silent: Changes = { prompt: 'none' }
+  for (const kind of ['dynamic', 'metadata-document'] as const) {
+    house.clients.set('editor', client('editor', { kind }))
+    const page = await house.ask(house.browser(), silent)
+    await assertPage(house, page, /^login_required: /)
+    assert.match(page.text, new RegExp(`href="${CALLBACK}\\?error=login_required&`))
+    const told = await house.ask(house.browser(), { ...silent, redirect_uri: 'http://127.0.0.1:4711/callback' })
+    assert.ok(told.url.startsWith('http://127.0.0.1:4711/callback?error=login_required&'), told.url)
+    await assertTold(house, await house.ask(await signedIn(house), { ...silent, scope: 'mcp.write' }), 'consent_required')
+  }
+  house.clients.set('editor', client('editor', { kind: 'pre-registered' }))
+  await assertTold(house, await house.ask(house.browser(), silent), 'login_required')
+})
+
 eachHouse('RFC 8707 §2, AS-29: one resource, in any spelling of its one name', async (house) => {
   const notes = house.resource('notes')
   for (const resource of [`${house.issuer}/mcp/nothing`, 'https://elsewhere.example/mcp/notes', `${notes}#x`, `${notes}?x=1`, `${house.issuer}/MCP/notes`, 'notes', 'urn:x:notes', [notes, house.resource('tickets')], [notes, 'junk']]) {
