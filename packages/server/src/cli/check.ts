@@ -1,6 +1,6 @@
 import { loadConfig } from '../config/load.ts'
 import { outbound } from '../http/outbound.ts'
-import { CommandFailed, type CommonOptions } from './command.ts'
+import { CommandFailed, print, type CommonOptions } from './command.ts'
 import { checkKeys, checkStore } from './check-own.ts'
 import { checkApis } from './check-apis.ts'
 import { checkMachines } from './check-machines.ts'
@@ -22,7 +22,7 @@ export async function check(options: CommonOptions & { readonly sendNotice?: boo
   const findings: Finding[] = []
   const report = (...found: readonly Finding[]): void => {
     findings.push(...found)
-    if (options.json !== true) for (const finding of found) console.log(line(finding))
+    if (options.json !== true && found.length > 0) print(options, found, found.map(line))
   }
   try {
     report(ok('configuration', `${options.config} is valid`), ...config.notes.map((note) => warning('configuration', note)))
@@ -41,7 +41,7 @@ export async function check(options: CommonOptions & { readonly sendNotice?: boo
   } finally {
     await Promise.all([sender.close(), client.close()])
   }
-  if (options.json === true) console.log(JSON.stringify(findings))
+  if (options.json === true) print(options, findings, [])
   const failed = findings.filter((finding) => finding.status === 'failed').length
   if (failed > 0) throw new CommandFailed(`${failed} of ${findings.length} checks failed`)
 }

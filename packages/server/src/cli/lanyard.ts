@@ -13,7 +13,7 @@ import { migrateStore } from './migrate.ts'
 import { serve } from './serve.ts'
 import { setup, SETUP_KINDS, SETUP_PARTS } from './setup.ts'
 import { token } from './token.ts'
-import { CommandFailed } from './command.ts'
+import { CommandFailed, onTerminal } from './command.ts'
 
 const CONFIG: [string, string, string] = ['-c, --config <file>', 'configuration file', 'lanyard.yaml']
 const ASSERTIONS: [string, string] = ['--assertions', 'the keys that sign ID-JAGs, in place of those of access tokens']
@@ -93,10 +93,10 @@ async function main(): Promise<void> {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? 0 : 2
     } else if (error instanceof ConfigError || error instanceof WrongUsage) {
-      console.error(error.message)
+      console.error(onTerminal(error.message))
       process.exitCode = 2
     } else if (error instanceof CommandFailed || error instanceof StartError) {
-      console.error(error.message)
+      console.error(onTerminal(error.message))
       process.exitCode = error instanceof StartError && error.isConfiguration ? 2 : 1
     } else {
       throw error

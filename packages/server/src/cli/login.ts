@@ -41,7 +41,7 @@ async function targetFor(address: string | undefined): Promise<Target> {
 function tell({ user_code: code, verification_uri: uri, verification_uri_complete: complete = uri, expires_in: seconds }: DeviceAnswer, { json }: LoginOptions): void {
   console.error(`Open ${uri} in a browser and enter the code ${code}`)
   console.error(`or open ${complete} and compare it. It is good for ${Math.floor(seconds / 60)} minutes.`)
-  if (json === true) console.log(JSON.stringify({ verification_uri: uri, verification_uri_complete: complete, user_code: code, expires_in: seconds }))
+  if (json === true) print({ json }, { verification_uri: uri, verification_uri_complete: complete, user_code: code, expires_in: seconds }, [])
 }
 
 async function firstKey({ issuer }: Target): Promise<JWK> {

@@ -68,6 +68,18 @@ async function starts(file: string): Promise<void> {
   await running.close()
 }
 
+house('what a document says is text on a terminal, whatever else a terminal would take it for', async ({ write, check }) => {
+  const path = '/session\u009b2J\u001b]0;title\u0007\u202e'
+  const paths = { [path]: { get: { parameters: [{ name: 'sid', in: 'cookie', required: true, schema: {} }], responses: { 200: { description: 'd' } } } } }
+  const file = await write({ openapi: './api.yaml' }, { ...API_DOCUMENT, paths })
+  const run = (...args: readonly string[]): Promise<string> => new Promise((resolve) => void execFile(process.execPath, [BIN, 'check', '--config', file, ...args], (_error, out) => resolve(out)))
+  const [plain, json] = await Promise.all([run(), run('--json')])
+  assert.match(plain, /no tool for GET \/session2J\]0;title: it needs a cookie/)
+  for (const printed of [plain, json]) assert.doesNotMatch(printed, /(?!\n)[\p{Cc}\p{Cf}]/u)
+  // Whoever reads the data has it whole.
+  assert.ok((await check(file)).some(({ message }) => message.includes(path)))
+})
+
 house('check says how many tools a document makes, and of which operations it makes none', async ({ write, check }) => {
   const sound = await check(await write({ openapi: './api.yaml' }, API_DOCUMENT))
   assert.deepEqual(sound.map(({ status }) => status), ['ok', 'ok'])
