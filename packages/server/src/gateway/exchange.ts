@@ -35,6 +35,8 @@ export interface UpstreamRequest {
   readonly timeoutMs: number
   /** Milliseconds between two pieces of the body; 0 for a stream that may be silent. */
   readonly idleMs: number
+  /** The credential for another request in the place of this one; absent where it is the same for all. */
+  readonly prove?: (method: string, url: string) => Readonly<Record<string, string>>
 }
 
 /** The exchange was stopped from this side: nothing is wrong with the upstream. */

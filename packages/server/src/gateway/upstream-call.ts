@@ -4,7 +4,7 @@ import type { Call, Contact } from './call.ts'
 import { Challenge } from './challenge.ts'
 import { drain } from './drain.ts'
 import { McpError } from './error.ts'
-import type { Answer } from './exchange.ts'
+import type { Answer, UpstreamRequest } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import type { Line } from './bridge/line.ts'
 import type { OpenCall } from './open-calls.ts'
@@ -74,8 +74,8 @@ function sendPlain({ forward }: UpstreamCallDeps, contact: Contact, credential: 
   // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
   // A server may keep back the first line of a session's stream until there is something to tell.
   const timeoutMs = outgoing.method === 'GET' ? 0 : upstream.timeoutMs
-  const send = (): Promise<Answer> => forward.send(upstream, { ...outgoing, headers: { ...headers, ...credentialHeaders(credential, outgoing.method, upstream.url) }, timeoutMs }, open, contact)
-  return credential.possession === undefined ? send() : withNonce(credential.possession, send)
+  const send = (more?: Pick<UpstreamRequest, 'prove'>): Promise<Answer> => forward.send(upstream, { ...outgoing, headers: { ...headers, ...credentialHeaders(credential, outgoing.method, upstream.url) }, timeoutMs, ...more }, open, contact)
+  return credential.possession === undefined ? send() : withNonce(credential.possession, () => send({ prove: (method, url) => credentialHeaders(credential, method, url) }))
 }
 
 /** RFC 9449 §9: what was refused for want of a nonce that the answer brought is asked once more. */
@@ -83,7 +83,10 @@ export async function withNonce(possession: Possession, send: () => Promise<Answ
   const answer = await send()
   if (!possession.learn(answer.status, answer.headers)) return answer
   await drain(answer)
-  return send()
+  const again = await send()
+  // RFC 9449 §8.2: a nonce may be good for one request; that for the next comes with each answer.
+  possession.learn(again.status, again.headers)
+  return again
 }
 
 /** What a request carries of a credential; of one that is bound to a key, also the proof for this request. */

@@ -100,7 +100,11 @@ async function call(deps: Asked, upstream: Upstream, request: UpstreamRequest, o
   const made = isObject(given) ? write(tool, set, given) : 'arguments must be an object'
   if (typeof made === 'string') return tell({ result: resultOfRevision(revision, failed(made), false) })
   await checkAddress(deps, made.method, made.path)
-  const api = await deps.forward.send(upstream, { method: made.method, path: addressOf(new URL(upstream.url), made), headers: { ...made.headers, ...credentialOf(request.headers) }, ...(made.body === undefined ? {} : { body: made.body }), timeoutMs: request.timeoutMs, idleMs: IDLE_MS }, open)
+  const base = new URL(upstream.url)
+  const path = addressOf(base, made)
+  // RFC 9449 §7: a proof is for one request, and so not the one of the message.
+  const credential = { ...credentialOf(request.headers), ...request.prove?.(made.method, `${base.origin}${path}`) }
+  const api = await deps.forward.send(upstream, { method: made.method, path, headers: { ...made.headers, ...credential }, ...(made.body === undefined ? {} : { body: made.body }), timeoutMs: request.timeoutMs, idleMs: IDLE_MS }, open)
   // What is about the credential is for whoever sent it: it is renewed, or connected anew with more.
   if (api.status === 401 || (api.status === 403 && lacksScope(api))) return api
   return tell({ result: resultOfRevision(revision, await resultOf(tool, api, upstream), false) })
