@@ -1,5 +1,5 @@
 import type { Recorder } from '../audit/event.ts'
-import type { Outbound } from '../http/outbound.ts'
+import { OutboundError, type Outbound } from '../http/outbound.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { DEVICE_CODE } from '../oauth/grant-type.ts'
 import type { Client } from './client.ts'
@@ -31,7 +31,7 @@ interface Cached {
 }
 
 export interface MetadataDocumentDeps {
-  readonly outbound: Outbound
+  readonly outbound: Pick<Outbound, 'request'>
   readonly audit: Recorder
   /** Told of each document that was fetched. */
   readonly fetched?: (client: Client) => Promise<void>
@@ -55,10 +55,11 @@ export function metadataDocuments({ outbound, audit, fetched, now }: MetadataDoc
     if (answer.status !== 200) throw refused(`the metadata document answered ${answer.status}`)
     if (!/^application\/(?:[\w.-]+\+)?json\b/i.test(answer.headers.get('content-type') ?? '')) throw refused('the metadata document is not JSON')
     const client = readDocument(clientId, parseJson(answer.body))
-    const freshUntil = now() + freshness(answer.headers.get('cache-control'))
-    remember(cache, clientId, { client, freshUntil, staleUntil: freshUntil + STALE_MS })
     await reportDrift(client)
     await fetched?.(client)
+    // Once it is known that it changed, where it did.
+    const freshUntil = now() + freshness(answer.headers.get('cache-control'))
+    remember(cache, clientId, { client, freshUntil, staleUntil: freshUntil + STALE_MS })
     return client
   }
 
@@ -77,6 +78,8 @@ export function metadataDocuments({ outbound, audit, fetched, now }: MetadataDoc
         cache.delete(clientId)
         throw error
       }
+      // A fault of ours says nothing either, and is told as one.
+      if (!(error instanceof OAuthError || error instanceof OutboundError)) throw error
       const standIn = standInFor(clientId, cached, now())
       if (standIn !== undefined) {
         remember(cache, clientId, standIn)

@@ -1,5 +1,7 @@
 // Client ID metadata documents: what is fetched, believed, cached and used when nothing can be fetched.
 import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { metadataDocuments } from '../../src/clients/metadata-document.ts'
 import { OAuthError } from '../../src/oauth/error.ts'
 import { OutboundError } from '../../src/http/outbound.ts'
 import { eachClientWorld, type ClientWorld, type Page } from '../support/client-nodes.ts'
@@ -299,3 +301,18 @@ eachClientWorld(
   },
   { documents: false },
 )
+
+test('what goes wrong here while a document is taken in says nothing of the document, nor of its client', async () => {
+  let isDown = true
+  const documents = metadataDocuments({
+    outbound: { request: async () => ({ status: 200, headers: new Headers({ 'content-type': 'application/json' }), body: JSON.stringify(DOCUMENT) }) },
+    audit: { record: async () => undefined, begin: () => async () => undefined },
+    fetched: async () => {
+      if (isDown) throw new Error('the store is gone')
+    },
+    now: Date.now,
+  })
+  await assert.rejects(documents.find(ID), { message: 'the store is gone' })
+  isDown = false
+  assert.equal((await documents.find(ID)).name, 'App')
+})

@@ -13,7 +13,7 @@ import { registrationRoutes } from '../../src/clients/registration.ts'
 import { clients, type PreRegisteredClient } from '../../src/clients/registry.ts'
 import { remoteKeys } from '../../src/clients/remote-keys.ts'
 import { softwareStatements, type SoftwareStatementSettings } from '../../src/clients/software-statement.ts'
-import type { Outbound, OutboundRequest } from '../../src/http/outbound.ts'
+import { OutboundError, type Outbound, OutboundRequest } from '../../src/http/outbound.ts'
 import { rateLimit, type RateLimit } from '../../src/http/rate-limit.ts'
 import { router } from '../../src/http/router.ts'
 import { sealer } from '../../src/keys/seal.ts'
@@ -178,7 +178,7 @@ function fakeOutbound(web: Web): Outbound {
       web.requests.push(String(url))
       web.options.push(options)
       const answer = await web.pages.get(String(url))?.(options)
-      if (answer === undefined) throw new Error('no such host')
+      if (answer === undefined) throw new OutboundError('unreachable')
       return {
         status: answer.status ?? 200,
         headers: new Headers({ 'content-type': 'application/json', ...answer.headers }),
