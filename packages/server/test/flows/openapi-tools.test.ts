@@ -17,6 +17,8 @@ eachApiHouse('one tool for each operation, the same in both generations, with wh
   const { nodes, token } = house
   const discovered = await nodes[0].send(at('tools', modern(token({ profile: 'tools' }), 'server/discover')))
   assert.deepEqual([discovered.status, resultOf(discovered)['supportedVersions'], resultOf(discovered)['capabilities']], [200, ['2026-07-28'], { tools: {} }])
+  // RS-25
+  assert.deepEqual(resultOf(discovered)['_meta'], { 'io.modelcontextprotocol/serverInfo': { name: 'tools', title: 'The tools', version: '1' } })
   const listed = await nodes[0].send(at('tools', modern(token({ profile: 'tools' }), 'tools/list')))
   assert.deepEqual(toolNames(listed.body), TOOLS)
   assert.deepEqual([resultOf(listed)['cacheScope'], resultOf(listed)['resultType']], ['private', 'complete'])

@@ -13,7 +13,7 @@ import { annotationsOf } from '../http-upstream/method.ts'
 import { isObject, parseExactly } from '../message.ts'
 import type { OpenCall } from '../open-calls.ts'
 import { permissions } from '../permit.ts'
-import { LEGACY_VERSIONS, MODERN_VERSIONS, resultOf as resultOfRevision, type Revision } from '../revisions.ts'
+import { LEGACY_VERSIONS, MODERN_VERSIONS, resultOf as resultOfRevision, SERVER_INFO_KEY, type Revision } from '../revisions.ts'
 import type { ApiCatalogue, ToolSet } from './catalogue.ts'
 import { DocumentError, type Json } from './document.ts'
 import { memoryAnswer } from './memory-answer.ts'
@@ -72,7 +72,7 @@ const CAPABILITIES = { tools: {} }
 
 const ANSWERS: ReadonlyMap<string, Respond> = new Map<string, Respond>([
   ['initialize', (_deps, upstream, { params }) => ({ protocolVersion: LEGACY_VERSIONS.includes(String(params['protocolVersion'])) ? params['protocolVersion'] : LEGACY_VERSIONS[0], capabilities: CAPABILITIES, serverInfo: infoOf(upstream) })],
-  ['server/discover', (_deps, upstream, { revision }) => resultOfRevision(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities: CAPABILITIES, serverInfo: infoOf(upstream) }, true)],
+  ['server/discover', (_deps, upstream, { revision }) => resultOfRevision(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities: CAPABILITIES, _meta: { [SERVER_INFO_KEY]: infoOf(upstream) } }, true)],
   ['ping', () => ({})],
   ['tools/list', async ({ apis }, upstream, { revision, params }) => resultOfRevision(revision, page(await apis.tools(upstream), params['cursor']), true)],
 ])
