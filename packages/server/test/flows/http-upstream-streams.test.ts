@@ -5,6 +5,8 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage, type 
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { decodeJwt } from 'jose'
+import { newProofKey, possession } from '../../src/upstreams/connectors/oauth/possession.ts'
 import { eachApiHouse, type ApiHouse } from '../support/api-house.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -238,6 +240,32 @@ eachApiHouse('an API that answers early, late, with nonsense or not at all', asy
   api.script = () => false
   assert.equal((await ask('/http/api/a')).status, 200)
 }, { upstream: { timeoutMs: 1000 } })
+
+eachApiHouse('RFC 9449 §9: a body that is gone is asked for again when the API wants its nonce, the token stays, and the next request has the nonce', async (house) => {
+  const { api, accounts, refusals } = house
+  accounts.set('usr_alice', 'bound')
+  house.possession = possession(await newProofKey(), 'bound')
+  const nonces: unknown[] = []
+  api.script = (request, response) => {
+    const { nonce } = decodeJwt(String(request.headers['dpop']))
+    nonces.push(nonce)
+    // Each nonce is good for one request, and the next one comes with the answer.
+    const isGood = nonce === `n${nonces.length - 1}`
+    response.setHeader('dpop-nonce', `n${nonces.length}`)
+    request.resume().once('end', () => (isGood ? response.writeHead(200) : response.writeHead(401, { 'www-authenticate': 'DPoP error="use_dpop_nonce"' })).end())
+  }
+  const upload = async (): Promise<number | undefined> => {
+    const request = start(house, '/http/personal/upload')
+    const answer = answerOf(request)
+    await write(request, 2)
+    request.end()
+    return (await answer).resume().statusCode
+  }
+  assert.deepEqual([await upload(), await upload(), await upload()], [503, 200, 200])
+  assert.deepEqual([nonces, refusals], [[undefined, 'n1', 'n2'], []])
+  assert.deepEqual([(await house.ask('/http/personal/a')).status, (await house.ask('/http/personal/b')).status], [200, 200])
+  assert.deepEqual(nonces, [undefined, 'n1', 'n2', 'n3', 'n4'])
+})
 
 eachApiHouse('an API that fails in a row is left alone for a while, and the others are not', async (house) => {
   const { api, ask } = house

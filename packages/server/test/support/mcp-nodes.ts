@@ -40,7 +40,7 @@ import { acceptingVerifier, type Acceptance } from '../../src/token/presented.ts
 import type { GrantRecord } from '../../src/token/token-store.ts'
 import { accessTokenVerifier } from '../../src/token/verify.ts'
 import { apiKeyConnector } from '../../src/upstreams/connectors/api-key.ts'
-import type { Connector, Credential } from '../../src/upstreams/connectors/connector.ts'
+import type { Connector, Credential, Possession } from '../../src/upstreams/connectors/connector.ts'
 import { noneConnector } from '../../src/upstreams/connectors/none.ts'
 import { profiles, type ProfileSettings } from '../../src/upstreams/profiles.ts'
 import type { Upstream } from '../../src/upstreams/upstream.ts'
@@ -111,6 +111,8 @@ export interface World {
   fresh: boolean
   /** Connected accounts of `tickets`, by user: the access token that the upstream is sent. */
   readonly accounts: Map<string, string>
+  /** The key that accounts' tokens are bound to, when they are. */
+  possession?: Possession
   /** Told when the upstream refused a credential: what the next one is, or undefined when the account is lost. */
   renew: (userId: string, refused: string) => string | undefined
   /** Told what an account lacks: what to connect it with, or undefined when that would not help. */
@@ -368,7 +370,7 @@ function connectorsOf({ world, refusals }: Shared): (upstream: Upstream) => Conn
     connect: async () => Promise.reject(new Error('the test connects accounts itself')),
     async credential(userId): Promise<Credential> {
       const token = world.accounts.get(userId)
-      return token === undefined ? 'connection_required' : { headers: { authorization: `Bearer ${token}` }, version: token }
+      return token === undefined ? 'connection_required' : { headers: { authorization: `Bearer ${token}` }, version: token, ...(world.possession && { possession: world.possession }) }
     },
     stepUp: async (_userId, _upstream, lacking) => world.stepUp(lacking),
     async refused(userId, _upstream, version) {

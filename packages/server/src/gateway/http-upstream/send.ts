@@ -33,22 +33,33 @@ export async function sendRequest(forward: Forward, connector: Connector, contac
   const renewed = await credentialFor(connector, contact)
   if (renewed === 'connection_required') return renewed
   if (renewed.version === credential.version) throw refused(contact)
-  if (request.body instanceof Readable) throw new CallProblem(503, `${upstream.name} asked for a renewed credential while the body was on its way; send the request again`, { headers: { 'retry-after': '1' }, reason: 'upstream: 401 to a body that is gone' })
+  if (request.body instanceof Readable) throw gone(contact)
   const again = await send(forward, contact, renewed, request)
   if (again.status !== 401) return again
   again.cancel()
   throw refused(contact)
 }
 
-function send(forward: Forward, { upstream, open }: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
+async function send(forward: Forward, contact: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
+  const { upstream, open } = contact
   const url = `${new URL(upstream.url).origin}${path}`
   const ask = (): Promise<Answer> => {
     // P-7, RS-10: the connector's credential and nothing of the caller's; it comes last, so nothing stands above it.
     const all = { ...headers, ...credentialHeaders(credential, method, url) }
     return forward.send(upstream, { method, path, headers: all, ...(body === undefined ? {} : { body }), timeoutMs: upstream.timeoutMs, idleMs: IDLE_MS }, open)
   }
-  // A body that is gone cannot be sent again.
-  return credential.possession === undefined || body instanceof Readable ? ask() : withNonce(credential.possession, ask)
+  if (credential.possession === undefined) return ask()
+  if (!(body instanceof Readable)) return withNonce(credential.possession, ask)
+  const answer = await ask()
+  // RFC 9449 §9: not the credential was refused. The next request has the nonce.
+  if (!credential.possession.learn(answer.status, answer.headers)) return answer
+  await drain(answer)
+  throw gone(contact)
+}
+
+/** A body that is gone cannot be sent again. */
+function gone({ upstream }: Contact): CallProblem {
+  return new CallProblem(503, `${upstream.name} asked for a renewed credential while the body was on its way; send the request again`, { headers: { 'retry-after': '1' }, reason: 'upstream: 401 to a body that is gone' })
 }
 
 function refused({ upstream }: Contact): CallProblem {

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test'
 import { discoverAndRequestJwtAuthGrant } from '@modelcontextprotocol/client'
 import * as oauth from 'oauth4webapi'
 import { parse, stringify } from 'yaml'
+import { tokenOf } from '../../support/api-clients.ts'
 import { browser } from '../../support/browser.ts'
 import { recorded, startGateway, type RunningGateway } from '../../support/gateway.ts'
 import { memoryProvider } from '../../support/oauth-clients.ts'
@@ -74,8 +75,10 @@ function nearConfig(): Readonly<Record<string, unknown>> {
     upstreams: [
       { id: 'asserting', url, connector: { ...asserting, dpop: true } },
       { id: 'asserting-plain', url, connector: asserting },
+      { id: 'asserting-busy', url, connector: { ...asserting, dpop: true } },
       { id: 'exchanging', url, connector: { ...exchanging, dpop: true } },
       { id: 'exchanging-plain', url, connector: exchanging },
+      { id: 'exchanging-busy', url, connector: { ...exchanging, dpop: true } },
     ],
     rules: [{ id: 'everybody', effect: 'allow' }],
   }
@@ -101,6 +104,16 @@ for (const client of ['asserting', 'exchanging']) {
       assert.deepEqual(refused.filter((reason) => reason?.includes('nonce') !== true), [], 'for want of a nonce, and for nothing else')
     })
   }
+
+  test(`${client}: of first calls at once, each is sent again with the nonce that the first answer brought, and the token stays (RFC 9449 §9)`, async () => {
+    const url = `${near.issuer}/mcp/${client}-busy`
+    const authorization = `Bearer ${await tokenOf(near.issuer, 'alice', url)}`
+    const answers = await Promise.all(Array.from({ length: 8 }, async () => (await listTools(url, { authorization })).status))
+    assert.deepEqual(answers, Array.from({ length: 8 }, () => 200))
+    const refreshed = ({ action, upstream }: Event): boolean => action === 'connection.refreshed' && upstream === `${client}-busy`
+    await recorded(near, refreshed)
+    assert.equal(near.events.filter(refreshed).length, 1)
+  })
 
   test(`${client}: without a key the far gateway gives no token, and the person is told (RFC 9449 §5)`, async () => {
     const signedIn = memoryProvider()

@@ -66,8 +66,8 @@ export function possession(key: JWK, accessToken?: string): Possession {
     },
     learn(status, headers) {
       const given = headers['dpop-nonce']
-      // RFC 9449 §8.2: the newest counts, whatever the answer is.
-      if (typeof given !== 'string' || given.length > MAX_NONCE || given === nonce) return false
+      // RFC 9449 §8.2: the newest counts, whatever the answer is. Of requests at once each was sent without it, though one answer brought it first.
+      if (typeof given !== 'string' || given.length > MAX_NONCE) return false
       nonce = given
       return status === 401 && /use_dpop_nonce/.test(headers['www-authenticate'] ?? '')
     },
