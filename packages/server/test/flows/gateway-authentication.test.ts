@@ -314,12 +314,15 @@ eachMcpCluster(
       // A browser must be able to read why it is refused.
       const refused = await cluster.nodes[0].send(withHeaders(sent, { origin, authorization: undefined }))
       assert.equal(refused.status, 401)
-      assert.match(String(refused.headers['access-control-expose-headers']), /WWW-Authenticate/)
+      assert.match(String(refused.headers['access-control-expose-headers']), /WWW-Authenticate.*DPoP-Nonce/)
     }
-    const preflight = { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization, content-type, mcp-method' } }
+    const preflight = { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization, content-type, dpop, mcp-method, mcp-param-region, x-other' } }
     const allowed = await cluster.nodes[0].send(preflight)
     assert.equal(allowed.status, 204)
-    assert.match(String(allowed.headers['access-control-allow-headers']), /Authorization.*Mcp-Method/)
+    const names = String(allowed.headers['access-control-allow-headers']).toLowerCase().split(', ')
+    // RFC 9449 §8: so must the nonce of the next proof; and arguments that are repeated in headers (P-9) have the names of their tools.
+    for (const name of ['authorization', 'content-type', 'dpop', 'mcp-method', 'mcp-param-region']) assert.ok(names.includes(name), name)
+    assert.ok(!names.includes('x-other'))
     const denied = await cluster.nodes[0].send({ ...preflight, headers: { ...preflight.headers, origin: 'https://evil.example' } })
     assert.equal(denied.status, 403)
     assert.equal(denied.headers['access-control-allow-headers'], undefined)
