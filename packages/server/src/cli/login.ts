@@ -5,7 +5,7 @@ import { newProofKey, possession } from '../upstreams/connectors/oauth/possessio
 import { WrongUsage } from './api-client.ts'
 import { CommandFailed, print } from './command.ts'
 import { withLogins, type Login } from './logins.ts'
-import { askForCode, knowsProofs, redeem, Refused, targetOf, type DeviceAnswer, type Target, type Tokens } from './oauth-client.ts'
+import { askForCode, knowsProofs, redeem, Refused, revoke, targetOf, type DeviceAnswer, type Target, type Tokens } from './oauth-client.ts'
 
 export interface LoginOptions {
   readonly scope?: string
@@ -95,10 +95,13 @@ function fail(error: unknown, { resource }: Target): never {
 }
 
 async function remember(made: Login): Promise<void> {
-  await withLogins(async (open) => {
+  const before = await withLogins(async (open) => {
     const { logins } = open.read()
     open.write({ last: made.resource, logins: [...logins.filter(({ resource }) => resource !== made.resource), made] })
+    return logins.find(({ resource }) => resource === made.resource)
   })
+  // What is forgotten here would live on at the gateway, and with whoever copied it.
+  await (before && revoke(before.issuer, before.refreshToken).catch(({ message }: Error) => console.error(`The login of before could not be ended: ${message} It is among your access at ${before.issuer}/.`)))
 }
 
 /** What is remembered of an answer of the token endpoint. */

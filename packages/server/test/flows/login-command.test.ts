@@ -64,6 +64,17 @@ for (const variant of variants()) {
       assert.notEqual(remembered().logins[0]?.refreshToken, before?.refreshToken)
     })
 
+    test('who logs in again has one login: that of before has ended at the gateway (RFC 7009)', async (context) => {
+      const { login, run, remembered } = account(context)
+      const [notes, twin] = [`${gateway.issuer}/mcp/notes`, account(context)]
+      assert.deepEqual((await Promise.all([login(notes), twin.login(notes)])).map(({ code }) => code), [0, 0])
+      const before = remembered().logins[0]?.accessToken
+      const again = await login(notes)
+      assert.deepEqual([again.code, remembered().logins.length], [0, 1])
+      await recorded(gateway, ({ action, grantId, reason }) => action === 'token.revoked' && grantId === claimsOf(before).grant && reason === 'revoked by the client')
+      assert.deepEqual([await use(before ?? ''), await use((await run('token')).out), await use((await twin.run('token')).out)], [401, 200, 200])
+    })
+
     test('a grant that ended elsewhere is forgotten, and the user is told to log in again', async (context) => {
       const { login, run, remembered, expire } = account(context)
       assert.equal((await login(`${gateway.issuer}/mcp/notes`)).code, 0)
