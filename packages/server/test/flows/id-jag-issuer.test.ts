@@ -2,6 +2,7 @@
 // (draft-ietf-oauth-identity-assertion-authz-grant §4.3). Two nodes over one database.
 import assert from 'node:assert/strict'
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from 'jose'
+import { machines } from '../../src/identity/machines.ts'
 import { hash } from '../../src/oauth/secret.ts'
 import type { IdJagAudience } from '../../src/token/exchange/id-jag.ts'
 import type { ExchangeRule } from '../../src/token/exchange/rules.ts'
@@ -89,6 +90,17 @@ each('what nobody approved is refused: audience, resource, client, person, scope
   assert.deepEqual([narrowed.body['scope'], decodeJwt(String(narrowed.body['access_token']))['scope']], ['chat.read', 'chat.read'])
   assert.equal((await ask(cluster, token, { scope: '' })).body['scope'], 'chat.read chat.history')
   assert.equal(decodeJwt(String((await ask(cluster, token, { resource: 'https://mcp.chat.example/admin' })).body['access_token']))['resource'], 'https://mcp.chat.example/admin')
+})
+
+each('an assertion is about a person’s sign-in: a machine has none to vouch for (ID-JAG §1, §3)', async (cluster) => {
+  cluster.clients.set('app', client('app', { kind: 'pre-registered', tokenEndpointAuthMethods: ['client_secret_post'], secretHashes: [hash(SECRET)], grantTypes: ['client_credentials', 'authorization_code', 'refresh_token', EXCHANGE] }))
+  cluster.machines = machines(ISSUER, [{ clientId: 'app', name: 'App', groups: ['engineering'] }])
+  const own = await cluster.nodes[0].post('/token', { grant_type: 'client_credentials', client_id: 'app', client_secret: SECRET, resource: RESOURCE })
+  assert.equal(own.status, 200, own.text)
+  const answer = await ask(cluster, String(own.body['access_token']))
+  assert.deepEqual([answer.status, answer.body['error']], [400, 'invalid_target'])
+  assert.deepEqual([(await cluster.events('assertion.issued')).length, (await cluster.events('token.refused')).at(-1)?.reason], [0, 'token exchange: the subject is no person'])
+  assert.equal((await ask(cluster, await signIn(cluster))).status, 200)
 })
 
 each('who is in a group of the audience gets one, with what our tenant is called there', async (cluster) => {

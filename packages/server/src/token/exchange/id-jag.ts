@@ -42,6 +42,8 @@ export function idJagIssuer(options: IdJagIssuerOptions): ExchangeTarget {
     tokenType: TOKEN_TYPE.idJag,
     accepts: (params) => params.get('requested_token_type') === TOKEN_TYPE.idJag,
     async authorize(request, subject) {
+      // §1, §3: it vouches for a sign-in, and is taken for a person's wherever it is taken.
+      if (subject.user.kind === 'machine') throw refusedTarget('the subject is no person')
       const audience = audienceOf(options, request, subject)
       const clientId = audience.clients.get(request.client.id)
       if (clientId === undefined) throw refusedTarget('the client is not one of the audience')
