@@ -2,10 +2,10 @@ import type { TokenStore, UsedAssertion } from '../token/token-store.ts'
 import type { Database, Transaction } from './database.ts'
 
 /** Which assertions of others were used. */
-export function assertionVerbs(db: Pick<Database, 'query'>): Pick<TokenStore, 'isUsedAssertion'> {
+export function assertionVerbs(db: Pick<Database, 'find'>): Pick<TokenStore, 'isUsedAssertion'> {
   return {
     async isUsedAssertion(hash) {
-      return (await db.query('SELECT hash FROM used_assertions WHERE hash = $1', [hash])).length > 0
+      return (await db.find('SELECT hash FROM used_assertions WHERE hash = $1', [hash])) !== undefined
     },
   }
 }

@@ -10,6 +10,11 @@ export interface Database {
   /** Runs one statement and returns its rows; names of columns as the SQL writes them. */
   query<Row extends object = Record<string, Value>>(sql: string, params?: readonly Value[]): Promise<Row[]>
   /**
+   * Reads the row that a key names. What is asked at once goes to the database together and is answered in turn: for nothing
+   * that takes long.
+   */
+  find<Row extends object = Record<string, Value>>(sql: string, params: readonly Value[]): Promise<Row | undefined>
+  /**
    * Runs statements as one transaction that commits when `run` resolves and rolls back when it throws. Conflicting
    * writers wait for each other (SQLite: one writer; PostgreSQL: read committed, rows locked by UPDATE).
    * Nothing but `tx` may be awaited inside.

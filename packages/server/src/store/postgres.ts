@@ -4,6 +4,8 @@ import type { Database, Transaction, Value } from './database.ts'
 
 const POOL_SIZE = 10
 const MAX_ATTEMPTS = 3
+/** How soon the one connection for reading is tried again: it has no others beside it that are. */
+const RETRY_S = 0.05
 /** Longer than a statement may take: whatever comes later, from a connection that is being made again and again, is too late. */
 const ANSWER_MS = 11_000
 /** Calls wait for what is appended, and a change waits for a connection before it does anything: both are told sooner. */
@@ -15,14 +17,18 @@ const RETRYABLE = new Set(['40001', '40P01'])
 
 /** Opens a PostgreSQL database: a bounded pool of connections, statements prepared once per connection. */
 export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { readonly connection: postgres.Sql } {
-  const sql = postgres(url, {
-    max: POOL_SIZE,
-    connect_timeout: 5,
-    // Rows hold integers of up to 53 bits: times and sequence numbers.
-    types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
-    connection: { application_name: 'lanyard', statement_timeout: 10_000, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: 10_000 },
-    onnotice: () => undefined,
-  })
+  const connections = (options: postgres.Options<Record<string, never>>): postgres.Sql =>
+    postgres(url, {
+      ...options,
+      connect_timeout: 5,
+      // Rows hold integers of up to 53 bits: times and sequence numbers.
+      types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
+      connection: { application_name: 'lanyard', statement_timeout: 10_000, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: 10_000 },
+      onnotice: () => undefined,
+    })
+  const sql = connections({ max: POOL_SIZE })
+  // One, for single rows: those that are asked for at once share packets, and a packet costs both sides more than a row does.
+  const reading = connections({ max: 1, backoff: () => RETRY_S })
 
   const run = async <Row extends object>(on: postgres.Sql | postgres.TransactionSql, text: string, params: readonly Value[]): Promise<Row[]> =>
     Array.from(await on.unsafe<Row[]>(text, [...params], { prepare: true }))
@@ -41,16 +47,18 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
   }
 
   /** A statement is a transaction by itself, and runs again as one does. */
-  const statement = async <Row extends object>(text: string, params: readonly Value[], attempt = 1): Promise<Row[]> =>
-    run<Row>(sql, text, params).catch((error: unknown) => {
-      if (attempt >= MAX_ATTEMPTS || !mayRetry(error, true)) throw error
-      return statement<Row>(text, params, attempt + 1)
+  const statement = async <Row extends object>(on: postgres.Sql, text: string, params: readonly Value[], attempt = 1): Promise<Row[]> =>
+    run<Row>(on, text, params).catch((error: unknown) => {
+      // Whatever only reads may be asked again.
+      if (attempt >= MAX_ATTEMPTS || !mayRetry(error, on !== reading)) throw error
+      return statement<Row>(on, text, params, attempt + 1)
     })
 
   return {
     dialect: 'postgres',
     connection: sql,
-    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(statement<Row>(text, params)).catch(rethrow),
+    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(statement<Row>(sql, text, params)).catch(rethrow),
+    find: async <Row extends object>(text: string, params: readonly Value[]) => (await deadline(answerMs).race(statement<Row>(reading, text, params)).catch(rethrow))[0],
     append: async (text, params) => void (await deadline(Math.min(answerMs, WAIT_MS)).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
@@ -65,7 +73,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
         }
       }
     },
-    close: () => sql.end({ timeout: 5 }),
+    close: async () => void (await Promise.all([sql.end({ timeout: 5 }), reading.end({ timeout: 5 })])),
   }
 }
 

@@ -39,6 +39,7 @@ export function openSqlite(path: string, { readOnly = false }: { readonly readOn
   return {
     dialect: 'sqlite',
     query: (sql, params = []) => exclusively(() => run(sql, params)),
+    find: <Row extends object>(sql: string, params: readonly Value[]) => exclusively(() => run<Row>(sql, params)[0]),
     transaction: (work) => exclusively(() => transaction(connection, run, work)),
     append: (sql, params) => exclusively(() => appends.append(sql, params)),
     close: () =>

@@ -54,11 +54,11 @@ interface RefreshTokenRow extends GrantRow {
 export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
   return {
     async findCode(hash) {
-      const rows = await db.query<CodeRow>(
+      const row = await db.find<CodeRow>(
         `SELECT c.hash, c.redirect_uri, c.code_challenge, c.expires_at, c.consumed_at, ${GRANT} FROM codes c JOIN grants g ON g.id = c.grant_id WHERE c.hash = $1`,
         [hash],
       )
-      return rows[0] && code(rows[0])
+      return row && code(row)
     },
     consumeCode: ({ hash, grantId, at, refreshToken, jkt }, events) =>
       db.transaction(async (tx) => {
@@ -72,24 +72,24 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
         return 'consumed'
       }),
     async findRefreshToken(hash) {
-      const rows = await db.query<RefreshTokenRow>(
+      const row = await db.find<RefreshTokenRow>(
         `SELECT r.hash, r.family, r.generation, r.created_at, r.expires_at, r.used_at, r.request_digest, r.successor, ${GRANT},
            (SELECT count(*) FROM step_ups s WHERE s.grant_id = g.id) AS asked
          FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.hash = $1 AND g.revoked_at IS NULL`,
         [hash],
       )
-      return rows[0] && refreshToken(rows[0])
+      return row && refreshToken(row)
     },
     async findFamily(family) {
-      const rows = await db.query<GrantRow>(
+      const row = await db.find<GrantRow>(
         `SELECT ${GRANT} FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.family = $1 AND g.revoked_at IS NULL LIMIT 1`,
         [family],
       )
-      return rows[0] && grant(rows[0])
+      return row && grant(row)
     },
     rotate: (change, events) => (db.dialect === 'postgres' ? rotateAtOnce({ db, audit }, change, events) : rotateInSteps({ db, audit }, change, events)),
     async findGrant(grantId) {
-      const [row] = await db.query<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
+      const row = await db.find<GrantRow>(`SELECT ${GRANT} FROM grants g WHERE g.id = $1 AND g.revoked_at IS NULL`, [grantId])
       return row !== undefined && (await areLive(db, parentsOf(row))) ? grant(row) : undefined
     },
     revokeGrant: (grantId, at, events) =>
@@ -196,8 +196,8 @@ function printed(value: object | undefined): string | null {
  * statement for several is planned while there are few grants, and then reads all of many.
  */
 async function areLive(db: Database, ids: readonly string[]): Promise<boolean> {
-  const found = await Promise.all(ids.map((id) => db.query('SELECT id FROM grants WHERE id = $1 AND revoked_at IS NULL', [id])))
-  return found.every((rows) => rows.length > 0)
+  const found = await Promise.all(ids.map((id) => db.find('SELECT id FROM grants WHERE id = $1 AND revoked_at IS NULL', [id])))
+  return found.every((row) => row !== undefined)
 }
 
 function parentsOf({ parents }: Pick<GrantRow, 'parents'>): readonly string[] {

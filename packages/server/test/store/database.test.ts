@@ -41,6 +41,12 @@ eachStore('parameters are used by number, integers come back as numbers, absent 
   assert.deepEqual({ ...row }, { at, action: 'x', subject: null })
 })
 
+eachStore('rows that are looked for at once are each found by whoever looks, beside a mistake too', async ({ db }) => {
+  await Promise.all(Array.from({ length: 60 }, (_, index) => db.query("INSERT INTO audit (at, action, outcome, event) VALUES ($1, 'x', 'x', 'x')", [index])))
+  const found = await Promise.allSettled(Array.from({ length: 61 }, (_, index) => (index === 30 ? db.find('SELECT nothing FROM audit WHERE at = $1', [index]) : db.find('SELECT at FROM audit WHERE at = $1', [index]))))
+  assert.deepEqual(found.map((each) => (each.status === 'rejected' ? 'rejected' : each.value?.['at'])), Array.from({ length: 61 }, (_, index) => (index === 30 ? 'rejected' : index === 60 ? undefined : index)))
+})
+
 eachStore('events recorded at once become durable in few commits, and each of them', async ({ db, audit, events }) => {
   await Promise.all(Array.from({ length: 250 }, (_, index) => audit.record({ action: 'call.allowed', outcome: 'success', reference: `r${index}` })))
   const [row] = await db.query<{ n: number }>('SELECT COUNT(*) AS n FROM audit')
@@ -85,6 +91,28 @@ eachStore('a node that hears nothing for ten seconds is stale, and fresh again w
   await new Promise((resolve) => setTimeout(resolve, 1200))
   assert.equal(feed.fresh, true)
   feed.close()
+})
+
+test('on PostgreSQL a row is found while transactions have every other connection', needsPostgres, async () => {
+  const database = await postgresUrl()
+  const db = openDatabase(database.url)
+  await migrate(db)
+  const over = Promise.withResolvers<void>()
+  const held = Array.from({ length: 10 }, () => {
+    const begun = Promise.withResolvers<void>()
+    const ended = db.transaction(async (tx) => {
+      await tx.query('SELECT 1 AS one')
+      begun.resolve()
+      await over.promise
+    })
+    return { begun: begun.promise, ended }
+  })
+  await Promise.all(held.map(({ begun }) => begun))
+  assert.deepEqual({ ...(await db.find('SELECT name FROM migrations WHERE name = $1', ['001-audit.sql'])) }, { name: '001-audit.sql' })
+  over.resolve()
+  await Promise.all(held.map(({ ended }) => ended))
+  await db.close()
+  await database.close()
 })
 
 test('on PostgreSQL two nodes that start at once migrate once, and hear of each other at once', needsPostgres, async () => {
