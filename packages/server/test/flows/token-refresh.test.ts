@@ -149,7 +149,14 @@ eachCluster('scope and resource only narrow, and the successor keeps all that wa
   assert.equal(narrow.body['scope'], 'mcp.read')
   const caller = await cluster.nodes[0].tokens.verifier.verify(String(narrow.body['access_token']), RESOURCE)
   assert.deepEqual(caller.scope, ['mcp.read'])
-  assert.equal((await cluster.refresh(tokenOf(narrow))).body['scope'], 'mcp.read mcp.write')
+  // RS-9: what lies within a scope that was granted was granted, and is one request in whatever order it stands.
+  const within = await cluster.refresh(tokenOf(narrow), { scope: 'mcp.notes.write mcp.notes.read' })
+  assert.deepEqual([within.status, within.body['scope']], [200, 'mcp.notes.read mcp.notes.write'])
+  const again = await cluster.refresh(tokenOf(narrow), { scope: 'mcp.notes.read mcp.notes.write' }, cluster.nodes[1])
+  assert.equal(again.body['access_token'], within.body['access_token'])
+  assert.equal((await cluster.refresh(tokenOf(within))).body['scope'], 'mcp.read mcp.write')
+  const reading = await cluster.signIn({ scope: ['mcp.notes.read'] })
+  for (const scope of ['mcp.read', 'mcp.notes.write', 'mcp.other.read']) assertRefused(await cluster.refresh(reading.refreshToken, { scope }), 'invalid_scope')
 })
 
 eachCluster('50 callers on two nodes with one refresh token: one rotation, one answer for all, and the grant lives (C03)', async (cluster) => {
