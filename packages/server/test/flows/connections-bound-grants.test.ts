@@ -131,6 +131,7 @@ for (const kind of KINDS) {
     const unproven = scene(cluster, tickets, { ...kind, dpop: false })
     await assert.rejects(unproven.ask(), (error) => error instanceof CredentialRefused && /dpop/.test(error.reason))
     unproven.tokenType = 'Bearer'
+    cluster.now += 10_000
     assert.equal((await unproven.ask()).headers['authorization'], 'Bearer issued-2')
     assert.deepEqual((await unproven.proofs()).slice(2), [undefined, undefined], 'and no key was shown')
   })
@@ -153,6 +154,7 @@ for (const kind of KINDS) {
     assert.ok(!JSON.stringify(events).includes('not for the trail'))
     assert.ok(good)
     tickets.on.set('/token', good)
+    cluster.now += 10_000
     assert.match((await at.ask()).headers['authorization'] ?? '', /^DPoP issued-/)
     assert.equal((await cluster.events('connection.refreshed')).length, 1)
   })

@@ -21,6 +21,9 @@ const part = (value: object): string => Buffer.from(JSON.stringify(value)).toStr
 const ASSERTION = `${part({ alg: 'ES256', typ: 'oauth-id-jag+jwt' })}.${part({ aud: 'https://as.example' })}.signature`
 const ID_TOKEN = `${part({ alg: 'ES256' })}.${part({ aud: 'lanyard' })}.signature`
 
+/** What was refused is not asked for again before this has passed. */
+const REFUSED_MS = 10_000
+
 /** Nobody registered Lanyard at the authorization server. */
 const UNREGISTERED: Partial<IdJagSettings> = {}
 
@@ -218,43 +221,56 @@ each('what no sign-in helps with is told as such, and what is only down as that'
   const good = [scene.provider, scene.server] as const
   const refused = (message: RegExp, reason: RegExp) => (error: unknown): boolean => error instanceof CredentialRefused && message.test(error.message) && reason.test(error.reason)
   scene.provider = () => [400, { error: 'interaction_required', interaction_uri: 'https://idp.example/link?x=1' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), refused(/it says more at https:\/\/idp\.example\/link\?x=1/, /interaction_required/))
   scene.provider = () => [400, { error: 'interaction_required', interaction_uri: 'javascript:alert(1)' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), (error: unknown) => error instanceof SignInRequired)
   scene.provider = () => [400, { error: 'invalid_target', error_description: 'secret text' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), refused(/does not let you/, /^id-jag: provider: invalid_target$/))
   // An access token of the provider's own must never reach the upstream's side.
   for (const body of [{ access_token: 'own', token_type: 'Bearer', issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' }, { access_token: ASSERTION, token_type: 'Bearer' }, { access_token: 'opaque', token_type: 'N_A', issued_token_type: ID_JAG }]) {
     const before = scene.asked('/token')
     scene.provider = () => [200, body]
+    cluster.now += REFUSED_MS
     await assert.rejects(bearer(connector, scene), CredentialRefused)
     assert.equal(scene.asked('/token'), before, JSON.stringify(body))
   }
   scene.provider = () => [503, {}]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), UpstreamUnavailable)
   scene.provider = good[0]
   scene.server = () => [503, {}]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), UpstreamUnavailable)
   scene.server = () => [400, { error: 'invalid_grant' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), refused(/does not take the word/, /invalid_grant/))
   scene.server = () => [401, { error: 'invalid_client' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), refused(/does not take the word/, /invalid_client/))
   scene.server = () => [200, { access_token: 'at', token_type: 'mac' }]
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene), CredentialRefused)
   scene.server = good[1]
+  cluster.now += REFUSED_MS
   assert.match(await bearer(connector, scene), /^Bearer at-/)
   assert.equal(JSON.stringify(await cluster.events()).includes('secret text'), false)
 })
 
-each('it acts for people who signed in, and for nobody else', async (_cluster, scene) => {
+each('it acts for people who signed in, and for nobody else', async (cluster, scene) => {
   const connector = scene.make()
   for (const user of [{ ...ALICE, disabled: true }, { ...ALICE, kind: 'machine' as const }, { ...ALICE, provider: 'elsewhere' }]) {
     scene.users.set(ALICE.id, user)
+    cluster.now += REFUSED_MS
     await assert.rejects(bearer(connector, scene), CredentialRefused)
   }
+  cluster.now += REFUSED_MS
   await assert.rejects(bearer(connector, scene, 'usr_nobody'), CredentialRefused)
   assert.equal(scene.asked('/token'), 0)
   scene.users.set(ALICE.id, ALICE)
+  cluster.now += REFUSED_MS
   assert.equal(await bearer(connector, scene), 'Bearer at-1')
 })
 
@@ -278,4 +294,23 @@ each('where nobody registered Lanyard, it is known by the document that it hosts
   const document = await cluster.nodes[0].get('/connections/chat/client.json')
   assert.deepEqual([document.status, (JSON.parse(document.text) as Record<string, unknown>)['grant_types']], [200, ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer']])
   assert.equal((await cluster.nodes[0].get('/connections/chat')).status, 404, 'there is nothing to connect')
+})
+
+each('a refusal stands for ten seconds, however often somebody calls, or until the person signed in again; it is recorded once', async (cluster, scene) => {
+  const connector = scene.make()
+  const good = scene.provider
+  scene.provider = () => [400, { error: 'invalid_target' }]
+  await Promise.all(Array.from({ length: 5 }, () => assert.rejects(bearer(connector, scene), CredentialRefused)))
+  for (let call = 0; call < 5; call += 1) await assert.rejects(bearer(connector, scene), CredentialRefused)
+  assert.deepEqual([scene.asked('/idp/token'), (await cluster.events('connection.failed')).length], [1, 1])
+  scene.users.set('usr_bob', { ...ALICE, id: 'usr_bob', subject: 'bob' })
+  await assert.rejects(bearer(connector, scene, 'usr_bob'), CredentialRefused)
+  assert.equal(scene.asked('/idp/token'), 2, 'and stands for nobody else')
+  scene.provider = good
+  await assert.rejects(bearer(connector, scene), CredentialRefused)
+  await cluster.db.transaction((tx) => recordChange(tx, { kind: 'user', key: ALICE.id, at: cluster.now }, (change) => cluster.nodes[0].feed.deliver(change)))
+  assert.equal(await bearer(connector, scene), 'Bearer at-1')
+  await assert.rejects(bearer(connector, scene, 'usr_bob'), CredentialRefused)
+  cluster.now += REFUSED_MS
+  assert.equal(await bearer(connector, scene, 'usr_bob'), 'Bearer at-2')
 })

@@ -120,6 +120,7 @@ test('what a person had ends with their access, also what was under way then', a
   users.set(ALICE.id, { ...ALICE, disabled: true })
   await assert.rejects(made.credential(ALICE.id, UPSTREAM), CredentialRefused)
   users.set(ALICE.id, ALICE)
+  now += 10_000
   realm.hold = async () => {
     for (const listener of listeners) listener({ kind: 'subject', key: ALICE.id, at: now })
   }

@@ -58,6 +58,8 @@ async function credential({ connector, userId }: House): Promise<Usable> {
   return made as Usable
 }
 
+/** What was refused is not asked for again before this has passed. */
+const REFUSED_MS = 10_000
 const challenge = (claims: string): string => `Bearer realm="", error="insufficient_claims", claims="${claims}"`
 const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64')
 const C1 = { access_token: { acrs: { essential: true, value: 'c1' } } }
@@ -149,6 +151,7 @@ eachHouse('a missing consent is the administrator’s to give: nobody is sent to
   assert.deepEqual(house.events.map(({ action, outcome }) => [action, outcome]), [['connection.failed', 'failure']])
   assert.equal((await house.world.cluster.rows('sessions')).length, 1, 'and ends nobody’s access')
   consented.add(`${NOTES_API}/notes.read`)
+  house.world.cluster.ahead += REFUSED_MS
   await credential(house)
 })
 
@@ -161,6 +164,7 @@ eachHouse('who is not assigned to the resource is refused there, and stays signe
   assert.equal((await world.cluster.rows('sessions')).length, 1)
   assert.deepEqual(await world.cluster.events('subject.revoked'), [])
   notes.assigned = new Set([world.person('alice').oid])
+  world.cluster.ahead += REFUSED_MS
   await credential(house)
   world.person('alice').revokedAt = Math.floor(world.cluster.now() / 1000)
   house.announce({ kind: 'user', key: userId, at: 0 })
@@ -175,6 +179,7 @@ eachHouse('for whom there is none: machines, strangers, people of another provid
   await world.cluster.db.query("UPDATE users SET provider = 'corp' WHERE id = $1", [userId])
   await assert.rejects(credential(house), (error) => error instanceof CredentialRefused && error.reason === 'entra-obo: another identity provider')
   await world.cluster.db.query("UPDATE users SET provider = 'entra' WHERE id = $1", [userId])
+  world.cluster.ahead += REFUSED_MS
   await credential(house)
   await world.cluster.db.query('UPDATE users SET tokens = NULL WHERE id = $1', [userId])
   house.announce({ kind: 'subject', key: userId, at: 0 })

@@ -16,13 +16,11 @@ export interface ActingDeps extends HeldTokensDeps {
   readonly audit: Recorder
 }
 
-export type Detail = NonNullable<AuditEvent['detail']>
-
 export interface Acting {
   /** What the connector is called in reasons, and in what is recorded. */
   readonly name: string
   /** Gets a token for the person, and says what is recorded of it. */
-  readonly ask: (user: User, upstream: Upstream) => Promise<readonly [token: IssuedToken, detail: Detail]>
+  readonly ask: (user: User, upstream: Upstream) => Promise<readonly [token: IssuedToken, detail: NonNullable<AuditEvent['detail']>]>
   /** What an error means for the person: `SignInRequired`, `CredentialRefused`, or the error itself when it is nobody's answer. */
   readonly inWords: (error: unknown) => unknown
 }
@@ -35,7 +33,7 @@ export function actingFor({ users, audit, ...deps }: ActingDeps, { name, ask, in
     const about = { subject: userId, upstream: upstream.id }
     try {
       const user = await users.find(userId)
-      if (user === undefined || user.disabled || user.kind === 'machine') throw new CredentialRefused('it acts for people alone', `${name}: no person`)
+      if (user === undefined || user.disabled || user.kind === 'machine') throw new CredentialRefused('it acts for people alone, by their sign-in', `${name}: no person`)
       const [token, detail] = await ask(user, upstream)
       await audit.record({ ...about, action: 'connection.refreshed', outcome: 'success', detail })
       return token

@@ -3,7 +3,7 @@
 import type { ChangeFeed } from '../../audit/change.ts'
 import { remembered } from '../../audit/remembered.ts'
 import { hash } from '../../oauth/secret.ts'
-import type { Connector, Credential } from './connector.ts'
+import { CredentialRefused, type Connector, type Credential } from './connector.ts'
 import { carried, type IssuedToken } from './oauth/possession.ts'
 import type { Upstream } from '../upstream.ts'
 
@@ -29,6 +29,8 @@ const UNKNOWN_LIFETIME_MS = 5 * 60_000
 const MAX_LIFETIME_MS = 30 * 3600_000
 /** An upstream that refuses everything does not have a token made for each call. */
 const DOUBT_MS = 30_000
+/** What was refused is not asked for again at once: calls may be many, and each refusal is recorded. */
+const REFUSED_MS = 10_000
 const MAX_HELD = 50_000
 
 interface Held {
@@ -41,11 +43,16 @@ export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, 
   // Whoever calls was looked up a moment ago: other groups or another name change nothing of what they hold here.
   const held = remembered<Held>(feed, ['subject'], MAX_HELD)
   const underWay = new Map<string, Promise<Held>>()
-  // After another sign-in, on whatever node, it is another question.
+  // After another sign-in, on whatever node, both are other questions.
+  const denials = remembered<{ readonly error: CredentialRefused; readonly until: number }>(feed, ['subject', 'user'], MAX_HELD)
   const refusals = remembered<{ readonly words: string; readonly until: number }>(feed, ['subject', 'user'], MAX_HELD)
   const renew = async (userId: string, upstream: Upstream): Promise<Held> => {
     const keep = held.asking(userId)
-    const token = await ask(userId, upstream)
+    const deny = denials.asking(userId)
+    const token = await ask(userId, upstream).catch((error: unknown) => {
+      if (error instanceof CredentialRefused) deny({ error, until: now() + REFUSED_MS })
+      throw error
+    })
     const until = Math.min(token.expiresAt ?? now() + UNKNOWN_LIFETIME_MS, now() + MAX_LIFETIME_MS)
     const fresh = { credential: carried(token, hash(token.accessToken)), usableUntil: Math.max(until - EARLY_MS, now() + (until - now()) / 2) }
     keep(fresh)
@@ -54,6 +61,8 @@ export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, 
   const once = (userId: string, upstream: Upstream): Promise<Held> => {
     const known = held.get(userId)
     if (known !== undefined && known.usableUntil > now()) return Promise.resolve(known)
+    const denied = denials.get(userId)
+    if (denied !== undefined && denied.until > now()) return Promise.reject(denied.error)
     const work = underWay.get(userId) ?? renew(userId, upstream).finally(() => underWay.delete(userId))
     underWay.set(userId, work)
     return work

@@ -79,7 +79,7 @@ function issuer({ app, scopes, provider }: EntraOboSettings, deps: EntraOboDeps)
   }
   const client = app && entraClient(app, deps)
   return async (user, demanded) => {
-    if (user.provider !== provider.id) throw new CredentialRefused('you did not sign in by the Entra ID that it trusts', 'entra-obo: another identity provider')
+    if (user.provider !== provider.id) throw new CredentialRefused('you did not sign in by the Entra ID that it trusts: sign in there', 'entra-obo: another identity provider')
     if (app === undefined || client === undefined) return redeemed(user.id, scopes, demanded)
     // The assertion is a token of the person for this very app: one for anything else is refused.
     const { accessToken: assertion } = await redeemed(user.id, [app.scope], demanded)

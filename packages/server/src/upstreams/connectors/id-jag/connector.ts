@@ -5,11 +5,10 @@ import type { ProviderTokens } from '../../../identity/provider-tokens.ts'
 import { ExchangeRefused, LoginRefused, type IdentityProvider } from '../../../identity/providers/provider.ts'
 import type { User } from '../../../identity/user.ts'
 import type { Upstream } from '../../upstream.ts'
-import { actingFor, RECENT, signInOf, type ActingDeps, type Detail } from '../acting-for.ts'
+import { actingFor, RECENT, signInOf, type Acting, type ActingDeps } from '../acting-for.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
-import { discovery, type Discovered, type Discovery } from '../oauth/discovery.ts'
+import { discovery, type Discovered } from '../oauth/discovery.ts'
 import { exchange } from '../oauth/exchange.ts'
-import type { IssuedToken } from '../oauth/possession.ts'
 import { clientDocumentUrl, serverOfClient, withMethod, type ClientDeps } from '../oauth/registration.ts'
 import type { IdJagSettings } from './settings.ts'
 
@@ -32,7 +31,17 @@ const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
 export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps): Connector {
   const found = discovery(deps.outbound, deps.now)
-  const tokens = actingFor(deps, { name: 'id-jag', inWords, ask: (user, upstream) => issued(settings, deps, found, { user, upstream }) })
+  const server = exchange(deps.outbound, found, deps.now)
+  const ask: Acting['ask'] = async (user, upstream) => {
+    const discovered = await serverOfClient(deps, found, upstream, { ...settings, clientId: settings.clientId ?? 'id-jag' })
+    const client = withMethod(clientIdOf(settings, deps.issuer, upstream, discovered), settings.clientSecret, discovered.server.token_endpoint_auth_methods_supported)
+    const asked = { audience: discovered.server.issuer, resource: discovered.resource ?? upstream.url, scope: settings.scopes ?? discovered.scope }
+    const assertion = settings.assertions === 'lanyard' ? ownAssertion(settings, deps, user, { ...asked, clientId: client.clientId }) : await providersAssertion(deps, user, asked)
+    // ID-JAG §4.4, RFC 7523 §2.1. A refresh token is not kept (§4.4.3).
+    const token = await server.grant({ upstream, discovered, client }, { type: JWT_BEARER, parameters: { assertion, resource: asked.resource, ...scopeOf(asked.scope) } })
+    return [token, { connector: settings.type, issuer: asked.audience, assertion_issuer: settings.assertions, ...(token.scope === undefined ? {} : { scope: token.scope }) }]
+  }
+  const tokens = actingFor(deps, { name: 'id-jag', inWords, ask })
   return {
     perUser: true,
     bySignIn: true,
@@ -41,23 +50,6 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
       if (tokens.refused(userId, version)) found.doubt(upstream)
     },
   }
-}
-
-interface Wanted {
-  readonly user: User
-  readonly upstream: Upstream
-}
-
-async function issued(settings: IdJagSettings, deps: IdJagConnectorDeps, found: Discovery, { user, upstream }: Wanted): Promise<readonly [IssuedToken, Detail]> {
-  const discovered = await serverOfClient(deps, found, upstream, { ...settings, clientId: settings.clientId ?? 'id-jag' })
-  const { server, resource = upstream.url } = discovered
-  const client = withMethod(clientIdOf(settings, deps.issuer, upstream, discovered), settings.clientSecret, server.token_endpoint_auth_methods_supported)
-  const scope = settings.scopes ?? discovered.scope
-  const asked = { audience: server.issuer, resource, scope }
-  const assertion = settings.assertions === 'lanyard' ? ownAssertion(settings, deps, user, { ...asked, clientId: client.clientId }) : await providersAssertion(deps, user, asked)
-  // ID-JAG §4.4, RFC 7523 §2.1. A refresh token is not kept (§4.4.3).
-  const token = await exchange(deps.outbound, found, deps.now).grant({ upstream, discovered, client }, { type: JWT_BEARER, parameters: { assertion, resource, ...scopeOf(scope) } })
-  return [token, { connector: settings.type, issuer: server.issuer, assertion_issuer: settings.assertions, ...(token.scope === undefined ? {} : { scope: token.scope }) }]
 }
 
 /** EMA §5: as an administrator registered Lanyard there, else by the document that it hosts, which every party knows it by. */
@@ -85,7 +77,7 @@ function ownAssertion({ tenant }: IdJagSettings, deps: IdJagConnectorDeps, user:
 /** The request as Okta has it: an ID token that the person's sign-in here brought, by the client that Lanyard is there. */
 async function providersAssertion(deps: IdJagConnectorDeps, user: User, { audience, resource, scope }: Asked): Promise<string> {
   const provider = deps.providers.get(user.provider)
-  if (provider?.exchange === undefined) throw new CredentialRefused('you did not sign in with an identity provider that vouches for you there', 'id-jag: no identity provider')
+  if (provider?.exchange === undefined) throw new CredentialRefused('you did not sign in with an identity provider that vouches for you there: sign in with one that does', 'id-jag: no identity provider')
   const idToken = (await deps.providerTokens.current(user.id))?.idToken
   if (idToken === undefined) throw new SignInRequired('id-jag: no ID token that is still good', RECENT)
   const { token, issuedTokenType } = await provider.exchange({
@@ -103,12 +95,12 @@ async function providersAssertion(deps: IdJagConnectorDeps, user: User, { audien
 
 /** What the identity provider says no to, or the upstream's side. */
 function inWords(error: unknown): unknown {
-  if (error instanceof ExchangeRefused) return needsSignIn(error) ?? new CredentialRefused(`your identity provider does not let you use it${error.interaction === undefined ? '' : `; it says more at ${error.interaction}`}`, `id-jag: ${error.reason}`, error)
-  if (error instanceof LoginRefused) return new CredentialRefused('your identity provider did not vouch for you there', `id-jag: ${error.reason}`, error)
+  if (error instanceof ExchangeRefused) return needsSignIn(error) ?? new CredentialRefused(`your identity provider does not let you use it${error.interaction === undefined ? '; its administrator can' : `; it says more at ${error.interaction}`}`, `id-jag: ${error.reason}`, error)
+  if (error instanceof LoginRefused) return new CredentialRefused('your identity provider did not vouch for you there; your administrator finds why in the audit trail', `id-jag: ${error.reason}`, error)
   if (!(error instanceof ConnectionRefused)) return error
   // RFC 9470 §3: the sign-in that the assertion tells of is not enough there.
   if (error.reason === 'server: insufficient_user_authentication') return new SignInRequired(`id-jag: ${error.reason}`, signInOf(error), error)
-  return new CredentialRefused('its authorization server does not take the word of your identity provider', `id-jag: ${error.reason}`, error)
+  return new CredentialRefused('its authorization server does not take the word of your identity provider; your administrator finds why in the audit trail', `id-jag: ${error.reason}`, error)
 }
 
 /** RFC 9470, ID-JAG §7.2: a stronger or newer sign-in would help; what it must be like, where the provider says so. */

@@ -8,7 +8,7 @@ import type { Upstream } from '../../upstream.ts'
 import { actingFor, RECENT, signInOf, type ActingDeps } from '../acting-for.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
 import { discovery, type Discovery } from '../oauth/discovery.ts'
-import { exchange } from '../oauth/exchange.ts'
+import { exchange, type Exchange } from '../oauth/exchange.ts'
 import type { IssuedToken } from '../oauth/possession.ts'
 import { serverOfClient, withMethod, type ClientDeps } from '../oauth/registration.ts'
 import type { TokenExchangeSettings } from './settings.ts'
@@ -33,11 +33,12 @@ type Parameters = Readonly<Record<string, string>>
 
 export function tokenExchangeConnector(settings: TokenExchangeSettings, deps: TokenExchangeDeps): Connector {
   const found = discovery(deps.outbound, deps.now)
+  const server = exchange(deps.outbound, found, deps.now)
   const tokens = actingFor(deps, {
     name: 'token exchange',
     inWords,
     async ask(user, upstream) {
-      const token = await issued(settings, deps, found, { user, upstream })
+      const token = await issued(settings, deps, { found, server }, { user, upstream })
       return [token, { connector: settings.type, ...(token.scope === undefined ? {} : { scope: token.scope }) }]
     },
   })
@@ -46,8 +47,7 @@ export function tokenExchangeConnector(settings: TokenExchangeSettings, deps: To
     bySignIn: true,
     credential: tokens.credential,
     async refused(userId, upstream, version) {
-      if (settings.clientId !== undefined) found.doubt(upstream)
-      tokens.refused(userId, version)
+      if (tokens.refused(userId, version)) found.doubt(upstream)
     },
   }
 }
@@ -57,11 +57,17 @@ interface Wanted {
   readonly upstream: Upstream
 }
 
-async function issued(settings: TokenExchangeSettings, deps: TokenExchangeDeps, found: Discovery, { user, upstream }: Wanted): Promise<IssuedToken> {
+/** Whom the upstream's own authorization server is found by, and asked. */
+interface There {
+  readonly found: Discovery
+  readonly server: Exchange
+}
+
+async function issued(settings: TokenExchangeSettings, deps: TokenExchangeDeps, there: There, { user, upstream }: Wanted): Promise<IssuedToken> {
   const provider = deps.providers.get(user.provider)
-  if (provider === undefined || (settings.identityProvider ?? provider.id) !== provider.id) throw new CredentialRefused('it takes the word of another identity provider than the one that you signed in at', 'token exchange: another identity provider')
+  if (provider === undefined || (settings.identityProvider ?? provider.id) !== provider.id) throw new CredentialRefused('it takes the word of another identity provider than the one that you signed in at: sign in there', 'token exchange: another identity provider')
   const parameters = await requestOf(settings, deps, user)
-  return settings.clientId === undefined ? exchangedBy(provider, parameters) : exchangedThere({ ...settings, clientId: settings.clientId }, deps, found, upstream, parameters)
+  return settings.clientId === undefined ? exchangedBy(provider, parameters) : exchangedThere({ ...settings, clientId: settings.clientId }, deps, there, { upstream, parameters })
 }
 
 /** RFC 8693 §2.1: what the person's sign-in here brought, for the target that the administrator named. */
@@ -80,7 +86,7 @@ async function requestOf({ subjectToken, audience, resource, scopes }: TokenExch
 }
 
 async function exchangedBy(provider: IdentityProvider, parameters: Parameters): Promise<IssuedToken> {
-  if (provider.exchange === undefined) throw new CredentialRefused('your identity provider exchanges no tokens', 'token exchange: the identity provider cannot')
+  if (provider.exchange === undefined) throw new CredentialRefused('your identity provider exchanges no tokens; your administrator must use another connector for it', 'token exchange: the identity provider cannot')
   const { token, issuedTokenType, tokenType, expiresAt, scope } = await provider.exchange(parameters)
   // RFC 8693 §2.2.1: what is no access token, or none for a bearer, must not be sent as one.
   if (issuedTokenType !== TOKEN_TYPES.access_token || tokenType !== 'bearer') throw new LoginRefused('it issued something else than a bearer access token')
@@ -88,11 +94,11 @@ async function exchangedBy(provider: IdentityProvider, parameters: Parameters): 
   return { accessToken: token, ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
 }
 
-async function exchangedThere(settings: TokenExchangeSettings & { readonly clientId: string }, deps: TokenExchangeDeps, found: Discovery, upstream: Upstream, parameters: Parameters): Promise<IssuedToken> {
+async function exchangedThere(settings: TokenExchangeSettings & { readonly clientId: string }, deps: TokenExchangeDeps, { found, server }: There, { upstream, parameters }: { readonly upstream: Upstream; readonly parameters: Parameters }): Promise<IssuedToken> {
   const discovered = await serverOfClient(deps, found, upstream, settings)
   const { resource = discovered.resource } = settings
   const client = withMethod(settings.clientId, settings.clientSecret, discovered.server.token_endpoint_auth_methods_supported)
-  return exchange(deps.outbound, found, deps.now).grant(
+  return server.grant(
     { upstream, discovered, client },
     {
       type: TOKEN_EXCHANGE,
@@ -108,5 +114,5 @@ function inWords(error: unknown): unknown {
   const code = error instanceof ExchangeRefused ? error.code : /^server: (.+)$/.exec(error.reason)?.[1]
   // A sign-in from now on brings a token that is good again, or proves what was missing.
   if (code !== undefined && NEEDS_SIGN_IN.has(code)) return new SignInRequired(`token exchange: ${error.reason}`, signInOf(error), error)
-  return new CredentialRefused('its authorization server gives no token for your sign-in', `token exchange: ${error.reason}`, error)
+  return new CredentialRefused('its authorization server gives no token for your sign-in; your administrator finds why in the audit trail', `token exchange: ${error.reason}`, error)
 }
