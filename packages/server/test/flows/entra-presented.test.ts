@@ -137,6 +137,26 @@ eachHouse('without leave to ask as the app the token is refused, and the audit t
   assert.equal((await groupsIn(house))?.length, 200)
 })
 
+eachHouse('the token of an application is no person’s, whether the API asked for idtyp or not, and of whichever version (RFC 9068 §5)', 'application', async (house) => {
+  const { cluster, idp, alice } = house
+  alice.groups = ['engineering']
+  cluster.accept = { providers: [entraSettings(idp)], accepted: new Map([['entra', { audiences: [GATEWAY, `api://${GATEWAY}`], idTokenClients: [GATEWAY] }]]) }
+  const [node] = await cluster.restart()
+  idp.apps.get(GATEWAY)?.permissions.add('mcp.read')
+  for (const tokenVersion of [1, 2] as const) {
+    Object.assign(idp.apps.get(GATEWAY) ?? {}, { tokenVersion })
+    const answer = await fetch(`${idp.origin}/${TENANT}/oauth2/v2.0/token`, { method: 'POST', body: new URLSearchParams({ client_id: GATEWAY, client_secret: GATEWAY_SECRET, grant_type: 'client_credentials', scope: `api://${GATEWAY}/.default` }) })
+    const { access_token: token } = (await answer.json()) as { access_token: string }
+    assert.equal((await send(house, token, node)).status, 401)
+    assert.equal(await reason(house), 'provider: it is of an application, not of a person')
+    assert.equal(await groupsIn(house), undefined)
+  }
+  for (const tokenVersion of [1, 2] as const) {
+    Object.assign(idp.apps.get(GATEWAY) ?? {}, { tokenVersion })
+    assert.equal((await send(house, await house.token(), node)).status, 200)
+  }
+})
+
 eachHouse('a token that says in few words that there are more groups is no token without groups (hasgroups)', 'application', async (house) => {
   const { idp, alice, cluster, asked } = house
   const at = Math.floor(cluster.now / 1000)

@@ -62,6 +62,8 @@ function readClaims({ entra, acrValues }: EntraIdSettings, claims: JWTPayload): 
   const tid = tenantOfClaims(entra, claims)
   const { oid, acrs, xms_edov: verified } = claims
   if (typeof oid !== 'string' || !GUID.test(oid)) throw new LoginRefused('oid is missing: the scope profile brings it')
+  // An access token says how its client proved itself. One of a person names what the client may do for them; whether one is of an app, `idtyp` says only where the API asked for that.
+  if ((claims['azpacr'] ?? claims['appidacr']) !== undefined && claims['scp'] === undefined) throw new LoginRefused('it is of an application, not of a person')
   const { email_verified: _unknown, acr: _level, ...rest } = claims
   const contexts = Array.isArray(acrs) ? acrs.filter((value): value is string => typeof value === 'string') : []
   const context = acrValues?.find((value) => contexts.includes(value)) ?? contexts[0]

@@ -83,7 +83,23 @@ async function forItself(entra: Entra, app: App, form: URLSearchParams, tid: str
   if (!scope.endsWith('/.default')) throw new Failure('invalid_scope', 1002012, 'The provided value for scope is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.')
   const { resource } = resourceOf(entra, [scope])
   const issuedAt = seconds(entra)
-  const claims = { aud: resource, iss: `${entra.origin}/${tid}/v2.0`, appid: app.clientId, idtyp: 'app', roles: [...app.permissions], sub: pairwise(app.clientId, 'app'), tid, ver: '2.0', iat: issuedAt, nbf: issuedAt, exp: issuedAt + LIFETIME_S, uti: randomUUID() }
+  const isOlder = entra.apps.get(resource)?.tokenVersion === 1
+  // Its object in the tenant, which is no person; that it is an app, `idtyp` says where the resource asked for that claim, as Graph does.
+  const oid = app.clientId.replace(/^.{4}/, 'feed')
+  const claims = {
+    aud: isOlder ? `api://${resource}` : resource,
+    iss: isOlder ? `${entra.origin}/${tid}/` : `${entra.origin}/${tid}/v2.0`,
+    ...(isOlder ? { appid: app.clientId, appidacr: '1', ver: '1.0' } : { azp: app.clientId, azpacr: '1', ver: '2.0' }),
+    ...(resource === GRAPH ? { idtyp: 'app' } : {}),
+    roles: [...app.permissions],
+    oid,
+    sub: oid,
+    tid,
+    iat: issuedAt,
+    nbf: issuedAt,
+    exp: issuedAt + LIFETIME_S,
+    uti: randomUUID(),
+  }
   const accessToken = await jwt(claims, entra.key, resource === GRAPH ? { nonce: randomUUID() } : {})
   entra.access.set(accessToken, { resource, scopes: [], roles: [...app.permissions], tid, issuedAt, expiresAt: issuedAt + LIFETIME_S, contexts: [], capable: false })
   return { token_type: 'Bearer', expires_in: LIFETIME_S - 1, ext_expires_in: LIFETIME_S - 1, access_token: accessToken }
