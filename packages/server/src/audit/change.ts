@@ -18,6 +18,12 @@ export interface ChangeFeed {
   readonly fresh: boolean
 }
 
+/**
+ * Seconds that the clocks of two nodes may be apart: a token outlives its cutoff by that, and what is good once is remembered
+ * for as much longer as a node may take it for good that another one takes for over.
+ */
+export const NODE_SKEW_S = 120
+
 /** What has been ended, as this node knows it: in memory, asked on every call. */
 export interface Cutoffs {
   /** Whether this node may answer at all: see `ChangeFeed.fresh`. */

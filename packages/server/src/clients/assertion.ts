@@ -1,4 +1,5 @@
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
+import { NODE_SKEW_S } from '../audit/change.ts'
 import { hash } from '../oauth/secret.ts'
 import type { Client } from './client.ts'
 import type { ClientStore } from './client-store.ts'
@@ -31,7 +32,7 @@ export async function verifyClientAssertion(deps: AssertionDeps, client: Client,
   if (aud !== deps.issuer && aud !== deps.tokenEndpoint && aud !== `${deps.issuer}/par`) return 'audience'
   const now = Math.floor(deps.now() / 1000)
   if (exp === undefined || exp <= now - SKEW_S || exp > now + MAX_LIFETIME_S + SKEW_S) return 'lifetime'
-  return (await deps.store.useAssertion(client.id, hash(jti), Math.ceil((exp + SKEW_S) * 1000))) ? undefined : 'replayed'
+  return (await deps.store.useAssertion(client.id, hash(jti), Math.ceil((exp + SKEW_S + NODE_SKEW_S) * 1000))) ? undefined : 'replayed'
 }
 
 async function verifySignature(deps: AssertionDeps, client: Client, assertion: string): Promise<JWTPayload | AssertionFailure> {

@@ -1,4 +1,4 @@
-import type { Change, ChangeFeed, Cutoffs } from '../audit/change.ts'
+import { NODE_SKEW_S, type Change, type ChangeFeed, type Cutoffs } from '../audit/change.ts'
 import type { Database, Transaction } from './database.ts'
 
 export const CHANNEL = 'lanyard_changes'
@@ -13,8 +13,6 @@ const ANSWER_MS = 5_000
 const KEEP_MS = 24 * 3600 * 1000
 /** What an access token lives at most: the configuration allows no more, and may have allowed more before the last start than now. */
 export const LONGEST_TOKEN_MS = 3600_000
-/** How far the clocks of two nodes may be apart, and a token outlive its cutoff by that. */
-const SKEW_MS = 120_000
 
 /**
  * The clock of the database: nodes' clocks differ, and what one wrote must be in the window in which another looks.
@@ -117,7 +115,7 @@ const CUTOFF_KINDS = ['subject', 'client', 'grant', 'key'] as const
  */
 export async function cutoffs(db: Database, feed: ChangeFeed, options: { readonly maxTokenLifetimeMs: number; readonly now: () => number }): Promise<Cutoffs> {
   const ended = new Map<string, { readonly at: number; readonly until: number }>()
-  const keepMs = Math.max(options.maxTokenLifetimeMs, LONGEST_TOKEN_MS) + SKEW_MS
+  const keepMs = Math.max(options.maxTokenLifetimeMs, LONGEST_TOKEN_MS) + NODE_SKEW_S * 1000
   const add = (change: Change): void => {
     if (!CUTOFF_KINDS.some((kind) => kind === change.kind)) return
     const name = `${change.kind} ${change.key}`

@@ -2,6 +2,7 @@
 // tokens or grants: it tells whose key was proven.
 import { hash as digest } from 'node:crypto'
 import { calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, errors, jwtVerify, type JWTPayload } from 'jose'
+import { NODE_SKEW_S } from '../audit/change.ts'
 import type { StateSealer } from '../keys/seal.ts'
 import { hash, type Hashed } from '../oauth/secret.ts'
 
@@ -27,7 +28,7 @@ export class DpopError extends Error {
 }
 
 export interface ProofStore {
-  /** @param expiresAt milliseconds since the epoch; until then the proof is known @returns false when it was used before, on any node */
+  /** @param expiresAt milliseconds since the epoch: until then the proof is known @returns false when it was used before, on any node */
   use(proof: Hashed, expiresAt: number): Promise<boolean>
   /** Forgets proofs that are too old to be accepted. */
   reap(now: number): Promise<void>
@@ -70,7 +71,7 @@ export function proofCheck({ store, state, requireNonce, now }: ProofDeps): Chec
     if (typeof iat !== 'number' || Math.abs(now() / 1000 - iat) > WINDOW_S) throw new DpopError('invalid_dpop_proof', 'iat is not now')
     if (given === undefined ? requireNonce : state.open(NONCE, [], text(given), now()) === undefined) throw new DpopError('use_dpop_nonce', 'nonce', nonce())
     // RFC 9449 §11.1: once, for as long as it would be accepted; the key is part of it, so that nobody uses up another's.
-    if (!(await store.use(hash(`${jkt} ${jti}`), Math.ceil((iat + WINDOW_S) * 1000)))) throw new DpopError('invalid_dpop_proof', 'it was used before')
+    if (!(await store.use(hash(`${jkt} ${jti}`), Math.ceil((iat + WINDOW_S + NODE_SKEW_S) * 1000)))) throw new DpopError('invalid_dpop_proof', 'it was used before')
     return jkt
   }
 }

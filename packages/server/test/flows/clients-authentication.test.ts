@@ -123,7 +123,10 @@ eachClientWorld('an assertion is good once, whichever node it is shown to (C10)'
   world.now += 80_000
   await world.nodes[0].store.reap({ used: 0, never: 0 }, world.now)
   await refused(world, await present(world.nodes[1], assertion), 'assertion: replayed', 'signed')
-  world.now += 11_000
+  // X06: also after that of a node whose clock is ahead of this one's.
+  await world.nodes[0].store.reap({ used: 0, never: 0 }, world.now + 60_000)
+  await refused(world, await present(world.nodes[1], assertion), 'assertion: replayed', 'signed')
+  world.now += 131_000
   await world.nodes[0].store.reap({ used: 0, never: 0 }, world.now)
   assert.equal((await world.db.query('SELECT * FROM client_assertions')).length, 0)
   await refused(world, await present(world.nodes[1], assertion), 'assertion: lifetime', 'signed')

@@ -3,7 +3,7 @@
 // consent: the administrators of both sides did.
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import type { Approvals } from '../../approval/approvals.ts'
-import type { Cutoffs } from '../../audit/change.ts'
+import { NODE_SKEW_S, type Cutoffs } from '../../audit/change.ts'
 import type { Authorization } from '../../authorize/authorization.ts'
 import type { AssertionIssuer, IssuerKeys } from '../../clients/issuer-keys.ts'
 import { finderIn } from '../../clients/remote-keys.ts'
@@ -86,7 +86,7 @@ async function grantFor(options: IdJagOptions, trusted: TrustedIssuer, request: 
   const profile = targetProfile(grant, request, profiles)
   const scope = grantedScope(grant, request, profile)
   // EMA §7.4.2: each is good once, on all nodes, by issuer and `jti`.
-  const used = { hash: hash(JSON.stringify([grant.issuer, grant.jti])), expiresAt: grant.expiresAt + SKEW_S }
+  const used = { hash: hash(JSON.stringify([grant.issuer, grant.jti])), expiresAt: grant.expiresAt + SKEW_S + NODE_SKEW_S }
   if (await store.isUsedAssertion(used.hash)) throw refusedAssertion('id-jag: jti was used before')
   const user = await person(options, trusted, grant, payload)
   await requireSignIn(options, { user, request, profile, authentication: grant.authentication })
