@@ -46,10 +46,10 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
  * Passes on the stream of a session of the 2025 revisions. `Last-Event-ID` makes an upstream repeat what it answered to
  * any request of the session, so every response in it is changed as if it were the answer to that (H07).
  */
-export async function deliverStream({ response, upstream }: Contact, answer: Answer, rewrite: Rewrite, told: Tell): Promise<void> {
+export async function deliverStream({ response, upstream }: Contact, answer: Answer, change: Change): Promise<void> {
   if (answer.status === 200 && kindOf(answer) === 'events') {
     writeHead(response, answer, {})
-    await passEvents(answer, { response, upstream, begin: () => undefined }, anyMessage(upstream, rewrite, told))
+    await passEvents(answer, { response, upstream, begin: () => undefined }, change)
     response.end()
     return
   }
@@ -58,11 +58,12 @@ export async function deliverStream({ response, upstream }: Contact, answer: Ans
   response.writeHead(statusFor(answer.status), answer.status === 405 ? { allow: 'POST' } : {}).end()
 }
 
-/** Says a message as its client knows it; undefined for what is not for it. */
-type Tell = Outward['message']
-
-/** Changes each response as if it answered what the change is about. */
-function anyMessage(upstream: Upstream, rewrite: Rewrite, told: Tell): Change {
+/**
+ * Changes each response as if it answered what the change is about.
+ *
+ * @param told says a message as its client knows it; undefined for what is not for it
+ */
+export function anyMessage(upstream: Upstream, rewrite: Rewrite, told: Outward['message']): Change {
   return messages(upstream, (message) => {
     if (!isResponse(message)) return told(message)
     const seen = rewriteMessage(message, rewrite)

@@ -4,7 +4,7 @@ import type { Connections } from '../upstreams/connections.ts'
 import type { Call } from './call.ts'
 import { McpError } from './error.ts'
 import { isObject, type Message } from './message.ts'
-import { agreedVersion, declaresUrlElicitation, MODERN_VERSIONS, requestCapabilities, resultOf, SERVER_INFO_KEY } from './revisions.ts'
+import { agreedVersion, declaresUrlElicitation, MODERN_VERSIONS, requestCapabilities, resultOf, SERVER_INFO_KEY, type Revision } from './revisions.ts'
 
 /** The one tool of an upstream whose account the user has not connected. */
 export const CONNECT_TOOL = 'connect_account'
@@ -65,11 +65,16 @@ function connectTool(name: string): Readonly<Record<string, unknown>> {
 }
 
 function opening({ revision, upstream, message, caller }: Call): Readonly<Record<string, unknown>> {
-  const capabilities = { tools: {} }
+  const capabilities = unconnectedCapabilities(revision)
   const serverInfo = { name: upstream.name, version: '1' }
   const instructions = caller.user.kind === 'machine' ? noAccount(upstream.name) : howToConnect(upstream.name, CONNECT_TOOL)
   if (revision.era === 'modern') return resultOf(revision, { supportedVersions: [...MODERN_VERSIONS], capabilities, instructions, _meta: { [SERVER_INFO_KEY]: serverInfo } }, true)
   return { protocolVersion: agreedVersion(message), capabilities, serverInfo, instructions }
+}
+
+/** The stream of a session tells when the account is connected. */
+export function unconnectedCapabilities({ era }: Revision): Readonly<Record<string, unknown>> {
+  return { tools: era === 'legacy' ? { listChanged: true } : {} }
 }
 
 /** What a machine is told, which cannot connect one. */

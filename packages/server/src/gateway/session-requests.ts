@@ -1,10 +1,10 @@
-import type { Rewrite } from './answers.ts'
+import type { Change, Rewrite } from './answers.ts'
 import { trace, type Contact, type Visit } from './call.ts'
-import { deliverStream } from './deliver.ts'
+import { anyMessage, deliverStream } from './deliver.ts'
 import type { OpenCalls } from './open-calls.ts'
 import { permissions } from './permit.ts'
 import type { ProfileDeps } from './profile/deps.ts'
-import { endProfile, noStream, streamProfile } from './profile/session-stream.ts'
+import { endProfile, noStream, streamLater, streamProfile } from './profile/session-stream.ts'
 import type { Session } from './session.ts'
 import { toldInSession } from './tasks/outward.ts'
 import { pinnedList, visibleResult } from './tools.ts'
@@ -30,20 +30,29 @@ export async function streamSession(deps: SessionRequestDeps, visit: Visit): Pro
 }
 
 async function streamOne(deps: SessionRequestDeps, contact: Contact, session: Session): Promise<void> {
-  const permitted = permissions(deps.policy, contact)
   const connector = deps.connector(contact.upstream)
   const credential = await credentialFor(connector, contact)
-  if (credential === 'connection_required') throw noStream()
+  if (credential === 'connection_required') {
+    // Whoever connects it goes on in this session. A machine connects nothing.
+    if (session.initialize === undefined || contact.caller.user.kind === 'machine') throw noStream()
+    return streamLater(deps, contact, session, changeFor(deps, contact))
+  }
   const version = contact.headers['mcp-protocol-version']
   const id = await deps.lateSessions.upstreamSession({ ...contact, session, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }, connector, credential)
   if (id === undefined) throw noStream()
   const answer = await sendWithCredential(deps, connector, contact, credential, outgoingSession('GET', contact, id))
   if (answer === 'connection_required') throw noStream()
+  await deliverStream(contact, answer, changeFor(deps, contact))
+}
+
+/** What becomes of an upstream's own messages. */
+function changeFor(deps: SessionRequestDeps, contact: Contact): Change {
+  const permitted = permissions(deps.policy, contact)
   const rewrite: Rewrite = (result) => {
     const pinned = pinnedList(deps.pinning, contact.upstream, result)
     return pinned instanceof Promise ? pinned.then((admitted) => visibleResult(admitted, permitted)) : visibleResult(pinned, permitted)
   }
-  await deliverStream(contact, answer, rewrite, (message) => toldInSession(deps.tasks, contact, permitted, message))
+  return anyMessage(contact.upstream, rewrite, (message) => toldInSession(deps.tasks, contact, permitted, message))
 }
 
 /** `DELETE`: the client ends its session, and with it those of the upstreams. */

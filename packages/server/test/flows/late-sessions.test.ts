@@ -1,7 +1,7 @@
 // Sessions of the 2025 revisions that begin before the account is connected: whichever node needs the upstream first opens
 // one there, and every node goes on with it.
 import assert from 'node:assert/strict'
-import { at, eachMcpCluster, initialize, legacy, notify, resultOf, toolNames, type Cluster, type Sent } from '../support/mcp-nodes.ts'
+import { at, eachMcpCluster, initialize, legacy, notify, resultOf, toolNames, type Cluster, type Sent, type Stream } from '../support/mcp-nodes.ts'
 import { event, reply, result } from '../support/mcp-upstream.ts'
 
 const TEAM = { profiles: [{ id: 'team', name: 'Team', upstreams: ['notes', 'tickets'] }] }
@@ -125,4 +125,55 @@ eachMcpCluster('an upstream without sessions is opened once for both nodes all t
   for (const node of [0, 1, 0] as const) assert.deepEqual(resultOf((await send(node, legacy(token, 'tools/call', { name: 'read_note', arguments: {} }, session))).body)['content'], [])
   assert.equal(cluster.tickets.of('initialize').length, 1)
   assert.equal(sessionsOf(cluster).size, 0)
+})
+
+const messages = (text: string): Record<string, unknown>[] => [...text.matchAll(/^data: (.+)$/gm)].map(([, data]) => JSON.parse(data ?? '') as Record<string, unknown>)
+const changed = ['tools', 'prompts', 'resources'].map((list) => ({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }))
+
+/** The stream of a session whose account is not connected yet. */
+async function waiting(cluster: Cluster, userId = 'usr_alice'): Promise<{ stream: Stream; token: string; session: string }> {
+  const token = cluster.token({ profile: 'tickets', userId })
+  const opened = await cluster.nodes[0].send(at('tickets', initialize(token)))
+  assert.deepEqual(resultOf(opened.body)['capabilities'], { tools: { listChanged: true } })
+  const session = String(opened.headers['mcp-session-id'])
+  const stream = await cluster.nodes[0].open({ ...at('tickets', legacy(token, '', {}, session)), method: 'GET', body: '' })
+  assert.deepEqual([stream.status, stream.headers['content-type']], [200, 'text/event-stream'])
+  return { stream, token, session }
+}
+
+eachMcpCluster('the stream of a session whose account is missing is there, tells that the lists have changed when it is connected, and goes on with what the upstream says (J3, RS-41)', async (cluster) => {
+  cluster.tickets.script = ({ method, headers }, response) => {
+    if (method !== 'GET') return false
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write(event({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: headers['mcp-session-id'] } }))
+    return undefined
+  }
+  const { stream, token, session } = await waiting(cluster)
+  assert.equal(cluster.tickets.asked.length, 0)
+  cluster.accounts.set('usr_alice', 'alice-account')
+  const told = messages(await stream.until((text) => text.includes('notifications/message')))
+  assert.deepEqual(told, [...changed, { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: [...cluster.tickets.sessions][0] } }])
+  assert.equal(toolNames((await cluster.nodes[0].send(at('tickets', legacy(token, 'tools/list', {}, session)))).body).length, 2)
+  assert.equal(cluster.tickets.sessions.size, 1)
+  // It ends with what it was opened by, like any other.
+  await cluster.revoke({ kind: 'subject', key: 'usr_alice' })
+  await stream.ended
+  assert.ok(cluster.tickets.asked.some(({ method, left }) => method === 'GET' && left))
+})
+
+eachMcpCluster('an upstream without a stream is told of all the same, and the stream ends (RS-41)', async (cluster) => {
+  const { stream } = await waiting(cluster)
+  cluster.accounts.set('usr_alice', 'alice-account')
+  assert.equal(await stream.ended, 'whole')
+  assert.deepEqual(messages(stream.text()), changed)
+})
+
+eachMcpCluster('a stream that waits for an account ends with the access of its person, and asks nobody (K04)', async (cluster) => {
+  const [alice, anna] = [await waiting(cluster), await waiting(cluster, 'usr_anna')]
+  await cluster.revoke({ kind: 'subject', key: 'usr_alice' })
+  await alice.stream.ended
+  cluster.accounts.set('usr_alice', 'alice-account').set('usr_anna', 'anna-account')
+  assert.equal(await anna.stream.ended, 'whole')
+  assert.deepEqual(messages(anna.stream.text()), changed)
+  assert.equal(alice.stream.text(), '')
+  assert.ok(cluster.tickets.asked.every(({ headers }) => headers.authorization === 'Bearer anna-account'))
 })

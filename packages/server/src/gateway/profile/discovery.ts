@@ -2,7 +2,7 @@ import type { Upstream } from '../../upstreams/upstream.ts'
 import type { Asked, Call } from '../call.ts'
 import { respond } from '../deliver.ts'
 import { isObject, withParams } from '../message.ts'
-import { CONNECT_TOOL, howToConnect, noAccount } from '../missing-connection.ts'
+import { CONNECT_TOOL, howToConnect, noAccount, unconnectedCapabilities } from '../missing-connection.ts'
 import { decide, permissions } from '../permit.ts'
 import { agreedVersion, MODERN_VERSIONS, resultOf } from '../revisions.ts'
 import { beginning, stateOf, upstreamSessionId, type UpstreamSession } from '../session.ts'
@@ -51,7 +51,7 @@ async function introduction(deps: ProfileDeps, call: Call): Promise<Introduction
   const permitted = permissions(deps.policy, call)
   const line = await lineTo(deps, call)
   const reply = line === undefined ? undefined : await ask(deps, call, line, decide(call.operation, permitted, revision))
-  if (reply === undefined) return { capabilities: { tools: {} }, instructions: call.caller.user.kind === 'machine' ? noAccount(upstream.name) : howToConnect(upstream.name, outerName(upstream, CONNECT_TOOL)), ttlMs: 0 }
+  if (reply === undefined) return { capabilities: unconnectedCapabilities(revision), instructions: call.caller.user.kind === 'machine' ? noAccount(upstream.name) : howToConnect(upstream.name, outerName(upstream, CONNECT_TOOL)), ttlMs: 0 }
   const { capabilities, instructions, ttlMs, protocolVersion } = visibleCapabilities(reply.result ?? {}, permitted, revision)
   const session = revision.era === 'legacy' ? upstreamSessionId(reply.answer, upstream) : undefined
   const version = typeof protocolVersion === 'string' && /^[\w.-]{1,20}$/.test(protocolVersion) && protocolVersion !== agreedVersion(message) ? protocolVersion : undefined

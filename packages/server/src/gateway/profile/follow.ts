@@ -51,6 +51,8 @@ async function follow(call: Call, first: Opened, source: Source): Promise<void> 
     await wait(pause, open)
     pause = Math.min(pause * 2, LONGEST_PAUSE_MS)
   }
+  // It is back, and has no stream: an account that was missing is connected, perhaps.
+  if (missed && open.ended === undefined) source.missed(upstream)
   source.silent(upstream)
 }
 

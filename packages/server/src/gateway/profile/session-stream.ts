@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Upstream } from '../../upstreams/upstream.ts'
 import { kindOf, messages, rewriteMessage, type Change } from '../answers.ts'
-import type { Asked, Call, Visit } from '../call.ts'
+import type { Asked, Call, Contact, Visit } from '../call.ts'
 import { failureOf } from '../deliver.ts'
 import { McpError } from '../error.ts'
 import { isLostSession } from '../late-session.ts'
@@ -14,7 +14,7 @@ import { drain, outgoingSession, sendWithCredential } from '../upstream-call.ts'
 import { lineTo } from './ask.ts'
 import type { ProfileDeps } from './deps.ts'
 import { each, parts } from './each.ts'
-import { followAll, openStream, type Opened } from './follow.ts'
+import { followAll, openStream, type Opened, type Source } from './follow.ts'
 import { outwardMessage } from './outward.ts'
 import { toldInSession } from '../tasks/outward.ts'
 import { formatPositions, parsePositions, withPosition, type Position } from './positions.ts'
@@ -32,25 +32,38 @@ const NO_MESSAGE = { kind: 'notification', method: '', id: null, params: {}, jso
  * @returns false when none of them has one
  */
 export async function streamProfile(deps: ProfileDeps, visit: Visit, session: Session, upstreams: readonly Upstream[]): Promise<boolean> {
-  const version = visit.headers['mcp-protocol-version']
-  const asked: Asked = { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
+  const asked = askedIn(visit, session)
   const positions = new Map(parsePositions(visit.headers['last-event-id']))
   const open = (call: Call): Promise<Opened> => openAt(deps, call, positions.get(call.upstream.id)?.event)
   const calls = parts(asked, upstreams)
   const opened = calls.map((call) => openStream(call, { open }))
   if (await isNothing(opened)) return false
-  const { response } = visit
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
+  await passAll(calls, opened, { open, changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, positions) })
+  return true
+}
+
+/** The same of one upstream alone, in its own words, that waits until its account is connected. */
+export async function streamLater(deps: ProfileDeps, contact: Contact, session: Session, change: Change): Promise<void> {
+  const calls = parts(askedIn(contact, session), [contact.upstream])
+  await passAll(calls, ['later'], { open: (call) => openAt(deps, call, undefined), changeOf: () => change })
+}
+
+function askedIn(visit: Visit, session: Session): Asked {
+  const version = visit.headers['mcp-protocol-version']
+  return { ...visit, session, message: NO_MESSAGE, operation: { kind: 'listen', resources: true }, revision: { era: 'legacy', version: typeof version === 'string' ? version : '' } }
+}
+
+async function passAll(calls: readonly Call[], opened: Parameters<typeof followAll>[1], source: Pick<Source, 'open' | 'changeOf'>): Promise<void> {
+  const response = calls[0]?.response
+  response?.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).flushHeaders()
   await followAll(calls, opened, {
-    open,
-    changeOf: (upstream) => changeOf(deps, { ...asked, upstream }, positions),
+    ...source,
     missed: () => {
-      for (const list of ['tools', 'prompts', 'resources']) response.write(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }), lines: ['event: message'] }))
+      for (const list of ['tools', 'prompts', 'resources']) response?.write(formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method: `notifications/${list}/list_changed` }), lines: ['event: message'] }))
     },
     silent: () => undefined,
   })
-  response.end()
-  return true
+  response?.end()
 }
 
 async function openAt(deps: ProfileDeps, call: Call, position: string | undefined): Promise<Opened> {
