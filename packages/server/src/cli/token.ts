@@ -59,9 +59,14 @@ export function chosen({ last, logins }: Logins, named: string | undefined): Log
 /** The login whose resource an address is, or is below: a token is for no other. @throws CommandFailed, WrongUsage */
 function chosenFor(known: Logins, named: string | undefined, url: string): Login {
   const { origin, pathname } = new URL(url)
+  const address = `${origin}${pathname}`
   const logins = named === undefined ? known.logins : [chosen(known, named)]
-  const [nearest] = logins.filter(({ resource }) => `${origin}${pathname}/`.startsWith(`${resource}/`)).toSorted((one, other) => other.resource.length - one.resource.length)
-  return nearest ?? notLoggedIn(logins, `${origin}${pathname}`)
+  return logins.find(({ resource }) => isOf(address, resource)) ?? notLoggedIn(logins, address)
+}
+
+/** Below `/mcp` are other endpoints; below an HTTP API, or the JSON API, are its own addresses. */
+function isOf(address: string, resource: string): boolean {
+  return address === resource || (!/^\/mcp(?:\/|$)/.test(new URL(resource).pathname) && address.startsWith(`${resource}/`))
 }
 
 function notLoggedIn(logins: readonly Login[], named: string | undefined): never {

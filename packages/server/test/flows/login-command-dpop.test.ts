@@ -52,10 +52,9 @@ for (const variant of variants()) {
       assert.match(printed, /^Authorization: DPoP \S+\nDPoP: \S+\n$/)
       assert.equal(`${printed}${done.out}${done.err}`.includes(made.key.d), false)
       assert.equal((await send(notes, printed)).status, 200)
-      // Once, for this address, and with the key alone.
+      // Once, for this method, and with the key alone.
       assert.equal(await refused(notes, printed), 'invalid_dpop_proof')
       assert.equal(await refused(notes, (await run('token', '--proof', 'GET', notes)).out), 'invalid_dpop_proof')
-      assert.equal(await refused(notes, (await run('token', '--proof', 'POST', `${notes}/other`)).out), 'invalid_dpop_proof')
       assert.equal(await refused(notes, `Authorization: Bearer ${made.accessToken}`), 'invalid_token')
       const data = JSON.parse((await run('token', '--json', '--proof', 'POST', `${notes}?a=b`)).out) as Record<string, string>
       assert.deepEqual([data['token_type'], data['access_token'], data['resource']], ['DPoP', made.accessToken, notes])
@@ -103,6 +102,10 @@ for (const variant of variants()) {
         assert.deepEqual([code, out, /You are not logged in to/.test(err)], [1, '', true], other)
       }
       assert.equal((await run('token', '--resource', notes, '--proof', 'POST', `${gateway.issuer}/mcp/tickets`)).code, 1)
+      // The endpoint of everything is one of its own, and not those below it.
+      const all = account(context)
+      assert.equal((await all.login(gateway.issuer, { connect: false }, '--dpop')).code, 0)
+      assert.deepEqual([(await all.run('token', '--proof', 'POST', notes)).code, (await all.run('token', '--proof', 'POST', `${gateway.issuer}/mcp`)).code], [1, 0])
       for (const args of [['--proof', 'POST'], ['--proof', 'POST', 'nonsense'], ['--proof', 'post', notes], ['--proof', 'POST', notes, notes], ['--nonce', 'n']]) assert.equal((await run('token', ...args)).code, 2, args.join(' '))
       assert.equal((await run('token', '--resource', notes, '--proof', 'POST', notes)).code, 0)
     })
@@ -135,6 +138,7 @@ for (const variant of variants()) {
       const done = await login(`${strict.issuer}/api`, { person: 'dana' }, '--scope', 'admin')
       assert.equal(done.code, 0, done.err)
       const listed = await run('admin', 'rules', 'list', '--json')
+      assert.match((await run('token', '--proof', 'GET', `${strict.issuer}/api/rules?x=y`)).out, /^Authorization: DPoP /)
       assert.equal(listed.code, 0, listed.err)
       assert.ok(JSON.stringify(JSON.parse(listed.out)).includes('engineering-everything'))
       // The token alone is nobody's.
