@@ -392,11 +392,31 @@ each('a token that the upstream refuses is replaced once for all who were refuse
   assert.equal(refreshes().length, 1)
   const next = await nodes[0].oauth.credential('usr_alice', tracker)
   nodes[0].feed.deliver({ kind: 'connection', key: 'usr_alice tickets', at: 0 })
+  cluster.now += 30_000
   await nodes[0].oauth.refused('usr_alice', tracker, next === 'connection_required' ? '' : next.version)
   assert.equal(refreshes().length, 2)
+  cluster.now += 30_000
   tickets.on.set('/token', () => ({ status: 503 }))
   const last = await nodes[0].oauth.credential('usr_alice', tracker)
   await assert.rejects(nodes[0].oauth.refused('usr_alice', tracker, last === 'connection_required' ? '' : last.version), rejected)
+})
+
+each('an upstream that refuses everything has a token made twice a minute, however often it is called', async ({ cluster, nodes, refreshes }) => {
+  const [tracker] = cluster.upstreams as [typeof cluster.upstreams[0]]
+  const refusedCall = async (): Promise<string> => {
+    const credential = await nodes[0].oauth.credential('usr_alice', tracker)
+    if (credential === 'connection_required') return assert.fail()
+    await nodes[0].oauth.refused('usr_alice', tracker, credential.version)
+    return credential.version
+  }
+  const first = await refusedCall()
+  const second = await refusedCall()
+  assert.notEqual(second, first)
+  for (let call = 0; call < 5; call += 1) assert.equal(await refusedCall(), second)
+  assert.equal(refreshes().length, 1)
+  cluster.now += 30_000
+  await refusedCall()
+  assert.equal(refreshes().length, 2)
 })
 
 each('without a refresh token a connection lasts as long as its token (C-14)', async ({ cluster, tickets, nodes, row }) => {

@@ -6,6 +6,8 @@ import { currentCredential, nameOf, type RefreshDeps } from './refresh.ts'
 const MAX_CACHED = 50_000
 /** A change that never arrived is noticed after this long at the latest. */
 const MAX_AGE_MS = 5 * 60_000
+/** An upstream that refuses everything does not have a token made for each call. */
+const DOUBT_MS = 30_000
 
 export interface CredentialCache {
   readonly credential: (userId: string, upstream: Upstream) => Promise<Credential>
@@ -29,6 +31,8 @@ export function credentialCache(deps: RefreshDeps): CredentialCache {
   const cache = new Map<string, Cached>()
   const loads = new Map<string, Load>()
   const unsaved = new Map<string, Promise<void>>()
+  /** Until when what replaced a refused credential is kept, though it is refused as well. */
+  const doubts = new Map<string, number>()
   deps.feed.subscribe(({ kind, key }) => {
     if (kind !== 'connection' && kind !== 'subject') return
     const concerned = (name: string): boolean => (kind === 'connection' ? name === key : name.startsWith(`${key} `))
@@ -72,8 +76,11 @@ export function credentialCache(deps: RefreshDeps): CredentialCache {
       const cached = cache.get(name)
       // Somebody has a newer one by now: then there is nothing to do.
       if (cached !== undefined && cached.credential.version !== version) return
+      if ((doubts.get(name) ?? 0) > deps.now()) return
       cache.delete(name)
-      await shared(userId, upstream, version)
+      if ((await shared(userId, upstream, version)) === 'connection_required') return
+      if (doubts.size >= MAX_CACHED) doubts.clear()
+      doubts.set(name, deps.now() + DOUBT_MS)
     },
   }
 }
