@@ -2,9 +2,10 @@
 // rules that decide here.
 import * as z from 'zod'
 import type { Cutoffs } from '../audit/change.ts'
+import { judge } from '../approval/approval.ts'
 import type { Approvals, CallAnswer } from '../approval/approvals.ts'
 import type { Recorder } from '../audit/event.ts'
-import type { Applications, Client, ClientAuthentication } from '../clients/client.ts'
+import type { Client, ClientAuthentication } from '../clients/client.ts'
 import { addressBucket } from '../http/address.ts'
 import { readText } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
@@ -16,6 +17,7 @@ import { dataClassesOf } from '../upstreams/data-classes.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { NO_TOOL } from './call-approval.ts'
 import { annotationsOf, marked } from './catalogue.ts'
+import { NOT_APPROVED } from './permit.ts'
 
 export interface DecisionPointDeps {
   readonly issuer: string
@@ -23,9 +25,8 @@ export interface DecisionPointDeps {
   /** Whether the client stands for the resource, as for introspection: it asks about that alone. */
   readonly mayAsk: (clientId: string, resource: string) => boolean
   readonly policy: Pick<Policy, 'decide'>
-  readonly approvals: Pick<Approvals, 'call' | 'decided'>
+  readonly approvals: Pick<Approvals, 'call' | 'decided' | 'standing'>
   readonly findUser: (id: string) => Promise<User | undefined>
-  readonly applications: Applications
   readonly upstreams: readonly Upstream[]
   readonly cutoffs: Pick<Cutoffs, 'fresh'>
   readonly audit: Recorder
@@ -131,7 +132,7 @@ async function evaluateAll(deps: DecisionPointDeps, client: Client, { evaluation
 /** @param asksByDefault whether an administrator is asked for an approval that lacks, where the request does not say */
 async function evaluate(deps: DecisionPointDeps, client: Client, evaluation: Evaluation, at: RequestContext, asksByDefault: boolean): Promise<Answer> {
   const asked = await inputOf(deps, client, evaluation)
-  const decided: Decision = asked === undefined ? { allow: false, effect: 'deny', rule: 'default' } : deps.policy.decide(asked.input)
+  const decided = decide(deps, asked)
   const approval = asked !== undefined && decided.effect === 'approval' ? await approvalOf(deps, asked, at, evaluation.context?.request_approval ?? asksByDefault) : undefined
   const decision: Decision = approval?.kind === 'approved' ? { ...decided, allow: true } : decided
   await deps.audit.record({
@@ -148,6 +149,12 @@ async function evaluate(deps: DecisionPointDeps, client: Client, evaluation: Eva
   return answerOf(decision, approval)
 }
 
+/** As in the data plane: no rule is asked about an application that no administrator approved. */
+function decide({ policy }: DecisionPointDeps, asked: Asked | undefined): Decision {
+  if (asked === undefined) return { allow: false, effect: 'deny', rule: 'default' }
+  return asked.approved ? policy.decide(asked.input) : NOT_APPROVED
+}
+
 /** The same request as a call of it makes, for the same person, application, upstream and tool. */
 async function approvalOf({ approvals }: DecisionPointDeps, { input, user, resource }: Asked, at: RequestContext, asks: boolean): Promise<CallAnswer | undefined> {
   const call = { clientId: input.clientId, person: user, upstream: input.upstream, tool: input.tool ?? NO_TOOL }
@@ -156,6 +163,8 @@ async function approvalOf({ approvals }: DecisionPointDeps, { input, user, resou
 
 interface Asked {
   readonly input: PolicyInput
+  /** Whether the application is approved for as much as this needs. */
+  readonly approved: boolean
   readonly user: User
   /** The protected resource that the client stands for. */
   readonly resource: string
@@ -168,24 +177,27 @@ async function inputOf(deps: DecisionPointDeps, client: Client, { subject, resou
   if (upstream === undefined || subject.type !== 'user' || (resource.type !== 'tool' && resource.type !== 'upstream')) return undefined
   const stoodFor = ['mcp', 'http'].map((below) => `${deps.issuer}/${below}/${upstream.id}`).find((each) => deps.mayAsk(client.id, each))
   if (stoodFor === undefined) return undefined
-  const [user, application] = await Promise.all([deps.findUser(subject.id), about.client_id === undefined ? undefined : deps.applications.of(about.client_id)])
-  if (user === undefined || user.disabled || about.client_id === undefined) return undefined
+  if (about.client_id === undefined) return undefined
+  const [user, standing] = await Promise.all([deps.findUser(subject.id), deps.approvals.standing(about.client_id)])
+  if (user === undefined || user.disabled) return undefined
   // The server is the one that annotates its tools.
   const annotations = resource.properties?.['annotations']
-  const toolFacts = { dataClasses: dataClassesOf(upstream, resource.id), ...(typeof annotations === 'object' ? { annotations: marked(upstream, resource.id, annotationsOf({ annotations })) } : {}) }
+  const known = typeof annotations === 'object' ? { annotations: marked(upstream, resource.id, annotationsOf({ annotations })) } : {}
+  const reads = resource.type === 'upstream' || (known.annotations?.readOnly ?? upstream.readOnlyTools.includes(resource.id))
   const input: PolicyInput = {
     // Groups are those that are known here, whatever is said of them.
     subject: user.id,
     groups: user.groups,
     clientId: about.client_id,
-    application,
+    application: standing.application,
     upstream: upstream.id,
     at: deps.now(),
     address: about.ip_address,
     authentication: { authTime: about.auth_time, acr: about.acr, amr: about.amr, claims: about.claims },
-    ...(resource.type === 'tool' ? { tool: resource.id, toolFacts } : {}),
+    ...(resource.type === 'tool' ? { tool: resource.id, toolFacts: { dataClasses: dataClassesOf(upstream, resource.id), ...known } } : {}),
   }
-  return { input, user, resource: stoodFor }
+  const approved = judge(standing, { upstream: upstream.id, access: reads ? 'read' : 'write' }, user.groups).kind === 'approved'
+  return { input, approved, user, resource: stoodFor }
 }
 
 /** AuthZEN 1.0 §6.2.1: what a step-up asks for, in the words of RFC 9470. */

@@ -50,6 +50,6 @@ export function dataPlane(ground: Ground, { approvals: judging, notices }: Appli
   })
 }
 
-export function decisionPoint({ config, issuer, policy, upstreams, findUser, store, limits, audit, now }: Ground, { clients: applications, authentication, approvals: judging }: Applications): readonly Route[] {
-  return decisionPointRoutes({ issuer, authentication, mayAsk: introspectors(config), policy, approvals: judging, findUser, applications, upstreams, cutoffs: store.cutoffs, audit, flood: limits.floods, now })
+export function decisionPoint({ config, issuer, policy, upstreams, findUser, store, limits, audit, now }: Ground, { authentication, approvals: judging }: Applications): readonly Route[] {
+  return decisionPointRoutes({ issuer, authentication, mayAsk: introspectors(config), policy, approvals: judging, findUser, upstreams, cutoffs: store.cutoffs, audit, flood: limits.floods, now })
 }

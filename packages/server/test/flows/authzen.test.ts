@@ -102,6 +102,20 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.ok(!(await waiting()).some(({ tool }) => tool === 'export_note'))
     })
 
+    test('an application that an administrator refused may do nothing, as at the gateway itself; what is said of it stands in the trail', async () => {
+      const dana = withToken(gateway.issuer, await tokenOf(gateway.issuer, 'dana', `${gateway.issuer}/api`))
+      const applications = (await dana('/api/applications')).body['applications'] as { id: string; clientId: string }[]
+      const { id = '' } = applications.find(({ clientId }) => clientId === alice.clientId) ?? {}
+      const at = (verb: string): string => `/api/applications/${encodeURIComponent(id)}/${verb}`
+      assert.deepEqual((await evaluate(question('list_notes'))).body, { decision: true })
+      assert.equal((await dana(at('refuse'), { method: 'POST', body: { reason: 'Not here' } })).status, 200)
+      const upstream = question('', { resource: { type: 'upstream', id: 'notes' } })
+      for (const asked of [question('list_notes'), question('archive_note'), upstream]) assert.deepEqual((await evaluate(asked)).body, { decision: false, context: { reason: 'denied' } })
+      await recorded(gateway, ({ action, rule, outcome, tool }) => action === 'access.evaluated' && rule === 'approval' && outcome === 'failure' && tool === 'list_notes')
+      assert.equal((await dana(at('withdraw'), { method: 'POST', body: {} })).status, 200)
+      for (const asked of [question('list_notes'), upstream]) assert.deepEqual((await evaluate(asked)).body, { decision: true })
+    })
+
     test('who stands for another server, or cannot authenticate, learns nothing of this one', async () => {
       assert.deepEqual((await evaluate(question('list_notes'), basic('tickets-server'))).body, { decision: false, context: { reason: 'denied' } })
       assert.equal((await evaluate(question('list_notes'), basic('notes-server', 'wrong'))).status, 401)
