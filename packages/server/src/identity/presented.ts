@@ -1,7 +1,7 @@
 // Tokens of identity providers that somebody presents to Lanyard, at the token endpoint or at an MCP endpoint, and the
 // people whom they are about.
 import { errors, decodeJwt } from 'jose'
-import type { IdentityProvider, KnownIdentity, PresentedClaims, PresentedKind, PresentedRefreshToken } from './providers/provider.ts'
+import type { IdentityProvider, KnownIdentity, PresentedClaims, PresentedKind } from './providers/provider.ts'
 import { LoginRefused } from './providers/provider.ts'
 import { kindOf, readUnverified } from './providers/oidc-presented.ts'
 import type { Recognized } from './recognize.ts'
@@ -18,7 +18,7 @@ export interface PresentedTokens {
    */
   verify(token: string, kind: PresentedKind): Promise<PresentedClaims>
   /** Redeems a refresh token at the provider. @throws LoginRefused, ProviderUnavailable */
-  redeem(provider: string, refreshToken: string): Promise<PresentedRefreshToken>
+  redeem(provider: string, refreshToken: string, replaced: (successor: string) => void): Promise<PresentedClaims>
   /**
    * The person whom it is about, by (provider, issuer, subject): made when this is the first that is heard of them. For whom
    * it is, was decided before: the provider may be asked for groups.
@@ -45,10 +45,10 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       if (provider?.present === undefined) throw new LoginRefused('it is of no identity provider that is known here')
       return provider.present(token, kind)
     },
-    async redeem(id, refreshToken) {
+    async redeem(id, refreshToken, replaced) {
       const provider = providers.get(id)
       if (provider?.presentRefreshToken === undefined) throw new LoginRefused('the identity provider has no refresh tokens that could be presented')
-      return provider.presentRefreshToken(refreshToken)
+      return provider.presentRefreshToken(refreshToken, replaced)
     },
     async person(claims) {
       const { provider, issuer, subject, name, email, groups, roles, issuedAt } = claims

@@ -40,9 +40,9 @@ export interface OAuthErrorDetail {
   readonly reason?: string
   readonly cause?: unknown
   /** Seconds, for `Retry-After`. */
-  readonly retryAfter?: number
+  readonly retryAfter?: number | undefined
   /** The scheme named in `WWW-Authenticate` of a 401 (RFC 6749 §5.2). */
-  readonly challenge?: string
+  readonly challenge?: string | undefined
   readonly headers?: Readonly<Record<string, string>>
   /** Further members of the JSON answer, which specifications define for single codes. */
   readonly members?: Readonly<Record<string, string | number>>
@@ -66,6 +66,12 @@ export class OAuthError extends Error {
     this.challenge = detail.challenge
     this.headers = detail.headers ?? {}
     this.members = detail.members ?? {}
+  }
+
+  /** The same error, with some of its detail in place of its own. */
+  but(changes: OAuthErrorDetail): OAuthError {
+    const { reason, cause, retryAfter, challenge, headers, members } = this
+    return new OAuthError(this.code, this.message, { reason, cause, retryAfter, challenge, headers, members, ...changes })
   }
 
   get status(): number {

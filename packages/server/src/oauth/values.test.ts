@@ -105,6 +105,12 @@ test('an error is JSON that nothing caches, with its status (RFC 6749 §5.2)', a
   assert.deepEqual(await response.json(), { error: 'invalid_grant', error_description: 'the code has expired' })
 })
 
+test('an error that is told with more is the same error', () => {
+  const error = new OAuthError('invalid_client', 'no', { reason: 'wrong secret', challenge: 'Basic', headers: { a: 'b' }, members: { c: 'd' }, retryAfter: 3 })
+  const { code, message, reason, challenge, headers, members, retryAfter } = error.but({ reason: 'why', members: { e: 1 } })
+  assert.deepEqual({ code, message, reason, challenge, headers, members, retryAfter }, { code: 'invalid_client', message: 'no', reason: 'why', challenge: 'Basic', headers: { a: 'b' }, members: { e: 1 }, retryAfter: 3 })
+})
+
 test('a 401 names a scheme (RFC 6749 §5.2), that of a token the error as well (RFC 6750 §3.1); a 429 says when', () => {
   assert.equal(new OAuthError('invalid_client', 'no').toResponse().headers.get('www-authenticate'), 'Basic realm="lanyard"')
   assert.equal(new OAuthError('invalid_token', 'no', { challenge: 'Bearer' }).toResponse().headers.get('www-authenticate'), 'Bearer realm="lanyard", error="invalid_token"')

@@ -7,7 +7,7 @@ import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { Route } from '../http/route.ts'
 import { OAuthError } from '../oauth/error.ts'
 import { formatScope } from '../oauth/scope.ts'
-import type { GrantType, Issued } from './grants/grant.ts'
+import type { GrantRequest, GrantType, Issued } from './grants/grant.ts'
 import type { Issuer } from './issue.ts'
 import { bound, provenKey, type ProofRules } from './possession.ts'
 import type { SubjectCheck } from './subject.ts'
@@ -33,17 +33,27 @@ export interface TokenLimits {
 
 export function tokenEndpoint(options: TokenEndpointOptions): Route {
   const { authentication, recorder: audit, limits } = options
-  return clientEndpoint({ authentication, audit, flood: limits.floods }, { path: '/token', refused: 'token.refused' }, async (asking) => answer(await exchange(options, asking), options.now()))
+  return clientEndpoint({ authentication, audit, flood: limits.floods }, { path: '/token', refused: 'token.refused' }, async (asking) => {
+    let members: Readonly<Record<string, string>> | undefined
+    const tell: GrantRequest['tell'] = (more) => {
+      members = { ...members, ...more }
+    }
+    try {
+      return answer(await exchange(options, asking, tell), members, options.now())
+    } catch (error) {
+      throw error instanceof OAuthError && members !== undefined ? error.but({ members: { ...error.members, ...members } }) : error
+    }
+  })
 }
 
-async function exchange(options: TokenEndpointOptions, { client, params, request, context, learn }: AskingClient): Promise<Issued> {
+async function exchange(options: TokenEndpointOptions, { client, params, request, context, learn }: AskingClient, tell: GrantRequest['tell']): Promise<Issued> {
   const type = params.require('grant_type')
   const grant = options.grants.find((candidate) => candidate.type === type)
   if (grant === undefined) throw new OAuthError('unsupported_grant_type', 'the grant type is not supported')
   if (!client.grantTypes.includes(type)) throw new OAuthError('unauthorized_client', 'the client is not registered for this grant type')
   requireRate(options.limits.requests, `${client.id} ${grant.presented(params)}`)
   const jkt = await provenKey(options.proof, client, request.headers.get('dpop'), options.url)
-  const asked = { client, params, context, ...(jkt === undefined ? {} : { jkt }) }
+  const asked = { client, params, context, tell, ...(jkt === undefined ? {} : { jkt }) }
   const granted = await grant.authorize(asked)
   const { authorization } = granted
   learn({ subject: authorization.userId, grantId: authorization.id, resource: authorization.resource })
@@ -55,7 +65,7 @@ async function exchange(options: TokenEndpointOptions, { client, params, request
 }
 
 /** RFC 6749 §5.1: no cache may keep it; the scope is named even when it is what was asked for. */
-function answer(issued: Issued, now: number): Response {
+function answer(issued: Issued, members: Readonly<Record<string, string>> | undefined, now: number): Response {
   const body = {
     access_token: issued.accessToken,
     token_type: issued.tokenType ?? 'Bearer',
@@ -63,7 +73,7 @@ function answer(issued: Issued, now: number): Response {
     expires_in: Math.max(0, issued.expiresAt - Math.floor(now / 1000)),
     ...(issued.refreshToken === undefined ? {} : { refresh_token: issued.refreshToken }),
     ...(issued.scope.length === 0 ? {} : { scope: formatScope(issued.scope) }),
-    ...issued.members,
+    ...members,
   }
   return Response.json(body, { headers: { 'cache-control': 'no-store', pragma: 'no-cache' } })
 }

@@ -212,7 +212,7 @@ eachCluster('a refresh token of Lanyard’s client at the provider is redeemed t
     cluster.exchange = [{ id: 'refresh', clients: ['agent'], identityProvider: 'corp', tokenTypes: ['refresh_token'], audiences: ['lanyard'], targets: [RESOURCE] }, { id: 'none', clients: ['other-agent'], identityProvider: 'corp', tokenTypes: ['access_token'], audiences: ['lanyard'], targets: [RESOURCE] }]
     cluster.providers = [{ type: 'oidc', id: 'corp', name: 'Corp', issuer: idp.issuer, clientId: 'lanyard', clientSecret: CLIENT_SECRET, scopes: ['openid'], groupsClaim: 'groups', offlineAccess: 'scope' }]
     const [node] = await cluster.restart()
-    const ask = (token: string, clientId = 'agent'): Promise<Answer> => node.post('/token', { grant_type: EXCHANGE, client_id: clientId, client_secret: SECRET, subject_token: token, subject_token_type: REFRESH_TOKEN, resource: RESOURCE })
+    const ask = (token: string, clientId = 'agent', more: Form = {}): Promise<Answer> => node.post('/token', { grant_type: EXCHANGE, client_id: clientId, client_secret: SECRET, subject_token: token, subject_token_type: REFRESH_TOKEN, resource: RESOURCE, ...more })
     const first = await refreshTokenOf(idp)
     const answer = await ask(first)
     assert.equal(answer.status, 200, answer.text)
@@ -220,7 +220,14 @@ eachCluster('a refresh token of Lanyard’s client at the provider is redeemed t
     assert.deepEqual([answer.body['subject_token_type'], answer.body['refresh_token'], idp.refreshTokens.has(successor), idp.refreshTokens.has(first)], [REFRESH_TOKEN, undefined, true, false])
     const caller = await node.tokens.verifier.verify(String(answer.body['access_token']), RESOURCE)
     assert.deepEqual([caller.user.provider, caller.user.subject, caller.user.groups], ['corp', 'alice', ['engineering']])
-    const again = await ask(successor)
+    // A refusal after it was redeemed brings what is good in its place too: by the target, and by policy.
+    const wider = await ask(successor, 'agent', { scope: 'mcp.other.write' })
+    assert.deepEqual([wider.status, wider.body['error'], wider.body['subject_token_type'], wider.headers.get('cache-control')], [400, 'invalid_scope', REFRESH_TOKEN, 'no-store'])
+    cluster.reachable = false
+    const denied = await ask(String(wider.body['subject_token']))
+    cluster.reachable = true
+    assert.deepEqual([denied.body['error'], denied.body['subject_token_type']], ['invalid_target', REFRESH_TOKEN])
+    const again = await ask(String(denied.body['subject_token']))
     assert.equal(again.status, 200, again.text)
     // What was used is gone at the provider; who has no rule for it, and a refresh token of Lanyard's own, are not sent there.
     const asked = idp.count('/token')
@@ -233,7 +240,7 @@ eachCluster('a refresh token of Lanyard’s client at the provider is redeemed t
     const used = await ask(first)
     assert.deepEqual([used.status, used.body['error']], [400, 'invalid_request'])
     const recorded = JSON.stringify(await cluster.events())
-    for (const secret of [first, successor]) assert.equal(recorded.includes(secret), false)
+    for (const secret of [first, successor, String(wider.body['subject_token']), String(denied.body['subject_token'])]) assert.equal(recorded.includes(secret), false)
   } finally {
     await idp.close()
   }

@@ -11,7 +11,7 @@ import { exchangeAt } from './oidc-exchange.ts'
 import { providerKeys, type MayKeySign, type ProviderKeys } from './oidc-keys.ts'
 import { providerMetadata, type ProviderMetadata } from './oidc-metadata.ts'
 import { kindOf, presentedClaims, readUnverified } from './oidc-presented.ts'
-import { LoginRefused, NotWelcome, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets, type PresentedClaims, type PresentedKind, type PresentedRefreshToken } from './provider.ts'
+import { LoginRefused, NotWelcome, type IdentityProvider, type KnownIdentity, type LoginOptions, type LoginSecrets, type PresentedClaims, type PresentedKind } from './provider.ts'
 
 export interface OidcSettings {
   readonly id: string
@@ -91,7 +91,7 @@ export function oidcProvider(settings: OidcSettings, { outbound, now }: OidcDeps
     refresh: (tokens, known, keep) => reachable(() => refresh(party, tokens, known, keep)),
     exchange: (parameters) => exchangeAt(party, parameters),
     present: (token, kind) => reachable(() => present(party, token, kind)),
-    presentRefreshToken: (token) => reachable(() => presentRefreshToken(party, token)),
+    presentRefreshToken: (token, replaced) => reachable(() => presentRefreshToken(party, token, replaced)),
     issues: quirks.issues ?? ((issuer) => issuer === settings.issuer),
   }
 }
@@ -110,17 +110,17 @@ async function present(party: RelyingParty, token: string, kind: PresentedKind):
   return { ...read, groupsElsewhere: true }
 }
 
-async function presentRefreshToken(party: RelyingParty, token: string): Promise<PresentedRefreshToken> {
+async function presentRefreshToken(party: RelyingParty, token: string, replaced: (successor: string) => void): Promise<PresentedClaims> {
   const server = await party.metadata.get()
   const response = await oauth.refreshTokenGrantRequest(server, party.client, party.authentication, token, tokenRequest(party))
   const issuing = await issuingServer(party, server, response)
   const result = await oauth.processRefreshTokenResponse(issuing, party.client, response)
+  if (result.refresh_token !== undefined && result.refresh_token !== token) replaced(result.refresh_token)
   const claims = await validated(party, issuing, result)
   if (claims === undefined || result.id_token === undefined) throw new LoginRefused('the refresh brought no ID token')
   const profile = await profileOf(party, server, claims, result.access_token)
   const { header } = readUnverified(result.id_token)
-  const { refresh_token: successor = token } = result
-  return { claims: presentedClaims(party.settings, { header, claims: { ...profile, ...claims } }, 'id_token', party.now()), ...(successor === token ? {} : { successor }) }
+  return presentedClaims(party.settings, { header, claims: { ...profile, ...claims } }, 'id_token', party.now())
 }
 
 interface RelyingParty {

@@ -64,22 +64,18 @@ export interface IdentityProvider {
    */
   exchange?(parameters: ExchangeParameters): Promise<ExchangedToken>
   /**
-   * Redeems a refresh token of Lanyard's own client there that somebody presents: who it is of, and the one that replaces it.
+   * Redeems a refresh token of Lanyard's own client there that somebody presents.
+   * @param replaced is told what is good in its place from now on, of a provider that rotates, whatever becomes of the rest
+   * @returns who it is of
    * @throws LoginRefused with a reason, ProviderUnavailable
    */
-  presentRefreshToken?(token: string): Promise<PresentedRefreshToken>
+  presentRefreshToken?(token: string, replaced: (successor: string) => void): Promise<PresentedClaims>
   /** Whether tokens with this issuer are the provider's. */
   issues?(issuer: string): boolean
 }
 
 /** What of a provider's tokens can be presented: each is good for what it was made for alone. */
 export type PresentedKind = 'id_token' | 'access_token'
-
-export interface PresentedRefreshToken {
-  readonly claims: PresentedClaims
-  /** What is good in its place from now on, of a provider that rotates. */
-  readonly successor?: string
-}
 
 /** What a presented token proves; times in seconds since the epoch. */
 export interface PresentedClaims extends Omit<Identity, 'tokens' | 'sid' | 'groups' | 'roles'> {

@@ -70,8 +70,7 @@ async function authorize(options: IdJagOptions, request: GrantRequest, assertion
   } catch (error) {
     if (!(error instanceof OAuthError)) throw error
     // The audit trail says whose it was; the client hears no more than before.
-    const { code, message, members, retryAfter } = error
-    throw new OAuthError(code, message, { reason: `${error.reason} (of ${trusted.issuer})`, members, cause: error, ...(retryAfter === undefined ? {} : { retryAfter }) })
+    throw error.but({ reason: `${error.reason} (of ${trusted.issuer})`, cause: error })
   }
 }
 

@@ -31,7 +31,6 @@ export function ownResource(options: OwnResourceOptions): ExchangeTarget {
     return resource === undefined ? undefined : options.profiles.byResource(resource)
   }
   return {
-    startsGrant: true,
     accepts: (params) => asksAccessToken(params) && find(params) !== undefined,
     async authorize(request, subject) {
       const profile = find(request.params)

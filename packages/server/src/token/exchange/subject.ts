@@ -1,10 +1,9 @@
 // Whose token is exchanged, and who acts for them: everything is verified here before any target is asked.
 import type { Cutoffs } from '../../audit/change.ts'
 import type { Actor } from '../../authorize/authorization.ts'
-import type { Client } from '../../clients/client.ts'
 import { authenticationOf } from '../../identity/authentication.ts'
 import type { PresentedTokens } from '../../identity/presented.ts'
-import { LoginRefused, ProviderUnavailable, type PresentedClaims, type PresentedRefreshToken } from '../../identity/providers/provider.ts'
+import { LoginRefused, ProviderUnavailable, type PresentedClaims } from '../../identity/providers/provider.ts'
 import type { User } from '../../identity/user.ts'
 import { OAuthError } from '../../oauth/error.ts'
 import { canonicalResource } from '../../oauth/resource.ts'
@@ -39,8 +38,6 @@ export interface ExchangeSubject {
   readonly rules: readonly CompiledExchangeRule[]
   /** For the audit trail: the kind of token, and of whom. */
   readonly kind: string
-  /** What is good from now on in place of a refresh token that was presented: it is the client's. */
-  readonly successor?: string
 }
 
 export interface SubjectOptions extends OwnRefreshTokenOptions {
@@ -83,7 +80,7 @@ function subjectOf(options: SubjectOptions, request: GrantRequest, presented: Pr
   const { token, kind, rules } = presented
   if (kind === 'refresh_token' && isRefreshToken(token)) return ownRefreshToken(options, request, { token, rules })
   const isOwn = kind !== 'refresh_token' && options.presented.providerOf(token) === undefined
-  return isOwn ? ownSubject(options, request, presented) : foreignSubject(options, request.client, presented)
+  return isOwn ? ownSubject(options, request, presented) : foreignSubject(options, request, presented)
 }
 
 async function ownSubject(options: SubjectOptions, { client, jkt }: GrantRequest, { token, kind, rules }: Presented): Promise<Subject> {
@@ -121,8 +118,8 @@ async function usable(options: SubjectOptions, request: GrantRequest, token: str
   }
 }
 
-async function foreignSubject(options: SubjectOptions, client: Client, { token, kind, rules }: Presented): Promise<Subject> {
-  const { claims, successor } = await presentedOf(options, { token, kind, rules })
+async function foreignSubject(options: SubjectOptions, request: GrantRequest, { token, kind, rules }: Presented): Promise<Subject> {
+  const claims = await presentedOf(options, request, { token, kind, rules })
   const fitting = rules.filter((each) => fits(each, kind, claims))
   if (fitting.length === 0) throw refused('the subject token is not one of those that this client may exchange')
   if (claims.cnf !== undefined) throw refused('the subject token is bound to a key of somebody else')
@@ -131,7 +128,7 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
   const user = await ofProvider(() => options.presented.person(claims))
   if (user.disabled) throw refused('the person is disabled')
   // What is older than the end of all that the person had is part of what ended.
-  if (options.cutoffs.isCut({ userId: user.id, clientId: client.id, grantId: '', kid: '', issuedAt: provenAt(claims, kind) })) throw refused('the subject token was issued before the access of the person was ended')
+  if (options.cutoffs.isCut({ userId: user.id, clientId: request.client.id, grantId: '', kid: '', issuedAt: provenAt(claims, kind) })) throw refused('the subject token was issued before the access of the person was ended')
   return {
     user,
     authentication: authenticationOf(claims),
@@ -142,7 +139,6 @@ async function foreignSubject(options: SubjectOptions, client: Client, { token, 
     ...(claims.scope === undefined ? {} : { scope: claims.scope }),
     ...(actor === undefined ? {} : { actor }),
     ...(claims.mayAct === undefined ? {} : { mayAct: claims.mayAct }),
-    ...(successor === undefined ? {} : { successor }),
   }
 }
 
@@ -201,14 +197,15 @@ async function verified({ verifier }: SubjectOptions, token: string): Promise<Ca
   }
 }
 
-function presentedOf({ presented }: SubjectOptions, { token, kind, rules }: Presented): Promise<PresentedRefreshToken> {
+function presentedOf({ presented }: SubjectOptions, { tell }: GrantRequest, { token, kind, rules }: Presented): Promise<PresentedClaims> {
   return ofProvider(async () => {
-    if (kind !== 'refresh_token') return { claims: await presented.verify(token, kind) }
+    if (kind !== 'refresh_token') return presented.verify(token, kind)
     if (token.length > MAX_REFRESH_TOKEN) throw refused('it is no refresh token of an identity provider')
     // It says of nobody that it is theirs: whom it is presented to, the rules alone tell.
     const [provider, ...others] = new Set(rules.flatMap(({ rule }) => (rule.tokenTypes?.includes(kind) === true && rule.identityProvider !== undefined ? [rule.identityProvider] : [])))
     if (provider === undefined || others.length > 0) throw refused('no rule, or more than one identity provider, for refresh tokens')
-    return presented.redeem(provider, token)
+    // The client had its refresh token redeemed: it gets what is good in its place, or it would have none (RFC 6749 §5.1 lets it overlook members).
+    return presented.redeem(provider, token, (successor) => tell({ subject_token: successor, subject_token_type: TOKEN_TYPE.refresh }))
   })
 }
 

@@ -58,7 +58,7 @@ async function ask(changes: Partial<World> = {}): Promise<{ readonly issued: Iss
     now: () => NOW,
   })
   const params = Params.from(new URLSearchParams({ resource: UPSTREAM.url, ...changes.form }))
-  const request = { client, params, context: { reference: 'ref', address: '192.0.2.1', params: {} } }
+  const request = { client, params, context: { reference: 'ref', address: '192.0.2.1', params: {} }, tell: () => undefined }
   const subject: ExchangeSubject = { user: ALICE, authentication: {}, clientId: 'chat', grantId: 'grt_1', scope: ['mcp.write'], expiresAt: AT + 900, rules: exchangeRules([rule])('agent'), kind: 'lanyard access_token', ...changes.subject }
   if (!target.accepts(params)) throw new OAuthError('invalid_target', 'not accepted')
   const granted = await target.authorize(request, subject)

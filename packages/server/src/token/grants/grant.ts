@@ -22,6 +22,8 @@ export interface GrantRequest {
   readonly context: RequestContext
   /** The thumbprint of the key that the request proved (RFC 9449 §5): what is issued is bound to it. */
   readonly jkt?: string
+  /** Tells members that the answer has besides, whatever becomes of the request. */
+  tell(members: Readonly<Record<string, string>>): void
 }
 
 /** What a grant type proved; the endpoint asks policy and the user's state before it calls `issue`. */
@@ -59,8 +61,6 @@ export interface Issued {
   readonly tokenType?: 'Bearer' | 'DPoP' | 'N_A'
   /** What was issued, for a token exchange (RFC 8693 §2.2.1). */
   readonly issuedTokenType?: string
-  /** Further members of the answer. */
-  readonly members?: Readonly<Record<string, string>>
 }
 
 /** The members that all events of one token request share. */

@@ -3,7 +3,6 @@ import { OAuthError } from '../../oauth/error.ts'
 import { hash } from '../../oauth/secret.ts'
 import { exchangeSubject, refused, type ExchangeSubject, type SubjectOptions } from '../exchange/subject.ts'
 import { isRefreshToken } from '../issue.ts'
-import type { TokenStore } from '../token-store.ts'
 import type { Granted, GrantRequest, GrantType } from './grant.ts'
 import { TOKEN_TYPE } from './token-type.ts'
 
@@ -16,14 +15,11 @@ export interface ExchangeTarget {
   readonly tokenType?: string
   /** Whether the request asks for it, by `requested_token_type`, `resource` and `audience`. */
   accepts(params: Params): boolean
-  /** Whether what is issued is a grant of its own, which the store begins only while those that it came of live. */
-  readonly startsGrant?: true
   /** What may be issued for the subject. @throws OAuthError */
   authorize(request: GrantRequest, subject: ExchangeSubject): Promise<Granted>
 }
 
 export interface ExchangeOptions extends SubjectOptions {
-  readonly store: SubjectOptions['store'] & Pick<TokenStore, 'findGrant'>
   readonly targets: readonly ExchangeTarget[]
 }
 
@@ -43,16 +39,7 @@ export function tokenExchange({ targets, ...options }: ExchangeOptions): GrantTy
       // ID-JAG §4.3: for the next assertion. Whoever wants an access token by it refreshes, so that it is used once.
       if (isOwnRefreshToken && target.tokenType !== TOKEN_TYPE.idJag) throw refused('a refresh token of Lanyard is exchanged for assertions alone')
       const subject = await exchangeSubject(options, request)
-      const granted = await target.authorize(request, subject)
-      // What leaves Lanyard cannot be taken back: the store knows of an end before this node has heard of it.
-      const isOver = target.startsGrant !== true && subject.grantId !== undefined && (await options.store.findGrant(subject.grantId)) === undefined
-      if (isOver) throw refused('the grant of the subject token has ended')
-      return subject.successor === undefined ? granted : withSuccessor(granted, subject.successor)
+      return target.authorize(request, subject)
     },
   }
-}
-
-/** The client had its refresh token redeemed: it gets what is good in its place, or it would have none (RFC 6749 §5.1 lets it overlook members). */
-function withSuccessor(granted: Granted, successor: string): Granted {
-  return { ...granted, issue: async (issuer, hold) => ({ ...(await granted.issue(issuer, hold)), members: { subject_token: successor, subject_token_type: TOKEN_TYPE.refresh } }) }
 }
