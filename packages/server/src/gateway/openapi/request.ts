@@ -87,6 +87,8 @@ function bodyOf({ kind, mediaType, argument, required }: Body, value: unknown, f
   if (kind === 'text') return { type: mediaType, content: primitive(value) }
   if (kind === 'binary') return { type: mediaType, content: fromBase64(argument, value) }
   if (!isObject(value)) throw new ArgumentError(`${argument} must be an object`)
+  // Some servers read it there, too.
+  if (overridesMethod({}, new URLSearchParams(Object.keys(value).map((name) => [name, ''])).toString())) throw new ArgumentError('a member would change the method')
   return kind === 'form' ? { type: mediaType, content: form(value) } : multipart(value, files)
 }
 

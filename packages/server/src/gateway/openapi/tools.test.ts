@@ -191,3 +191,13 @@ test('a schema without end does not become a tool without end', async () => {
   assert.deepEqual(definition.inputSchema['properties'], { body: {} })
   await readApiDocument(JSON.stringify(doc({})))
 })
+
+test('no member of a form makes an API take the call for another method (H23)', async () => {
+  for (const type of ['application/x-www-form-urlencoded', 'multipart/form-data']) {
+    const { write } = await only({ '/notes': { post: { operationId: 'add', requestBody: { content: { [type]: { schema: { type: 'object' } } } }, responses: ok } } })
+    for (const name of ['_method', '_METHOD', 'x-http-method-override']) assert.throws(() => write({ body: { [name]: 'DELETE' } }), ArgumentError, `${type} ${name}`)
+    assert.ok(write({ body: { method: 'DELETE' } }).body)
+  }
+  const { write } = await only({ '/notes': { post: { operationId: 'add', requestBody: { content: { 'application/json': { schema: { type: 'object' } } } }, responses: ok } } })
+  assert.equal(write({ body: { _method: 'DELETE' } }).body, '{"_method":"DELETE"}')
+})
