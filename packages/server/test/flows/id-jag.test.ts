@@ -271,7 +271,14 @@ eachCluster('groups are taken from the claim that an administrator named, and fr
   assert.deepEqual(caller.user.groups, ['sales'])
   // An assertion that says nothing of them changes nothing.
   assert.equal((await send(provider.assertion(cluster.now))).status, 200)
-  assert.equal((await cluster.db.query('SELECT groups FROM users'))[0]?.['groups'], '["sales"]')
+  const groups = async (): Promise<unknown> => (await cluster.db.query('SELECT groups FROM users'))[0]?.['groups']
+  assert.equal(await groups(), '["sales"]')
+  // AS-30: one that was made before the last word on them brings back nothing.
+  const older = provider.assertion(cluster.now, { claims: { teams: ['admins'] } })
+  cluster.now += 60_000
+  assert.equal((await present({ claims: { teams: ['engineering'] } })).status, 200)
+  assert.equal((await send(older)).status, 200)
+  assert.equal(await groups(), '["engineering"]')
 })
 
 eachCluster('a disabled person gets nothing, and neither does an assertion that is older than the end of their access (G10, G11)', async (cluster) => {
