@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test'
 import { discoverAndRequestJwtAuthGrant, exchangeJwtAuthGrant } from '@modelcontextprotocol/client'
 import { decodeJwt } from 'jose'
 import { parse, stringify } from 'yaml'
+import { forgetful, sdk2 } from '../../support/asking-clients.ts'
 import { browser } from '../../support/browser.ts'
 import { recorded, startGateway, type RunningGateway } from '../../support/gateway.ts'
 import { memoryProvider } from '../../support/oauth-clients.ts'
@@ -15,6 +16,8 @@ import { connectV2 } from '../../support/sdk-clients.ts'
 
 const SECRET = 'a-secret-of-the-near-gateway-at-the-far-one-and-nowhere-else'
 const NEAR_SECRET = 'the-secret-of-the-assistant-at-the-near-gateway'
+/** What Okta calls a sign-in with a second factor. */
+const MFA = 'urn:okta:loa:2fa:any'
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const ASSISTANT = '0oa3assistant'
@@ -50,13 +53,14 @@ async function trustNear(): Promise<void> {
 }
 
 function farConfig(trusted: readonly object[]): Readonly<Record<string, unknown>> {
-  const clients = ['near-by-okta', 'near-by-itself', 'assistant'].map((id) => ({ id, name: id, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', grantTypes: [JWT_BEARER] }))
+  const clients = ['near-by-okta', 'near-by-itself', 'near-strong', 'assistant'].map((id) => ({ id, name: id, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', grantTypes: [JWT_BEARER] }))
   return {
     clients,
     idJag: { trustedIssuers: [{ id: 'okta', issuer: provider.origin }, ...trusted] },
     rules: [
       { id: 'everybody', effect: 'allow' },
       { id: 'strict', effect: 'step-up', upstreams: ['tickets'], require: { acrValues: ['phr'], maxAge: 600 } },
+      { id: 'strong', effect: 'step-up', clients: ['near-strong'], require: { acrValues: [MFA] } },
     ],
   }
 }
@@ -71,6 +75,7 @@ function nearConfig(): Readonly<Record<string, unknown>> {
     upstreams: [
       { id: 'by-okta', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-by-okta' } },
       { id: 'by-itself', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-by-itself', assertions: 'lanyard' } },
+      { id: 'strong', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-strong', assertions: 'lanyard' } },
       { id: 'strict', url: `${far.issuer}/mcp/tickets`, connector: { ...connector, clientId: 'near-by-itself', assertions: 'lanyard' } },
     ],
     rules: [{ id: 'engineering', effect: 'allow', groups: ['engineering', 'sales'] }],
@@ -131,6 +136,17 @@ test('a sign-in that the far authorization server finds too weak comes back to t
   assert.match(challenge, /acr_values="phr"/)
   assert.match(challenge, /max_age="600"/)
   await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'strict' && reason === 'id-jag: server: insufficient_user_authentication')
+})
+
+test('the person signs in as strongly as the far gateway wants, and this gateway’s own assertion says so (RFC 9470 §4, ID-JAG §3)', async () => {
+  const signIns = (): readonly (string | null)[] => provider.seen.filter(({ path }) => path === '/oauth2/v1/authorize').map(({ query }) => query.get('acr_values'))
+  const before = signIns().length
+  const client = await sdk2('legacy')(`${near.issuer}/mcp/strong`, forgetful())
+  assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
+  await client.close()
+  assert.deepEqual(signIns().slice(before).filter((acr) => acr !== null), [MFA], 'once')
+  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'strong' && reason === 'id-jag: server: insufficient_user_authentication')
+  await recorded(far, ({ action, clientId, detail }) => action === 'token.issued' && clientId === 'near-strong' && detail?.['assertion_issuer'] === near.issuer)
 })
 
 /** Signs the person in to the assistant at Okta. */

@@ -1,9 +1,11 @@
 // Owns access to upstreams that trust who signed the person in (ID-JAG, MCP's Enterprise-Managed Authorization): an
 // assertion for the upstream's authorization server, from the person's identity provider or from Lanyard itself, becomes
 // an access token there.
+import { authenticationOf } from '../../../identity/authentication.ts'
 import type { ProviderTokens } from '../../../identity/provider-tokens.ts'
-import { ExchangeRefused, LoginRefused, type IdentityProvider } from '../../../identity/providers/provider.ts'
+import { ExchangeRefused, LoginRefused, ProviderUnavailable, type IdentityProvider } from '../../../identity/providers/provider.ts'
 import type { User } from '../../../identity/user.ts'
+import type { Authentication } from '../../../policy/rule.ts'
 import type { Upstream } from '../../upstream.ts'
 import { actingFor, RECENT, signInOf, type Acting, type ActingDeps } from '../acting-for.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
@@ -13,7 +15,7 @@ import { clientDocumentUrl, serverOfClient, withMethod, type ClientDeps } from '
 import type { IdJagSettings } from './settings.ts'
 
 /** Makes an assertion of Lanyard's own for a person. */
-export type OwnAssertion = (request: { readonly user: User; readonly audience: string; readonly clientId: string; readonly resource: string; readonly scope: readonly string[]; readonly tenant?: string }) => { readonly assertion: string }
+export type OwnAssertion = (request: { readonly user: User; readonly audience: string; readonly clientId: string; readonly resource: string; readonly scope: readonly string[]; readonly tenant?: string; readonly authentication?: Authentication }) => { readonly assertion: string }
 
 export interface IdJagConnectorDeps extends ClientDeps, ActingDeps {
   readonly feed: ClientDeps['feed']
@@ -36,7 +38,7 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
     const discovered = await serverOfClient(deps, found, upstream, { ...settings, clientId: settings.clientId ?? 'id-jag' })
     const client = withMethod(clientIdOf(settings, deps.issuer, upstream, discovered), settings.clientSecret, discovered.server.token_endpoint_auth_methods_supported)
     const asked = { audience: discovered.server.issuer, resource: discovered.resource ?? upstream.url, scope: settings.scopes ?? discovered.scope }
-    const assertion = settings.assertions === 'lanyard' ? ownAssertion(settings, deps, user, { ...asked, clientId: client.clientId }) : await providersAssertion(deps, user, asked)
+    const assertion = settings.assertions === 'lanyard' ? await ownAssertion(settings, deps, user, { ...asked, clientId: client.clientId }) : await providersAssertion(deps, user, asked)
     // ID-JAG §4.4, RFC 7523 §2.1. A refresh token is not kept (§4.4.3).
     const token = await server.grant({ upstream, discovered, client }, { type: JWT_BEARER, parameters: { assertion, resource: asked.resource, ...scopeOf(asked.scope) } })
     return [token, { connector: settings.type, issuer: asked.audience, assertion_issuer: settings.assertions, ...(token.scope === undefined ? {} : { scope: token.scope }) }]
@@ -69,9 +71,24 @@ function scopeOf(scope: readonly string[]): Readonly<Record<string, string>> {
   return scope.length === 0 ? {} : { scope: scope.join(' ') }
 }
 
-function ownAssertion({ tenant }: IdJagSettings, deps: IdJagConnectorDeps, user: User, asked: Asked & { readonly clientId: string }): string {
+async function ownAssertion({ tenant }: IdJagSettings, deps: IdJagConnectorDeps, user: User, asked: Asked & { readonly clientId: string }): Promise<string> {
   if (deps.ownAssertion === undefined) throw new Error('the gateway has no keys for assertions')
-  return deps.ownAssertion({ user, ...asked, ...(tenant === undefined ? {} : { tenant }) }).assertion
+  const authentication = await newestSignIn(deps, user)
+  return deps.ownAssertion({ user, ...asked, ...(authentication === undefined ? {} : { authentication }), ...(tenant === undefined ? {} : { tenant }) }).assertion
+}
+
+/** How the person signed in last, in the words of a token of that sign-in that is still good: without them, no sign-in would ever be strong enough there. */
+async function newestSignIn({ providers, providerTokens }: IdJagConnectorDeps, user: User): Promise<Authentication | undefined> {
+  try {
+    const idToken = (await providerTokens.current(user.id))?.idToken
+    const claims = idToken === undefined ? undefined : await providers.get(user.provider)?.present?.(idToken, 'id_token')
+    // It is the person's own, of this sign-in, whoever it is presented for.
+    return claims?.issuer === user.issuer && claims.subject === user.subject ? authenticationOf(claims) : undefined
+  } catch (error) {
+    // Lanyard vouches for who somebody is without anybody else's help.
+    if (error instanceof ProviderUnavailable || error instanceof LoginRefused) return undefined
+    throw error
+  }
 }
 
 /** The request as Okta has it: an ID token that the person's sign-in here brought, by the client that Lanyard is there. */
