@@ -21,7 +21,7 @@ export function addressProblem(pattern: string): string | undefined {
 
 /**
  * Matches the tools of a rule. Of two readings of an address the one counts that protects: what restricts holds whatever
- * the case of its letters and wherever its stars lead, as some APIs do not tell those apart; what allows is exact, and a
+ * the case of its letters, however its slashes are written and wherever its stars lead, as some APIs do not tell those apart; what allows is exact, and a
  * star in the middle of it is part of one segment. A slash at the end makes no other address.
  */
 export function toolMatcher(patterns: readonly string[] | undefined, restricts: boolean): Match {
@@ -29,7 +29,8 @@ export function toolMatcher(patterns: readonly string[] | undefined, restricts: 
   const plain = matcher(patterns.filter((pattern) => !isAddress(pattern)))
   if (restricts) {
     const folded = matcher(patterns.map((pattern) => trimmed(pattern).toLowerCase()))
-    return (value) => plain(value) || (isAddress(value) && folded(value.toLowerCase()))
+    const holds = (address: string): boolean => folded(address) || (address.includes('%2f') && folded(address.replaceAll('%2f', '/')))
+    return (value) => plain(value) || (isAddress(value) && holds(value.toLowerCase()))
   }
   const addresses = patterns.filter(isAddress).map(exactly)
   return addresses.length === 0 ? plain : (value) => plain(value) || (isAddress(value) && addresses.some((matches) => matches(value)))

@@ -61,7 +61,7 @@ function pathOf(template: string, parameters: readonly Parameter[], given: Json)
   const empty = segments.slice(0, -1).includes('') || (segments.at(-1) === '' && !template.endsWith('/'))
   if (empty) throw new ArgumentError('an argument in the path is empty')
   // No encoding of these two is safe: too many readers decode before they look.
-  if (segments.some((segment) => segment === '.' || segment === '..')) throw new ArgumentError('an argument in the path is . or .., which is no name')
+  if (segments.some((segment) => decodeURIComponent(segment).split(/[/\\]/).some((part) => part === '.' || part === '..'))) throw new ArgumentError('an argument in the path has . or .. in it, which is no name')
   return path
 }
 

@@ -132,13 +132,13 @@ test('arguments are written where they belong; a name in two places makes two ar
 
 test('no argument leads elsewhere: what no encoding makes safe is refused (H23)', async () => {
   const { write } = await only({ '/files/{name}': { get: { parameters: [{ name: 'name', in: 'path', required: true, schema: { type: 'string' } }, { name: 'X-H', in: 'header', schema: {} }, { name: '_method', in: 'query', schema: {} }], responses: ok } } })
-  const encoded = { '../admin': '..%2Fadmin', '%2e%2e': '%252e%252e', '%2e%2e/x': '%252e%252e%2Fx', '//evil.example/x': '%2F%2Fevil.example%2Fx', '..\\x': '..%5Cx', 'a?b#c': 'a%3Fb%23c', '.;x': '.%3Bx', '...': '...' }
+  const encoded = { '..admin/a': '..admin%2Fa', '%2e%2e': '%252e%252e', '%2e%2e/x': '%252e%252e%2Fx', '//evil.example/x': '%2F%2Fevil.example%2Fx', '..x\\y': '..x%5Cy', 'a?b#c': 'a%3Fb%23c', '.;x': '.%3Bx', '...': '...' }
   for (const [value, segment] of Object.entries(encoded)) {
     const { path } = write({ name: value })
     assert.equal(path, `/files/${segment}`)
     assert.equal(new URL(`https://api.example${path}`).pathname, path)
   }
-  for (const name of ['.', '..', '']) assert.throws(() => write({ name }), ArgumentError, name)
+  for (const name of ['.', '..', '', '../admin', 'a/../b', 'a/..', './a', '..\\x', 'a\\..']) assert.throws(() => write({ name }), ArgumentError, name)
   for (const bad of [{}, { name: 'a', other: 1 }, { name: 'a', 'X-H': 'a\r\nb: c' }, { name: '\ud800' }, { name: 'a', method: 'DELETE' }]) assert.throws(() => write(bad), ArgumentError)
   assert.equal(write({ name: 'a', 'X-H': 'b' }).headers['x-h'], 'b')
 })
