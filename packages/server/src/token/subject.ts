@@ -1,10 +1,10 @@
-import { judge } from '../approval/approval.ts'
+import { assess, judge, type Standing } from '../approval/approval.ts'
 import type { Approvals } from '../approval/approvals.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { AuditEvent } from '../audit/event.ts'
 import { EVERY_SCOPE, type ScopeMapping } from '../identity/scope-mapping.ts'
 import type { Recheck } from '../identity/sign-in.ts'
-import type { Users } from '../identity/user.ts'
+import type { User, Users } from '../identity/user.ts'
 import { OAuthError, type OAuthErrorCode } from '../oauth/error.ts'
 import type { Policy } from '../policy/policy.ts'
 import { isFor, isWithin, reachOf } from '../upstreams/profile.ts'
@@ -40,13 +40,14 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (user === undefined) throw await ended(options, request, granted, 'unknown user')
     if (user.disabled) throw await ended(options, request, granted, 'user disabled')
     if (state === 'ended') throw await ended(options, request, granted, 'ended by the identity provider')
+    const profile = granted.isElsewhere === true ? undefined : options.profiles.byResource(authorization.resource)
+    const standing = await options.approvals.standing(clientId)
+    if (granted.isElsewhere === true || profile?.scopes !== undefined) requireNotRefused(standing, user, granted)
     if (granted.isElsewhere === true) return (scope) => scope
-    const profile = options.profiles.byResource(authorization.resource)
     // D06: what it reaches now, nobody approved. The client comes back with the person, who sees what is new.
     if (profile !== undefined && authorization.reach !== undefined && !isWithin(reachOf(profile), authorization.reach)) throw refused('the profile has grown since it was approved')
     const usable = profile !== undefined && isFor(profile, user) ? profile : undefined
     const { address } = request.context
-    const standing = await options.approvals.standing(clientId)
     const isApproved = (upstream: string): boolean => judge(standing, { upstream, access: 'read' }, user.groups).kind === 'approved'
     const reachable = usable !== undefined && (usable.scopes !== undefined || usable.upstreams.some(({ id }) => isApproved(id) && options.policy.mayReach({ subject: userId, groups: user.groups, clientId, upstream: id, address, application: standing.application })))
     // Rules and profiles come and go with the configuration: the grant stays, for the day when they allow it again.
@@ -55,6 +56,12 @@ export function subjectCheck(options: SubjectCheckOptions): SubjectCheck {
     if (hold(granted.scope).length === 0) throw refused('the person may hold none of the scopes', granted.refusals?.scope)
     return hold
   }
+}
+
+/** What reaches no upstream of this gateway asks no more of administrators than that they did not refuse the application altogether. */
+function requireNotRefused(standing: Standing, { groups }: User, { refusals }: Pick<Granted, 'refusals'>): void {
+  const whole = assess(standing, [], groups)
+  if (whole.kind === 'refused') throw refused(`refused by an administrator: ${whole.reason}`, refusals?.resource)
 }
 
 /** For good: a user who is enabled again, or made anew, signs in again. */

@@ -114,6 +114,7 @@ function grant({ mint, recorder, now }: IdJagIssuerOptions, request: GrantReques
     grantedAt: Math.floor(now() / 1000),
     recheck: false,
     isElsewhere: true,
+    refusals: { resource: 'invalid_target', scope: 'invalid_scope' },
     async issue() {
       const { issuer: there, tenant } = audience
       const made = mint({ user, audience: there, clientId, resource: resource.value, scope, authentication, expiresAt, ...(tenant && { tenant }), ...(actor && { actor }), ...(jkt && { jkt }) })
