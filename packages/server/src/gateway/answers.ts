@@ -140,12 +140,12 @@ export async function passOutward(answer: Answer, id: string | number | null, ou
   const { response, upstream, begin } = target
   if (kindOf(answer) === 'json') {
     const text = await inTime(answer, upstream, () => readText(answer, upstream))
-    const body = JSON.stringify((await outward.message({ ...requireResponse(parse(text, upstream), id, upstream), id })) ?? {})
+    const body = JSON.stringify((await outward.message(requireResponse(parse(text, upstream), id, upstream))) ?? {})
     begin()
     response.end(body)
     return
   }
-  const change = messages(upstream, (message) => outward.message(isRequest(message) ? message : { ...requireResponse(message, id, upstream), id }))
+  const change = messages(upstream, (message) => outward.message(isRequest(message) ? message : requireResponse(message, id, upstream)))
   await passEvents(answer, target, { data: (text) => change.data(text), lines: (lines) => outward.lines(lines) })
   if (!response.headersSent) begin()
   response.end()
@@ -215,13 +215,13 @@ function isRequest(message: unknown): boolean {
   return isObject(message) && typeof message['method'] === 'string'
 }
 
-/** A message that answers the request of this identifier, or says that none was understood. @throws McpError 502 */
+/** A message that answers the request of this identifier, or says that it was not understood, by that identifier. @throws McpError 502 */
 export function requireResponse(message: unknown, id: string | number | null, upstream: Upstream): Readonly<Record<string, unknown>> {
   if (!isObject(message)) throw unreadable(upstream, 'not a message')
   // An error that is told before the request was understood has no identifier.
   const mine = message['id'] === id || (message['id'] === null && 'error' in message) || (message['id'] === undefined && 'error' in message)
   if (!mine || !(isObject(message['result']) || isObject(message['error']))) throw unreadable(upstream, 'not the response to this request')
-  return message
+  return { ...message, id }
 }
 
 export function unreadable(upstream: Upstream, reason: string, cause?: unknown): McpError {
