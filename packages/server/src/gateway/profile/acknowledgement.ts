@@ -8,6 +8,8 @@ export const SUBSCRIPTION_ID = 'io.modelcontextprotocol/subscriptionId'
 const CHANGES = { toolsListChanged: 'notifications/tools/list_changed', promptsListChanged: 'notifications/prompts/list_changed', resourcesListChanged: 'notifications/resources/list_changed' } as const
 /** So long the first notification waits for who has not acknowledged yet. */
 const PATIENCE_MS = 3000
+/** Characters that are kept until then: who says more than that waits for nobody. */
+const MAX_EARLY = 1024 * 1024
 
 /** RS-32: the one acknowledgement of several upstreams' subscriptions, which is the first message of the stream. */
 export interface Acknowledgement {
@@ -27,6 +29,7 @@ export function acknowledgement(response: ServerResponse, id: string | number | 
   const waiting = new Set(upstreams.map((upstream) => upstream.id))
   const honored = new Map<string, Filter>()
   const early: string[] = []
+  let size = 0
   let told = false
   const event = (method: string, params: Filter): string => formatEvent({ data: JSON.stringify({ jsonrpc: '2.0', method, params: { ...params, _meta: { [SUBSCRIPTION_ID]: id } } }), lines: ['event: message'] })
   const tell = (): void => {
@@ -34,14 +37,19 @@ export function acknowledgement(response: ServerResponse, id: string | number | 
     told = true
     clearTimeout(timer)
     if (response.destroyed) return
-    response.write([event('notifications/subscriptions/acknowledged', { notifications: united([...honored.values()]) }), ...early].join(''))
+    response.write([event('notifications/subscriptions/acknowledged', { notifications: united([...honored.values()]) }), ...early.splice(0)].join(''))
   }
   const timer = setTimeout(tell, PATIENCE_MS).unref()
   const heard = (upstream: Upstream): void => {
     waiting.delete(upstream.id)
     if (waiting.size === 0) tell()
   }
-  const write = (text: string): void => void (told ? response.write(text) : early.push(text))
+  const write = (text: string): void => {
+    if (told) return void response.write(text)
+    early.push(text)
+    size += text.length
+    if (size > MAX_EARLY) tell()
+  }
   return {
     by(upstream, filter) {
       honored.set(upstream.id, filter)
