@@ -43,7 +43,7 @@ export function entraGuide(at: SetupFor): Guide {
         lines: [
           'Entra ID then says in the token that it does not say. Lanyard asks Graph with the token of the sign-in (User.Read suffices): nothing to do.',
           'With groupOverage: application it asks as the app, which needs the application permissions User.ReadBasic.All and GroupMember.Read.All, with admin consent.',
-          'Tokens that applications present in place of Lanyard’s own (acceptTokens), or exchange, need the latter: without it those of such people are refused.',
+          'Tokens that applications present in place of Lanyard’s own (acceptTokens), or exchange, need the latter where they are for another API than this app.',
         ],
       },
     ],

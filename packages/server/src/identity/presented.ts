@@ -24,7 +24,7 @@ export interface PresentedTokens {
    * it is, was decided before: the provider may be asked for groups.
    * @throws LoginRefused, ProviderUnavailable
    */
-  person(claims: PresentedClaims): Promise<User>
+  person(claims: PresentedClaims, token: string): Promise<User>
 }
 
 export interface PresentedDeps {
@@ -50,11 +50,11 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
       if (provider?.presentRefreshToken === undefined) throw new LoginRefused('the identity provider has no refresh tokens that could be presented')
       return provider.presentRefreshToken(refreshToken, replaced)
     },
-    async person(claims) {
+    async person(claims, token) {
       const { provider, issuer, subject, name, email, groups, roles, issuedAt } = claims
       const who = { provider, issuer, subject }
       // What the provider says now is newer than all that the token says.
-      const asked = claims.groupsElsewhere === true ? await groupsOf(providers.get(provider), claims) : undefined
+      const asked = claims.groupsElsewhere === true ? await groupsOf(providers.get(provider), claims, token) : undefined
       const told = await people.recognize({
         ...who,
         ...(name === undefined ? {} : { name }),
@@ -69,9 +69,9 @@ export function presentedTokens({ providers, people }: PresentedDeps): Presented
   }
 }
 
-async function groupsOf(provider: IdentityProvider | undefined, person: KnownIdentity): Promise<readonly string[]> {
+async function groupsOf(provider: IdentityProvider | undefined, person: KnownIdentity, token: string): Promise<readonly string[]> {
   if (provider?.groupsOf === undefined) throw new LoginRefused('groups are given by reference only')
-  return provider.groupsOf(person)
+  return provider.groupsOf(person, token)
 }
 
 /** Whoever says that they made a token: decides whose keys verify it, and nothing else. */

@@ -77,7 +77,7 @@ async function callerOf(options: PresentedOptions, claims: PresentedClaims & { r
   const jkt = keyOf(claims.cnf)
   // RFC 8693 §4.1: who acts through whom is a decision of its own, made at the token endpoint.
   if (claims.act !== undefined) throw new AccessTokenError('provider', 'somebody acts for the person: it must be exchanged')
-  const [user, standing] = await Promise.all([presented.person(claims), approvals.standing(clientId)])
+  const [user, standing] = await Promise.all([presented.person(claims, token), approvals.standing(clientId)])
   if (user.disabled) throw new AccessTokenError('disabled')
   const { issuedAt, expiresAt } = claims
   const grantId = `presented_${hash(token).slice(0, 22)}`

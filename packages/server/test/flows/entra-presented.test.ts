@@ -1,8 +1,8 @@
-// Tokens of Entra ID in place of Lanyard's own, of people in more groups than a token holds: Graph is asked as the app, where
-// an administrator lets it be, and nobody is taken to be in the groups that were known before.
+// Tokens of Entra ID in place of Lanyard's own, of people in more groups than a token holds: Graph is asked, and nobody is
+// taken to be in the groups that were known before.
 import assert from 'node:assert/strict'
 import { hash } from '../../src/oauth/secret.ts'
-import { GATEWAY, GATEWAY_SECRET, NOTES_API, entra, TENANT, type Entra, type Person } from '../support/entra/entra.ts'
+import { GATEWAY, GATEWAY_SECRET, GRAPH, NOTES_API, entra, TENANT, type Entra, type Person } from '../support/entra/entra.ts'
 import { entraSettings } from '../support/entra/nodes.ts'
 import { jwt } from '../support/entra/state.ts'
 import { call, eachMcpCluster, type Answer, type Cluster, type Node } from '../support/mcp-nodes.ts'
@@ -124,17 +124,45 @@ eachHouse('what Graph does not tell is not "no groups", nor those of before: the
   assert.equal((await send(house, await house.token())).status, 200)
 })
 
-eachHouse('without leave to ask as the app the token is refused, and the audit trail says what to do', 'delegated', async (house) => {
-  const { alice, asked } = house
-  const before = house.cluster.notes.asked.length
-  const answer = await send(house, await house.token())
+eachHouse('with groupOverage: delegated Graph is asked on behalf of the person, by the token that is for Lanyard itself (J10)', 'delegated', async (house) => {
+  const { cluster, idp, alice, asked } = house
+  const token = await house.token()
+  assert.equal((await send(house, token)).status, 200)
+  assert.equal((await send(house, await house.token())).status, 200)
+  assert.deepEqual([asked(), await groupsIn(house)], [['/v1.0/me/getMemberObjects'], MANY])
+  const [exchange, ...others] = idp.seen.filter(({ form }) => form.get('requested_token_use') === 'on_behalf_of')
+  assert.deepEqual([exchange?.form.get('scope'), exchange?.path, others.length], [`${idp.origin}/User.Read`, `/${TENANT}/oauth2/v2.0/token`, 0])
+  assert.equal(JSON.stringify(await cluster.events()).includes(token), false)
+  // Whose sessions were revoked there is nobody's to ask for.
+  cluster.now += 61_000
+  const later = await house.token()
+  alice.revokedAt = Math.floor(cluster.now / 1000)
+  assert.equal((await send(house, later)).status, 401)
+  assert.match((await reason(house)) ?? '', /AADSTS50173/)
+})
+
+eachHouse('where nobody can be asked the token is refused, and the audit trail says what to do: for another API, by a policy', 'delegated', async (house) => {
+  const { cluster, idp, alice, asked } = house
+  Object.assign(idp.apps.get(NOTES_API) ?? {}, { groupClaims: true })
+  cluster.accept = { providers: [entraSettings(idp)], accepted: new Map([['entra', { audiences: [GATEWAY, NOTES_API], idTokenClients: [] }]]) }
+  const [node] = await cluster.restart()
+  const before = cluster.notes.asked.length
+  const answer = await send(house, await house.token(NOTES_API), node)
   assert.equal(answer.status, 401)
   assert.match(answer.headers['www-authenticate'] ?? '', /error="invalid_token"/)
-  assert.match((await reason(house)) ?? '', /^provider: the person is in more groups than the token holds: set groupOverage to application/)
-  assert.deepEqual([asked(), await groupsIn(house), house.cluster.notes.asked.length], [[], undefined, before])
+  assert.match((await reason(house)) ?? '', /^provider: the person is in more groups than the token holds, and Graph cannot be asked on their behalf \(provider: invalid_grant \(AADSTS500131\)\): set groupOverage to application/)
+  idp.policies.set(GRAPH, { context: 'c1', code: 50076 })
+  assert.equal((await send(house, await house.token(), node)).status, 401)
+  assert.match((await reason(house)) ?? '', /interaction_required \(AADSTS50076\)/)
+  assert.deepEqual([asked(), await groupsIn(house), cluster.notes.asked.length], [[], undefined, before])
+  idp.policies.clear()
+  assert.equal((await send(house, await house.token(), node)).status, 200)
+  assert.deepEqual(await groupsIn(house), MANY)
+  // With fewer groups nobody is asked.
   alice.groups = MANY.slice(-200)
-  assert.equal((await send(house, await house.token())).status, 200)
-  assert.equal((await groupsIn(house))?.length, 200)
+  cluster.now += 61_000
+  assert.equal((await send(house, await house.token(NOTES_API), node)).status, 200)
+  assert.deepEqual([asked().length, (await groupsIn(house))?.length], [1, 200])
 })
 
 eachHouse('the token of an application is no person’s, whether the API asked for idtyp or not, and of whichever version (RFC 9068 §5)', 'application', async (house) => {

@@ -49,10 +49,9 @@ export function entraIdProvider(settings: EntraIdSettings, deps: EntraIdDeps): I
   return {
     ...provider,
     redeem: (tokens, known, request, keep) => redeem({ entra, app, refresh: provider.refresh }, { tokens, known, request }, keep),
-    async groupsOf({ issuer: iss, subject: sub }) {
-      // A token that somebody presents is none for Graph, and of another sign-in than what Lanyard has of the person.
-      if (entra.overage === 'delegated') throw new LoginRefused('the person is in more groups than the token holds: set groupOverage to application, or let the app registration put only groups that are assigned to it into tokens')
-      return listOf({ iss, sub, groups: await graph.groups(`${iss} ${sub}`, () => graphToken(entra, app, { iss, sub }, '')) }, 'groups')
+    async groupsOf({ issuer: iss, subject: sub }, token) {
+      const ask = async () => graphToken(entra, app, { iss, sub }, entra.overage === 'delegated' ? await onBehalfOf(entra, app, iss, token) : '')
+      return listOf({ iss, sub, groups: await graph.groups(`${iss} ${sub}`, ask) }, 'groups')
     },
   }
 }
@@ -91,6 +90,16 @@ async function graphToken(entra: EntraIdSettings['entra'], app: EntraClient, cla
     throw asLoginRefused(error)
   })
   return { token, path: `users/${claims.sub ?? ''}` }
+}
+
+/** A token that somebody presents is none for Graph. One that is for this app can be exchanged for one; no other can. @throws LoginRefused, ProviderUnavailable */
+async function onBehalfOf(entra: EntraIdSettings['entra'], app: EntraClient, issuer: string, assertion: string): Promise<string> {
+  const form = { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', requested_token_use: 'on_behalf_of', assertion, scope: `${entra.graphUrl}/User.Read` }
+  const { accessToken } = await app.token(tokenEndpointOf(entra, tenantOf(issuer) ?? ''), form).catch((error: unknown) => {
+    if (!(error instanceof EntraRefused)) throw error
+    throw new LoginRefused(`the person is in more groups than the token holds, and Graph cannot be asked on their behalf (${error.reason}): set groupOverage to application, or let the app registration put only groups that are assigned to it into tokens`, error)
+  })
+  return accessToken
 }
 
 interface Redeemer {

@@ -54,10 +54,10 @@ export interface IdentityProvider {
    */
   present?(token: string, kind: PresentedKind): Promise<PresentedClaims>
   /**
-   * The groups of somebody who is in more than their token holds.
+   * The groups of somebody who is in more than their token holds, which was verified and is accepted.
    * @throws LoginRefused with a reason, ProviderUnavailable
    */
-  groupsOf?(person: KnownIdentity): Promise<readonly string[]>
+  groupsOf?(person: KnownIdentity, token: string): Promise<readonly string[]>
   /**
    * Asks the provider to exchange a token, as the client that Lanyard is there (RFC 8693).
    * @throws ExchangeRefused, ProviderUnavailable, LoginRefused

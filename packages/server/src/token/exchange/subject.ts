@@ -125,7 +125,7 @@ async function foreignSubject(options: SubjectOptions, request: GrantRequest, { 
   if (claims.cnf !== undefined) throw refused('the subject token is bound to a key of somebody else')
   const actor = claims.act === undefined ? undefined : readActor(claims.act, claims.issuer)
   if (actor === 'malformed') throw refused('act of the subject token is malformed, or too deep')
-  const user = await ofProvider(() => options.presented.person(claims))
+  const user = await ofProvider(() => options.presented.person(claims, token))
   if (user.disabled) throw refused('the person is disabled')
   // What is older than the end of all that the person had is part of what ended.
   if (options.cutoffs.isCut({ userId: user.id, clientId: request.client.id, grantId: '', kid: '', issuedAt: provenAt(claims, kind) })) throw refused('the subject token was issued before the access of the person was ended')
