@@ -24,9 +24,18 @@ export interface UpstreamCallDeps {
 const IDLE_MS = 5 * 60_000
 
 /** @returns the credential for the call. @throws McpError while it cannot be refreshed, Challenge when it takes another sign-in. */
-export async function credentialFor(connector: Connector, { caller, upstream }: Contact): Promise<Credential> {
+export function credentialFor(connector: Connector, contact: Contact): Promise<Credential> {
+  return inWords(contact, connector.credential(contact.caller.user.id, contact.upstream))
+}
+
+/** Tells the connector that the upstream answered 401 to a credential. @throws as `credentialFor` */
+export function refusedFor(connector: Connector, contact: Contact, { version }: UsableCredential, { headers }: Answer): Promise<void> {
+  return inWords(contact, connector.refused(contact.caller.user.id, contact.upstream, version, [headers['www-authenticate'] ?? []].flat().join(', ')))
+}
+
+async function inWords<T>({ upstream }: Contact, work: Promise<T>): Promise<T> {
   try {
-    return await connector.credential(caller.user.id, upstream)
+    return await work
   } catch (error) {
     // RFC 9470: whoever issues the credential asks for it, so that the person does what a rule of ours would have them do.
     if (error instanceof SignInRequired) throw new Challenge('insufficient_user_authentication', `${upstream.name} needs another sign-in, stronger or more recent`, undefined, error.signIn)
@@ -38,18 +47,19 @@ export async function credentialFor(connector: Connector, { caller, upstream }: 
 
 /**
  * Sends a request with the credential. One that the upstream refuses with 401 was not carried out: it is sent once
- * more with a renewed credential.
+ * more with a renewed credential. A connector is told of either refusal: the second may be for want of another sign-in.
  */
 export async function sendWithCredential(deps: UpstreamCallDeps, connector: Connector, contact: Contact, credential: UsableCredential, outgoing: Outgoing): Promise<Answer | 'connection_required'> {
   const answer = await send(deps, contact, credential, outgoing)
   if (answer.status !== 401) return answer
   await drain(answer)
-  await connector.refused(contact.caller.user.id, contact.upstream, credential.version, [answer.headers['www-authenticate'] ?? []].flat().join(', '))
+  await refusedFor(connector, contact, credential, answer)
   const renewed = await credentialFor(connector, contact)
   if (renewed === 'connection_required') return renewed
   const again = renewed.version === credential.version ? answer : await send(deps, contact, renewed, outgoing)
   if (again.status !== 401) return again
   again.cancel()
+  if (again !== answer) await refusedFor(connector, contact, renewed, again)
   throw new McpError('unavailable', `${contact.upstream.name} refuses the credential that this gateway has for it`, { status: 502, reason: 'upstream: 401' })
 }
 

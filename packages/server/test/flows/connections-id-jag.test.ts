@@ -314,3 +314,40 @@ each('a refusal stands for ten seconds, however often somebody calls, or until t
   cluster.now += REFUSED_MS
   assert.equal(await bearer(connector, scene, 'usr_bob'), 'Bearer at-2')
 })
+
+each('an upstream that wants another sign-in gets a token of the newest one first; then the person is asked, as it says, and until they signed in (RFC 9470 §3)', async (cluster, scene) => {
+  const connector = scene.make()
+  const refusedWith = async (challenge: string): Promise<unknown> => {
+    const credential = await connector.credential(ALICE.id, scene.upstream)
+    if (credential === 'connection_required') return assert.fail()
+    return connector.refused(ALICE.id, scene.upstream, credential.version, challenge).then(() => undefined, (error: unknown) => error)
+  }
+  const cases: readonly (readonly [string, object])[] = [
+    ['Bearer error="insufficient_user_authentication", acr_values="phr phrh", max_age="60"', { acrValues: ['phr', 'phrh'], maxAge: 60 }],
+    ['DPoP error="insufficient_user_authentication", max_age=0', { maxAge: 0 }],
+    ['Bearer error="insufficient_user_authentication"', { maxAge: 300 }],
+    [`Bearer error="insufficient_user_authentication", acr_values="${'x'.repeat(600)}", max_age="soon"`, { maxAge: 300 }],
+  ]
+  for (const [challenge, signIn] of cases) {
+    assert.equal(await refusedWith(challenge), undefined)
+    const error = await refusedWith(challenge)
+    assert.ok(error instanceof SignInRequired, challenge)
+    assert.deepEqual(error.signIn, signIn)
+    // Other calls go on with the token that there is.
+    assert.match(await bearer(connector, scene), /^Bearer at-/)
+    const before = scene.asked('/token')
+    assert.ok((await refusedWith(challenge)) instanceof SignInRequired)
+    assert.equal(scene.asked('/token'), before)
+    await cluster.db.transaction((tx) => recordChange(tx, { kind: 'user', key: ALICE.id, at: cluster.now }, (change) => cluster.nodes[0].feed.deliver(change)))
+    assert.equal(await refusedWith(challenge), undefined)
+    assert.match(await bearer(connector, scene), /^Bearer at-/)
+    assert.equal(scene.asked('/token'), before + 1, 'a token of the sign-in that came')
+    cluster.now += 31_000
+  }
+  // Any other refusal is of the token, and asks nobody for anything.
+  for (const challenge of ['Bearer error="invalid_token"', 'Bearer realm="error=insufficient_user_authentication"', '']) {
+    for (let call = 0; call < 3; call += 1) assert.equal(await refusedWith(challenge), undefined)
+    cluster.now += 31_000
+  }
+  assert.equal((await cluster.events('connection.failed')).filter(({ subject, reason }) => subject === ALICE.id && reason === 'id-jag: upstream: insufficient_user_authentication').length, 2 * cases.length)
+})

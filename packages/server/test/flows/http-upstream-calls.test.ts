@@ -122,6 +122,7 @@ eachApiHouse('a credential that the API refuses is renewed once, and the call ma
   api.script = (_request, response) => void response.writeHead(401, { 'www-authenticate': 'Bearer realm="the API"' }).end('no')
   const refused = await ask('/http/personal/items')
   assert.deepEqual([refused.status, refused.headers['www-authenticate']], [502, undefined])
+  assert.deepEqual(refusals, ['old', 'new'], 'and what is refused is told')
   house.renew = () => undefined
   assert.equal(String((await ask('/http/personal/items')).body['connect_url']).startsWith(ISSUER), true)
 })

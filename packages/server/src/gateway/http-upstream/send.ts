@@ -4,7 +4,7 @@ import type { Connector } from '../../upstreams/connectors/connector.ts'
 import type { Contact } from '../call.ts'
 import type { Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { credentialFor, credentialHeaders, drain, withNonce, type UsableCredential } from '../upstream-call.ts'
+import { credentialFor, credentialHeaders, drain, refusedFor, withNonce, type UsableCredential } from '../upstream-call.ts'
 import { CallProblem } from './problem.ts'
 
 /** One request to an API, without a credential. */
@@ -28,8 +28,7 @@ export async function sendRequest(forward: Forward, connector: Connector, contac
   const answer = await send(forward, contact, credential, request)
   if (answer.status !== 401) return answer
   await drain(answer)
-  const { caller, upstream } = contact
-  await connector.refused(caller.user.id, upstream, credential.version, [answer.headers['www-authenticate'] ?? []].flat().join(', '))
+  await refusedFor(connector, contact, credential, answer)
   const renewed = await credentialFor(connector, contact)
   if (renewed === 'connection_required') return renewed
   if (renewed.version === credential.version) throw refused(contact)
@@ -37,6 +36,7 @@ export async function sendRequest(forward: Forward, connector: Connector, contac
   const again = await send(forward, contact, renewed, request)
   if (again.status !== 401) return again
   again.cancel()
+  await refusedFor(connector, contact, renewed, again)
   throw refused(contact)
 }
 

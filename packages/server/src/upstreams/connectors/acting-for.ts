@@ -7,8 +7,9 @@ import { ExchangeRefused, ProviderUnavailable, type LoginRefused } from '../../i
 import type { User, Users } from '../../identity/user.ts'
 import type { SignInRequirement } from '../../policy/rule.ts'
 import type { Upstream } from '../upstream.ts'
-import { CredentialRefused, SignInRequired, UpstreamUnavailable, type ConnectionRefused } from './connector.ts'
+import { CredentialRefused, SignInRequired, UpstreamUnavailable, type ConnectionRefused, type Connector } from './connector.ts'
 import { heldTokens, type HeldTokens, type HeldTokensDeps } from './held-tokens.ts'
+import { challengeParameters } from './oauth/discovery.ts'
 import type { IssuedToken } from './oauth/possession.ts'
 
 export interface ActingDeps extends HeldTokensDeps {
@@ -27,6 +28,7 @@ export interface Acting {
 
 /** Where a server only says that the person is needed: a sign-in that is no older than this, in seconds. */
 export const RECENT: SignInRequirement = { maxAge: 300 }
+const MAX_ACR_VALUES = 512
 
 export function actingFor({ users, audit, ...deps }: ActingDeps, { name, ask, inWords }: Acting): HeldTokens {
   return heldTokens(deps, async (userId, upstream) => {
@@ -42,6 +44,35 @@ export function actingFor({ users, audit, ...deps }: ActingDeps, { name, ask, in
       if (told instanceof CredentialRefused || told instanceof SignInRequired) await audit.record({ ...about, action: 'connection.failed', outcome: 'failure', reason: told.reason })
       throw told
     }
+  })
+}
+
+/**
+ * What becomes of a token that the upstream refused: it is replaced by one of the newest sign-in, once. When that is refused
+ * for want of a stronger or more recent sign-in as well, the person is asked for it (RFC 9470 §3).
+ *
+ * @param doubt told of a token that was discarded
+ */
+export function refusing(tokens: HeldTokens, { audit }: ActingDeps, name: string, doubt: (upstream: Upstream) => void): Connector['refused'] {
+  return async (userId, upstream, version, challenge = '') => {
+    const signIn = demandOf(challenge)
+    const refusal = tokens.refused(userId, version, JSON.stringify(signIn))
+    if (refusal === 'discarded' && signIn === undefined) doubt(upstream)
+    if (refusal !== 'kept' || signIn === undefined) return
+    const reason = `${name}: upstream: insufficient_user_authentication`
+    await audit.record({ action: 'connection.failed', outcome: 'failure', subject: userId, upstream: upstream.id, reason })
+    throw new SignInRequired(reason, signIn)
+  }
+}
+
+/** What the next sign-in is to be like, as an upstream's challenge says it. */
+function demandOf(challenge: string): SignInRequirement | undefined {
+  const parameters = challengeParameters(challenge)
+  if (parameters.get('error') !== 'insufficient_user_authentication') return undefined
+  const [acrValues = '', maxAge = ''] = [parameters.get('acr_values'), parameters.get('max_age')]
+  return recentUnlessSaid({
+    ...(/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(acrValues) && acrValues.length <= MAX_ACR_VALUES ? { acrValues: acrValues.split(' ') } : {}),
+    ...(/^\d{1,9}$/.test(maxAge) ? { maxAge: Number(maxAge) } : {}),
   })
 }
 

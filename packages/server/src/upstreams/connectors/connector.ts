@@ -30,6 +30,8 @@ export interface Connector {
   /**
    * The upstream refused the credential of this version with 401: the next one is another, or must be connected.
    * @param challenge its `WWW-Authenticate`
+   * @throws UpstreamUnavailable as `credential`
+   * @throws SignInRequired when what it refuses is the person's sign-in (RFC 9470 §3), the newest that there is
    */
   refused(userId: string, upstream: Upstream, version: string, challenge?: string): Promise<void>
   /**

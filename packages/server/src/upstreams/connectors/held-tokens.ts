@@ -16,10 +16,12 @@ export interface HeldTokens extends Pick<Connector, 'credential'> {
   /**
    * The upstream refused the token of this version with 401.
    * @param words what it demanded: a token that was made for just that and is refused in the same words is kept for a while
-   * @returns whether the next token is another
    */
-  refused(userId: string, version: string, words?: string): boolean
+  refused(userId: string, version: string, words?: string): Refusal
 }
+
+/** What comes of a refusal: the token is discarded, or kept; or another one took its place before. */
+export type Refusal = 'discarded' | 'kept' | 'replaced'
 
 /** A token is used until this long before it ends, or for half of its life, so that no call ends with it. */
 const EARLY_MS = 30_000
@@ -72,10 +74,11 @@ export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, 
     refused(userId, version, words = '') {
       const known = held.get(userId)
       const before = refusals.get(userId)
-      if (known?.credential.version !== version || (before?.words === words && before.until > now())) return false
+      if (known?.credential.version !== version) return 'replaced'
+      if (before?.words === words && before.until > now()) return 'kept'
       refusals.asking(userId)({ words, until: now() + DOUBT_MS })
       held.asking(userId)({ ...known, usableUntil: 0 })
-      return true
+      return 'discarded'
     },
   }
 }

@@ -53,7 +53,7 @@ async function trustNear(): Promise<void> {
 }
 
 function farConfig(trusted: readonly object[]): Readonly<Record<string, unknown>> {
-  const clients = ['near-by-okta', 'near-by-itself', 'near-strong', 'assistant'].map((id) => ({ id, name: id, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', grantTypes: [JWT_BEARER] }))
+  const clients = ['near-by-okta', 'near-by-itself', 'near-strong', 'near-picky', 'assistant'].map((id) => ({ id, name: id, clientSecret: SECRET, tokenEndpointAuthMethod: 'client_secret_basic', grantTypes: [JWT_BEARER] }))
   return {
     clients,
     idJag: { trustedIssuers: [{ id: 'okta', issuer: provider.origin }, ...trusted] },
@@ -61,6 +61,7 @@ function farConfig(trusted: readonly object[]): Readonly<Record<string, unknown>
       { id: 'everybody', effect: 'allow' },
       { id: 'strict', effect: 'step-up', upstreams: ['tickets'], require: { acrValues: ['phr'], maxAge: 600 } },
       { id: 'strong', effect: 'step-up', clients: ['near-strong'], require: { acrValues: [MFA] } },
+      { id: 'picky', effect: 'step-up', clients: ['near-picky'], tools: ['read_note'], require: { acrValues: [MFA] } },
     ],
   }
 }
@@ -76,6 +77,7 @@ function nearConfig(): Readonly<Record<string, unknown>> {
       { id: 'by-okta', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-by-okta' } },
       { id: 'by-itself', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-by-itself', assertions: 'lanyard' } },
       { id: 'strong', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-strong', assertions: 'lanyard' } },
+      { id: 'picky', url: `${far.issuer}/mcp/notes`, connector: { ...connector, clientId: 'near-picky', assertions: 'lanyard' } },
       { id: 'strict', url: `${far.issuer}/mcp/tickets`, connector: { ...connector, clientId: 'near-by-itself', assertions: 'lanyard' } },
     ],
     rules: [{ id: 'engineering', effect: 'allow', groups: ['engineering', 'sales'] }],
@@ -147,6 +149,23 @@ test('the person signs in as strongly as the far gateway wants, and this gateway
   assert.deepEqual(signIns().slice(before).filter((acr) => acr !== null), [MFA], 'once')
   await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'strong' && reason === 'id-jag: server: insufficient_user_authentication')
   await recorded(far, ({ action, clientId, detail }) => action === 'token.issued' && clientId === 'near-strong' && detail?.['assertion_issuer'] === near.issuer)
+})
+
+test('a tool of the far gateway that wants a stronger sign-in gets it, and no other tool asks for one (RFC 9470 §3, §4)', async () => {
+  const signIns = (): readonly (string | null)[] => provider.seen.filter(({ path }) => path === '/oauth2/v1/authorize').map(({ query }) => query.get('acr_values'))
+  const before = signIns().length
+  const strong = (): readonly (string | null)[] => signIns().slice(before).filter((acr) => acr !== null)
+  const tokens = (): number => far.events.filter(({ action, clientId }) => action === 'token.issued' && clientId === 'near-picky').length
+  const client = await sdk2('legacy')(`${near.issuer}/mcp/picky`, forgetful({ person: 'bob' }))
+  assert.match(await client.call('list_notes'), /welcome/)
+  assert.deepEqual(strong(), [])
+  assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
+  assert.deepEqual(strong(), [MFA])
+  const made = tokens()
+  for (let call = 0; call < 3; call += 1) assert.match(await client.call('read_note', { title: 'welcome' }), /Welcome to the demo company/)
+  assert.deepEqual([strong(), tokens()], [[MFA], made])
+  await client.close()
+  await recorded(near, ({ action, upstream, reason }) => action === 'connection.failed' && upstream === 'picky' && reason === 'id-jag: upstream: insufficient_user_authentication')
 })
 
 /** Signs the person in to the assistant at Okta. */

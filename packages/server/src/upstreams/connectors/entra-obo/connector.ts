@@ -53,7 +53,7 @@ export function entraObo(settings: EntraOboSettings, deps: EntraOboDeps): Connec
     credential: tokens.credential,
     async refused(userId, _upstream, version, challenge = '') {
       const claims = demandOf(challenge)
-      if (tokens.refused(userId, version, claims) && claims !== undefined) demands.asking(userId)({ claims, until: now() + DEMAND_MS })
+      if (tokens.refused(userId, version, claims) === 'discarded' && claims !== undefined) demands.asking(userId)({ claims, until: now() + DEMAND_MS })
     },
   }
 }

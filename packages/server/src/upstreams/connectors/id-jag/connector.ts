@@ -7,7 +7,7 @@ import { ExchangeRefused, LoginRefused, ProviderUnavailable, type IdentityProvid
 import type { User } from '../../../identity/user.ts'
 import type { Authentication } from '../../../policy/rule.ts'
 import type { Upstream } from '../../upstream.ts'
-import { actingFor, RECENT, signInOf, type Acting, type ActingDeps } from '../acting-for.ts'
+import { actingFor, RECENT, refusing, signInOf, type Acting, type ActingDeps } from '../acting-for.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
 import { discovery, type Discovered } from '../oauth/discovery.ts'
 import { exchange } from '../oauth/exchange.ts'
@@ -48,9 +48,7 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
     perUser: true,
     bySignIn: true,
     credential: tokens.credential,
-    async refused(userId, upstream, version) {
-      if (tokens.refused(userId, version)) found.doubt(upstream)
-    },
+    refused: refusing(tokens, deps, 'id-jag', found.doubt),
   }
 }
 

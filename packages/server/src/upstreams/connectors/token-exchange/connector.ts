@@ -5,7 +5,7 @@ import type { ProviderTokens } from '../../../identity/provider-tokens.ts'
 import { ExchangeRefused, LoginRefused, type IdentityProvider } from '../../../identity/providers/provider.ts'
 import type { User } from '../../../identity/user.ts'
 import type { Upstream } from '../../upstream.ts'
-import { actingFor, RECENT, signInOf, type ActingDeps } from '../acting-for.ts'
+import { actingFor, RECENT, refusing, signInOf, type ActingDeps } from '../acting-for.ts'
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
 import { discovery, type Discovery } from '../oauth/discovery.ts'
 import { exchange, type Exchange } from '../oauth/exchange.ts'
@@ -46,9 +46,7 @@ export function tokenExchangeConnector(settings: TokenExchangeSettings, deps: To
     perUser: true,
     bySignIn: true,
     credential: tokens.credential,
-    async refused(userId, upstream, version) {
-      if (tokens.refused(userId, version)) found.doubt(upstream)
-    },
+    refused: refusing(tokens, deps, 'token exchange', found.doubt),
   }
 }
 
