@@ -9,7 +9,7 @@ import type { SignInRequirement } from '../../policy/rule.ts'
 import type { Upstream } from '../upstream.ts'
 import { CredentialRefused, SignInRequired, UpstreamUnavailable, type ConnectionRefused, type Connector } from './connector.ts'
 import { heldTokens, type HeldTokens, type HeldTokensDeps } from './held-tokens.ts'
-import { challengeParameters } from './oauth/discovery.ts'
+import { challengeParameters, type Discovery } from './oauth/discovery.ts'
 import type { IssuedToken } from './oauth/possession.ts'
 
 export interface ActingDeps extends HeldTokensDeps {
@@ -51,13 +51,13 @@ export function actingFor({ users, audit, ...deps }: ActingDeps, { name, ask, in
  * What becomes of a token that the upstream refused: it is replaced by one of the newest sign-in, once. When that is refused
  * for want of a stronger or more recent sign-in as well, the person is asked for it (RFC 9470 §3).
  *
- * @param doubt told of a token that was discarded
+ * @param found doubts the authorization server of a token that was discarded
  */
-export function refusing(tokens: HeldTokens, { audit }: ActingDeps, name: string, doubt: (upstream: Upstream) => void): Connector['refused'] {
+export function refusing(tokens: HeldTokens, { audit }: ActingDeps, name: string, found: Pick<Discovery, 'doubt'>): Connector['refused'] {
   return async (userId, upstream, version, challenge = '') => {
     const signIn = demandOf(challenge)
     const refusal = tokens.refused(userId, version, JSON.stringify(signIn))
-    if (refusal === 'discarded' && signIn === undefined) doubt(upstream)
+    if (refusal === 'discarded' && signIn === undefined) found.doubt(upstream)
     if (refusal !== 'kept' || signIn === undefined) return
     const reason = `${name}: upstream: insufficient_user_authentication`
     await audit.record({ action: 'connection.failed', outcome: 'failure', subject: userId, upstream: upstream.id, reason })

@@ -48,7 +48,7 @@ export function idJagConnector(settings: IdJagSettings, deps: IdJagConnectorDeps
     perUser: true,
     bySignIn: true,
     credential: tokens.credential,
-    refused: refusing(tokens, deps, 'id-jag', found.doubt),
+    refused: refusing(tokens, deps, 'id-jag', found),
   }
 }
 

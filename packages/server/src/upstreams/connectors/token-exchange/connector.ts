@@ -46,7 +46,7 @@ export function tokenExchangeConnector(settings: TokenExchangeSettings, deps: To
     perUser: true,
     bySignIn: true,
     credential: tokens.credential,
-    refused: refusing(tokens, deps, 'token exchange', found.doubt),
+    refused: refusing(tokens, deps, 'token exchange', found),
   }
 }
 
