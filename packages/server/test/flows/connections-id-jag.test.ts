@@ -344,6 +344,15 @@ each('an upstream that wants another sign-in gets a token of the newest one firs
     assert.equal(scene.asked('/token'), before + 1, 'a token of the sign-in that came')
     cluster.now += 31_000
   }
+  // Of calls at once each brings the refusal of the same token: the next one is tried before anybody is asked for anything.
+  const [challenge] = cases[0] ?? assert.fail()
+  const credential = await connector.credential(ALICE.id, scene.upstream)
+  assert.ok(credential !== 'connection_required')
+  const made = scene.asked('/token')
+  await Promise.all(Array.from({ length: 3 }, () => connector.refused(ALICE.id, scene.upstream, credential.version, challenge)))
+  await Promise.all(Array.from({ length: 3 }, () => bearer(connector, scene)))
+  assert.equal(scene.asked('/token'), made + 1)
+  cluster.now += 31_000
   // Any other refusal is of the token, and asks nobody for anything.
   for (const challenge of ['Bearer error="invalid_token"', 'Bearer realm="error=insufficient_user_authentication"', '']) {
     for (let call = 0; call < 3; call += 1) assert.equal(await refusedWith(challenge), undefined)

@@ -20,7 +20,7 @@ export interface HeldTokens extends Pick<Connector, 'credential'> {
   refused(userId: string, version: string, words?: string): Refusal
 }
 
-/** What comes of a refusal: the token is discarded, or kept; or another one took its place before. */
+/** What comes of a refusal: the token is discarded, or kept; or another one takes its place already. */
 export type Refusal = 'discarded' | 'kept' | 'replaced'
 
 /** A token is used until this long before it ends, or for half of its life, so that no call ends with it. */
@@ -34,6 +34,7 @@ const DOUBT_MS = 30_000
 /** What was refused is not asked for again at once: calls may be many, and each refusal is recorded. */
 const REFUSED_MS = 10_000
 const MAX_HELD = 50_000
+const DISCARDED = 0
 
 interface Held {
   readonly credential: Exclude<Credential, 'connection_required'>
@@ -74,10 +75,11 @@ export function heldTokens({ feed, now }: HeldTokensDeps, ask: (userId: string, 
     refused(userId, version, words = '') {
       const known = held.get(userId)
       const before = refusals.get(userId)
-      if (known?.credential.version !== version) return 'replaced'
+      // Of calls at once another one may have had it discarded.
+      if (known?.credential.version !== version || known.usableUntil === DISCARDED) return 'replaced'
       if (before?.words === words && before.until > now()) return 'kept'
       refusals.asking(userId)({ words, until: now() + DOUBT_MS })
-      held.asking(userId)({ ...known, usableUntil: 0 })
+      held.asking(userId)({ ...known, usableUntil: DISCARDED })
       return 'discarded'
     },
   }
