@@ -20,7 +20,7 @@ import { operationOf } from './operation.ts'
 import { alsoLacking, decide, permissions, type Denied, type Permissions, type Verdict } from './permit.ts'
 import { aggregate } from './profile/aggregate.ts'
 import { asToldOutside, hiddenFrom, resolve } from './profile/resolve.ts'
-import { beginRecord, checkScope, named, recordDenial, recordFailure } from './record.ts'
+import { beginRecord, checkScope, named, orFailure, recordDenial, recordFailure } from './record.ts'
 import { revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { beginning, stateOf, upstreamSessionId } from './session.ts'
@@ -65,7 +65,7 @@ async function postTo(deps: PostDeps, call: Call): Promise<void> {
   if (verdict.kind === 'empty') return respond(call, emptyItems(call))
 
   const connector = deps.connector(call.upstream)
-  const credential = await credentialFor(connector, call).catch((error: unknown) => recordFailure(deps, call, error).then(() => Promise.reject(error as Error)))
+  const credential = await orFailure(deps, call, credentialFor(connector, call))
   if (credential === 'connection_required') return unconnected(deps, call)
   await pass(deps, { ...call, message: withoutOwnInput(deps, call) }, { connector, credential, permitted, verdict })
 }
@@ -114,7 +114,7 @@ interface Passage {
 
 async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void> {
   const { connector, credential } = passage
-  const session = await deps.lateSessions.upstreamSession(call, connector, credential)
+  const session = await orFailure(deps, call, deps.lateSessions.upstreamSession(call, connector, credential))
   const verdict = await requireAccess(deps, call, passage, session)
   if (verdict === 'answered') return
   try {
@@ -140,7 +140,7 @@ async function requireAccess(deps: PostDeps, call: Call, { connector, credential
   if (operation.kind === 'item' || operation.kind === 'items' || operation.kind === 'tasks' || operation.kind === 'completion') await checkScope(deps, call, 'read')
   if (operation.kind === 'task') await checkScope(deps, call, 'write')
   if (operation.kind !== 'tool') return settled(deps, call, verdict)
-  const access = await accessTo(deps, call, operation.name, { connector, credential, session })
+  const access = await orFailure(deps, call, accessTo(deps, call, operation.name, { connector, credential, session }))
   if (access !== undefined) {
     await checkScope(deps, call, access)
     const last = deps.policy.asksAnnotations?.(call.upstream.id) === true ? await afterApproval(deps, call, decide(operation, permitted, call.revision)) : verdict

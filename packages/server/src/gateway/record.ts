@@ -61,3 +61,13 @@ export async function recordFailure(deps: RecordDeps, call: Call, error: unknown
   const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : error instanceof Challenge ? error.message : 'fault'
   await deps.audit.record({ action: 'call.finished', outcome: 'failure', ...trace(call), ...named(call), reason })
 }
+
+/** What a call needs before it is made: that it cannot be had is recorded. */
+export async function orFailure<Needed>(deps: RecordDeps, call: Call, needed: Promise<Needed>): Promise<Needed> {
+  try {
+    return await needed
+  } catch (error) {
+    await recordFailure(deps, call, error)
+    throw error
+  }
+}

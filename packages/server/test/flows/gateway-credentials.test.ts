@@ -329,3 +329,24 @@ eachMcpCluster('N03: a call for which there is no credential is recorded, and re
   cluster.accounts.get = () => 'alice-account'
   assert.equal((await cluster.nodes[0].send(at('tickets', call(token, 'read_note')))).status, 200)
 })
+
+eachMcpCluster('N03: a call that fails before it is made, as its upstream says nothing of its tools or opens no session, is recorded once', async (cluster) => {
+  const token = cluster.token()
+  cluster.notes.script = ({ message }, response) => (message['method'] === 'tools/list' ? void response.writeHead(500).end() : false)
+  assert.equal((await cluster.nodes[0].send(call(token, 'read_note'))).status, 502)
+  const tickets = cluster.token({ profile: 'tickets' })
+  const session = String((await cluster.nodes[0].send(at('tickets', initialize(tickets)))).headers['mcp-session-id'])
+  cluster.accounts.set('usr_alice', 'alice-account')
+  cluster.tickets.script = ({ message }, response) => (message['method'] === 'initialize' ? void response.writeHead(503).end() : false)
+  const late = at('tickets', legacy(tickets, 'tools/call', { name: 'read_note', arguments: {} }, session))
+  assert.equal((await cluster.nodes[0].send(late)).status, 503)
+  const failures = (await cluster.events()).filter(({ outcome }) => outcome === 'failure')
+  assert.deepEqual(failures.map(({ action, upstream, tool, reason }) => [action, upstream, tool, reason]), [
+    ['call.finished', 'notes', 'read_note', 'upstream: 500'],
+    ['call.finished', 'tickets', 'read_note', 'upstream: 503'],
+  ])
+  cluster.notes.script = cluster.tickets.script = () => false
+  assert.equal((await cluster.nodes[0].send(call(token, 'read_note'))).status, 200)
+  assert.match((await cluster.nodes[0].send(late)).text, /ran/)
+  assert.equal((await cluster.events()).filter(({ outcome }) => outcome === 'failure').length, 2)
+})
