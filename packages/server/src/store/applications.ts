@@ -3,6 +3,7 @@ import type { Act, ApplicationRecord, ApprovalStore, RequestDecision, StoredRequ
 import { toApplication, toDecision, toRequest, type ApplicationRow, type DecisionRow, type RequestRow } from './approval-rows.ts'
 import type { Transaction } from './database.ts'
 import { addNotices } from './notices.ts'
+import { endGrants } from './grants.ts'
 import type { StoreParts } from './parts.ts'
 
 export function approvalStore(parts: StoreParts): ApprovalStore {
@@ -198,21 +199,19 @@ async function answerPending(tx: Transaction, application: string, decision: Sta
 
 function decisionVerbs({ db, audit, changed }: StoreParts): Pick<ApprovalStore, 'replaceDecisions'> {
   return {
-    replaceDecisions: (application, decisions, act, endGrants, ...events) =>
+    replaceDecisions: (application, decisions, act, withGrants, ...events) =>
       db.transaction(async (tx) => {
         await tx.query('DELETE FROM application_decisions WHERE application = $1', [application])
         for (const decision of decisions) await upsertDecision(tx, application, decision, act)
         await answerPending(tx, application, decisions[0], act)
         await audit.append(tx, events)
         await changed(tx, { kind: 'application', key: application, at: act.at })
-        if (!endGrants) return 0
+        if (!withGrants) return 0
         await tx.query('DELETE FROM call_decisions WHERE application = $1', [application])
         const clients = '(client_id = $1 OR client_id IN (SELECT id FROM clients WHERE application = $1))'
         await tx.query(`DELETE FROM consents WHERE ${clients}`, [application])
-        const grants = await tx.query<{ id: string }>(`UPDATE grants SET revoked_at = $1 WHERE ${clients.replaceAll('$1', '$2')} AND revoked_at IS NULL RETURNING id`, [Math.floor(act.at / 1000), application])
-        // Each grant by itself: a client that is cut never comes back, and an application may be approved again.
-        for (const { id } of grants) await changed(tx, { kind: 'grant', key: id, at: act.at })
-        return grants.length
+        // Not its clients: one that is cut never comes back, and an application may be approved again.
+        return endGrants({ changed }, tx, clients.replaceAll('$1', '$2'), [application], act.at)
       }),
   }
 }

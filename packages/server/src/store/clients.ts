@@ -2,6 +2,7 @@ import { applicationOf } from '../clients/application.ts'
 import type { ClientStore, RegisteredClient } from '../clients/client-store.ts'
 import type { ClientMetadata } from '../clients/metadata.ts'
 import type { Hashed } from '../oauth/secret.ts'
+import { endGrants } from './grants.ts'
 import type { StoreParts } from './parts.ts'
 
 interface ClientRow {
@@ -67,7 +68,7 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
       db.transaction(async (tx) => {
         const deleted = await tx.query('DELETE FROM clients WHERE id = $1 RETURNING id', [id])
         if (deleted.length === 0) return false
-        await tx.query('UPDATE grants SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL', [Math.floor(at / 1000), id])
+        await endGrants({ changed }, tx, 'client_id = $2', [id], at)
         await audit.append(tx, events)
         await changed(tx, { kind: 'client', key: id, at })
         return true

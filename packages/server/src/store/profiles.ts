@@ -1,7 +1,7 @@
 import type { ProfileSettings } from '../upstreams/profiles.ts'
 import type { ProfileStore, StoredProfile } from '../upstreams/profile-store.ts'
-import type { Resource } from '../oauth/resource.ts'
 import type { Transaction, Value } from './database.ts'
+import { endGrants } from './grants.ts'
 import type { StoreParts } from './parts.ts'
 
 interface ProfileRow {
@@ -46,7 +46,8 @@ export function profileStore(parts: StoreParts): ProfileStore {
         )
         if (stored.length === 0) return false
         await audit.append(tx, events)
-        if (grown !== undefined) await endGrants(parts, tx, grown, now)
+        // Every token for the resource ends: the next one follows a new consent.
+        if (grown !== undefined) await endGrants(parts, tx, 'resource = $2', [grown], now)
         await changed(tx, { kind: 'profile', key: profile.id, at: now })
         return true
       }),
@@ -56,7 +57,7 @@ export function profileStore(parts: StoreParts): ProfileStore {
         if (removed.length === 0) return false
         await audit.append(tx, events)
         await tx.query('DELETE FROM consents WHERE resource = $1', [resource])
-        await endGrants(parts, tx, resource, now)
+        await endGrants(parts, tx, 'resource = $2', [resource], now)
         await changed(tx, { kind: 'profile', key: id, at: now })
         return true
       }),
@@ -67,12 +68,6 @@ export function profileStore(parts: StoreParts): ProfileStore {
 async function hasRoom(tx: Transaction, owner: string, max: number): Promise<boolean> {
   await tx.query('UPDATE users SET disabled = disabled WHERE id = $1', [owner])
   return (await tx.query('SELECT id FROM profiles WHERE owner = $1', [owner])).length < max
-}
-
-/** Every token for the resource ends, on all nodes: the next one follows a new consent. */
-async function endGrants({ changed }: StoreParts, tx: Transaction, resource: Resource, now: number): Promise<void> {
-  const ended = await tx.query<{ id: string }>('UPDATE grants SET revoked_at = $1 WHERE resource = $2 AND revoked_at IS NULL RETURNING id', [Math.floor(now / 1000), resource])
-  for (const { id } of ended) await changed(tx, { kind: 'grant', key: id, at: now })
 }
 
 function values({ id, name, owner, groups, upstreams, tools }: ProfileSettings): readonly Value[] {

@@ -3,6 +3,7 @@ import type { IdentityStore, SessionRecord } from '../identity/identity-store.ts
 import type { Hashed } from '../oauth/secret.ts'
 import { authenticationColumns, toAuthentication } from './authentications.ts'
 import type { Transaction } from './database.ts'
+import { endGrants } from './grants.ts'
 import type { StoreParts } from './parts.ts'
 import { reapGroups } from './user-groups.ts'
 
@@ -25,11 +26,9 @@ const USE_STEP_MS = 60_000
 export function sessionVerbs({ db, audit, changed }: StoreParts): Pick<IdentityStore, 'useSession' | 'endSession' | 'endCheck' | 'revokeSubject' | 'reap'> {
   const revoke = async (tx: Transaction, userId: string, at: number, events: readonly AuditEvent[]): Promise<void> => {
     await tx.query('DELETE FROM sessions WHERE user_id = $1', [userId])
-    const grants = await tx.query<{ id: string }>('UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL RETURNING id', [Math.floor(at / 1000), userId])
-    await audit.append(tx, events)
     await changed(tx, { kind: 'subject', key: userId, at })
-    // A token of a node whose clock runs ahead seems issued after the cutoff of its subject; its grant has ended all the same.
-    for (const grant of grants) await changed(tx, { kind: 'grant', key: grant.id, at })
+    await endGrants({ changed }, tx, 'user_id = $2', [userId], at)
+    await audit.append(tx, events)
   }
   return {
     async useSession(hash, now, idleMs) {

@@ -91,7 +91,7 @@ eachPair('deleting a client ends its grants on all nodes, once, and nobody else\
     (await pair.db.query<{ id: string; revoked_at: number | null }>('SELECT id, revoked_at FROM grants ORDER BY id')).map((row) => [row.id, row.revoked_at]),
     [['grant of app', NOW / 1000 + 5], ['grant of other', null]],
   )
-  assert.deepEqual(pair.changes.map(({ kind, key }) => [kind, key]), [['client', 'app']])
+  assert.deepEqual(pair.changes.map(({ kind, key }) => [kind, key]), [['grant', 'grant of app'], ['client', 'app']])
   assert.equal((await pair.actions()).length, 3)
 })
 
