@@ -242,8 +242,10 @@ eachClientWorld('a deleted client is unknown on all nodes, and its grants are ov
   for (const node of world.nodes) await assert.rejects(node.clients.find(id), { code: 'invalid_client' })
   assertError(await manage(world, client, 'GET'), 'invalid_token', 401)
   assertError(await manage(world, client, 'DELETE'), 'invalid_token', 401)
-  assert.equal((await world.db.query('SELECT id FROM grants WHERE revoked_at IS NULL')).length, 0)
-  assert.deepEqual(world.changes.map(({ kind, key }) => ({ kind, key })), [{ kind: 'client', key: id }])
+  const grants = await world.db.query<{ id: string; revoked_at: number | null }>('SELECT id, revoked_at FROM grants')
+  assert.deepEqual(grants.filter((grant) => grant.revoked_at === null), [])
+  // Its grant is told of too: what another client had in exchange for its tokens ends with it.
+  assert.deepEqual(world.changes.map(({ kind, key }) => [kind, key]), [...grants.map((grant) => ['grant', grant.id]), ['client', id]])
   assert.equal((await world.events('client.deleted')).length, 1)
 })
 
