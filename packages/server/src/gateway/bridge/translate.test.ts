@@ -16,6 +16,12 @@ test('a client of 2026-07-28 is told not to keep what a 2025 server says (RS-26)
   assert.deepEqual(toModernResult('tools/call', { content: [] }), { resultType: 'complete', content: [] })
 })
 
+test('of a 2025 server, a client of 2026-07-28 sees no tool that is called by a task alone: the call could not be made (RS-43)', () => {
+  const tools = [{ name: 'a' }, { name: 'b', execution: { taskSupport: 'required' } }, { name: 'c', execution: { taskSupport: 'optional' } }, { name: 'd', execution: null }]
+  assert.deepEqual(toModernResult('tools/list', { tools })['tools'], [tools[0], tools[2], tools[3]])
+  assert.deepEqual(toModernResult('tools/call', { content: [], tools })['tools'], tools)
+})
+
 test('a structured result that is no object is put into one, its text added when there is none (SEP-2106)', () => {
   assert.deepEqual(toLegacyResult('tools/call', { content: [], structuredContent: [1] }), { content: [{ type: 'text', text: '[1]' }], structuredContent: { result: [1] } })
   const text = { type: 'text', text: 'one' }

@@ -42,7 +42,12 @@ function withObjectContent(result: Json, wraps: boolean): Json {
 export function toModernResult(method: string, result: Json): Json {
   const cacheable = CACHEABLE.has(method)
   const { ttlMs: _ttl, cacheScope: _scope, resultType: _type, ...members } = result
-  return resultOf(MODERN, members, cacheable)
+  return resultOf(MODERN, method === 'tools/list' && Array.isArray(members['tools']) ? { ...members, tools: callable(members['tools']) } : members, cacheable)
+}
+
+/** Tasks of 2025 are not carried over: a tool that is called by a task alone cannot be called, and all others without one. */
+function callable(tools: readonly unknown[]): readonly unknown[] {
+  return tools.filter((tool) => !(isObject(tool) && isObject(tool['execution']) && tool['execution']['taskSupport'] === 'required'))
 }
 
 /** What `server/discover` says, as the answer to `initialize`. */
