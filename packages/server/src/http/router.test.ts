@@ -105,6 +105,9 @@ test('scripts of any origin call what is open to them, without credentials and e
   const preflight = await send('/open', { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
   assert.equal(preflight.status, 204)
   assert.match(preflight.headers.get('access-control-allow-headers') ?? '', /MCP-Protocol-Version/)
+  // RFC 9449 §8: an application in a browser sends a proof, and reads the nonce that the next one is to hold.
+  assert.match(preflight.headers.get('access-control-allow-headers') ?? '', /\bDPoP\b/)
+  assert.match(preflight.headers.get('access-control-expose-headers') ?? '', /\bDPoP-Nonce\b/)
   for (const response of [preflight, await send('/open', { headers: { origin: 'https://app.example' } })]) {
     assert.equal(response.headers.get('access-control-allow-origin'), '*')
     assert.equal(response.headers.get('access-control-allow-credentials'), null)

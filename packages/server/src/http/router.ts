@@ -141,8 +141,8 @@ function secure(headers: Headers, issuer: string): void {
 function withCors(response: Response): Response {
   response.headers.set('access-control-allow-origin', '*')
   response.headers.set('access-control-allow-methods', 'GET, POST, PUT, DELETE, OPTIONS')
-  response.headers.set('access-control-allow-headers', 'Authorization, Content-Type, MCP-Protocol-Version')
-  response.headers.set('access-control-expose-headers', 'WWW-Authenticate, Retry-After')
+  response.headers.set('access-control-allow-headers', 'Authorization, Content-Type, DPoP, MCP-Protocol-Version')
+  response.headers.set('access-control-expose-headers', 'WWW-Authenticate, Retry-After, DPoP-Nonce')
   response.headers.set('access-control-max-age', '600')
   return response
 }
