@@ -1,6 +1,6 @@
 // OAuth clients by hand: refresh tokens in chains, each used once; codes and assertions, each exchanged once; tokens asked about, or exchanged for others.
-import { connection, post, type Reply } from './connection.ts'
 import type { Actor, Secret, TokenJob } from './job.ts'
+import { plainConnection, type PlainReply } from './plain.ts'
 
 type Body = Readonly<Record<string, unknown>>
 
@@ -12,10 +12,11 @@ export function tokenActors(job: TokenJob): Actor[] {
 
 function tokenActor(job: TokenJob, pile: Secret[], own: Secret | undefined): Actor {
   const { origin, pathname } = new URL(job.url)
-  const client = connection(origin)
+  const client = plainConnection(origin)
+  const fixed = new URLSearchParams(job.form).toString()
   const ask = async (form: Readonly<Record<string, string>>): Promise<Body> => {
-    const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' }
-    return answerOf(await post(client, { path: pathname, headers, body: new URLSearchParams({ ...job.form, ...form }).toString() }))
+    const own = Object.entries(form).map(([name, value]) => `&${name}=${encodeURIComponent(value)}`)
+    return answerOf(await client.post(pathname, fixed + own.join('')))
   }
   let refreshToken = own?.value ?? ''
   const steps: Record<TokenJob['kind'], () => Promise<boolean>> = {
@@ -52,12 +53,12 @@ function tokenActor(job: TokenJob, pile: Secret[], own: Secret | undefined): Act
       return true
     },
   }
-  return { prepare: () => Promise.resolve(), step: () => steps[job.kind](), close: () => void client.destroy() }
+  return { prepare: () => Promise.resolve(), step: () => steps[job.kind](), close: () => client.close() }
 }
 
-function answerOf({ status, body }: Reply): Body {
-  if (status !== 200) throw new Error(`${status}: ${body.toString('utf8', 0, 300)}`)
-  return JSON.parse(body.toString('utf8')) as Body
+function answerOf({ status, body }: PlainReply): Body {
+  if (status !== 200) throw new Error(`${status}: ${body.slice(0, 300)}`)
+  return JSON.parse(body) as Body
 }
 
 function textOf(answer: Body, name: string): string {
