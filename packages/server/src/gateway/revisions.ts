@@ -104,6 +104,12 @@ function requireNameHeader(headers: IncomingHttpHeaders, { kind, method, params 
   if (decodeHeader(named) !== value) throw mismatch(`Mcp-Name is not params.${field} of the body`)
 }
 
+/** SEP-2243: what a header cannot carry, or could be read as what it is not, stands in it as `=?base64?…?=`. */
+export function encodeHeader(value: string): string {
+  const plain = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value) && !/^=\?base64\?.*\?=$/i.test(value)
+  return plain ? value : `=?base64?${Buffer.from(value, 'utf8').toString('base64')}?=`
+}
+
 /** SEP-2243: what a header cannot carry stands in it as `=?base64?…?=`. @returns undefined when that is malformed. */
 export function decodeHeader(value: string): string | undefined {
   const encoded = /^=\?base64\?(.*)\?=$/i.exec(value)?.[1]

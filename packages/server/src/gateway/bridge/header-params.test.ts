@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { decodeHeader } from '../revisions.ts'
-import { encodeHeader, headerParams, mismatchedParam, paramHeaders } from './header-params.ts'
+import { decodeHeader, encodeHeader } from '../revisions.ts'
+import { headerParams, mismatchedParam, paramHeaders } from './header-params.ts'
 
 const SCHEMA = {
   type: 'object',
@@ -41,7 +41,7 @@ test('whatever a value is, its header is visible ASCII and says it again (SEP-22
     fc.property(fc.string({ unit: 'binary' }), (value) => {
       fc.pre(value.isWellFormed())
       const header = encodeHeader(value)
-      assert.match(header, /^[\x20-\x7e\t]+$/)
+      assert.match(header, /^[\x20-\x7e]+$/)
       assert.equal(header, header.trim())
       assert.equal(decodeHeader(header), value)
     }),

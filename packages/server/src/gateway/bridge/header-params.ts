@@ -1,5 +1,5 @@
 import { isObject } from '../message.ts'
-import { decodeHeader } from '../revisions.ts'
+import { decodeHeader, encodeHeader } from '../revisions.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -60,12 +60,6 @@ function valueAt(given: unknown, path: readonly string[]): unknown {
 
 function printed(value: unknown): string | undefined {
   return typeof value === 'string' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? String(value) : undefined
-}
-
-/** SEP-2243: what a header cannot carry, or could be read as what it is not, stands in it as `=?base64?…?=`. */
-export function encodeHeader(value: string): string {
-  const plain = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/.test(value) && !/^=\?base64\?.*\?=$/i.test(value)
-  return plain ? value : `=?base64?${Buffer.from(value, 'utf8').toString('base64')}?=`
 }
 
 /** The headers that a message of 2026-07-28 needs beside its version. */

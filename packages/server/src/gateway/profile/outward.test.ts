@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Upstream } from '../../upstreams/upstream.ts'
-import { nameHeader } from '../name-header.ts'
+import { encodeHeader } from '../revisions.ts'
 import { outwardMessage } from './outward.ts'
 import { formatPositions, parsePositions, withPosition } from './positions.ts'
 
@@ -89,7 +89,7 @@ test('where streams are is read back as it was, and from what somebody made up n
 test('SEP-2243: a name stands in its header as it is, or encoded where it cannot or could be misread', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: fc.constantFrom(' ', '=?base64?', '?=', 'a', '\n', 'é') })), (name) => {
-      const header = nameHeader(name)
+      const header = encodeHeader(name)
       assert.match(header, /^[\x20-\x7e]*$/)
       const encoded = /^=\?base64\?(.*)\?=$/i.exec(header)?.[1]
       assert.equal(encoded === undefined ? header.trim() : Buffer.from(encoded, 'base64').toString('utf8'), name)

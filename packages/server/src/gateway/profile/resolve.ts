@@ -4,8 +4,7 @@ import { McpError } from '../error.ts'
 import { isObject, withParams, type Message } from '../message.ts'
 import { isOwnState } from '../missing-connection.ts'
 import type { Operation } from '../operation.ts'
-import { nameHeader } from '../name-header.ts'
-import { notFound } from '../revisions.ts'
+import { encodeHeader, notFound } from '../revisions.ts'
 import { begunAt } from '../session.ts'
 import type { TaskDeps } from '../tasks/names.ts'
 import { inUpstreamsWords, operationOn, taskOf, withTasks } from '../tasks/resolve.ts'
@@ -83,7 +82,7 @@ function callTo<Name>(deps: ResolveDeps, asked: Asked, { upstream, name }: Inner
   const call = { ...said, message: inUpstreamsWords(deps, said) }
   const { requestState } = call.message.params
   const message = typeof requestState === 'string' && !isOwnState(requestState) ? withParams(call.message, { requestState: openRequestState(deps, call, requestState) }) : call.message
-  const own = 'name' in operation && call.headers['mcp-name'] !== undefined ? { headers: { ...call.headers, 'mcp-name': nameHeader(operation.kind === 'tool' ? (operation.task ?? operation.name) : operation.name) } } : {}
+  const own = 'name' in operation && call.headers['mcp-name'] !== undefined ? { headers: { ...call.headers, 'mcp-name': encodeHeader(operation.kind === 'tool' ? (operation.task ?? operation.name) : operation.name) } } : {}
   const resolved = { ...call, message, ...own }
   return { ...resolved, outward: outwardOf(deps, resolved, asked.operation) }
 }

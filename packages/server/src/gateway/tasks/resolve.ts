@@ -1,9 +1,9 @@
 import type { Asked, Call } from '../call.ts'
 import { McpError } from '../error.ts'
 import { isObject, withParams, type Message } from '../message.ts'
-import { nameHeader } from '../name-header.ts'
 import type { Operation } from '../operation.ts'
 import { permissions } from '../permit.ts'
+import { encodeHeader } from '../revisions.ts'
 import { mayHear, type Task, type TaskDeps } from './names.ts'
 import { taskOutward } from './outward.ts'
 import { inward, knowsTasks, mayBegin, TASKS_EXTENSION } from './words.ts'
@@ -32,7 +32,7 @@ export function withTasks(deps: TaskDeps, given: Call): Call | 'nobody' {
   if (operation.kind === 'task') {
     const task = taskOf(deps, call)
     if (task === undefined) return 'nobody'
-    const name = headers['mcp-name'] === undefined ? {} : { 'mcp-name': nameHeader(task.own) }
+    const name = headers['mcp-name'] === undefined ? {} : { 'mcp-name': encodeHeader(task.own) }
     return told(deps, { ...call, message: withParams(message, { taskId: task.own }), operation: operationOn(task), headers: { ...headers, ...name } }, operation)
   }
   const filter = operation.kind === 'listen' ? message.params['notifications'] : undefined
