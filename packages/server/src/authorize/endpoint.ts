@@ -73,7 +73,7 @@ async function start(deps: AuthorizeDeps, request: Request, context: RequestCont
     detail: { scope: pending.request.scope },
   })
   // A page that stood at the address of a pushed request could not be loaded again: it is good once.
-  const response = isPushed(Params.from(new URL(request.url).searchParams)) ? stepResponse(pending) : await dispatch(deps, withFlow(request, flow), context, pending)
+  const response = isPushed(Params.from(new URL(request.url).searchParams)) ? stepResponse(pending) : await underReference(deps, pending, context, () => dispatch(deps, withFlow(request, flow), context, pending))
   if (flow.isNew) response.headers.append('set-cookie', flow.setCookie)
   return response
 }
@@ -113,17 +113,18 @@ async function prove(deps: AuthorizeDeps, search: URLSearchParams) {
 
 async function resume(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
   const pending = await findPending(deps, request, context)
-  return underReference(pending, () => dispatch(deps, request, context, pending))
+  return underReference(deps, pending, context, () => dispatch(deps, request, context, pending))
 }
 
-/** A page that ends a flow names the reference under which all of its steps are recorded. */
-async function underReference(pending: PendingRequest, work: () => Promise<Response>): Promise<Response> {
+/** A page that refuses a step names the reference under which all steps of the flow are recorded, this one too. */
+async function underReference({ audit }: AuthorizeDeps, { request, reference }: PendingRequest, { address }: RequestContext, work: () => Promise<Response>): Promise<Response> {
   try {
     return await work()
   } catch (error) {
     if (!(error instanceof PageError)) throw error
     const { status, title, message, reason, headers, cause } = error
-    throw new PageError(status, title, message, { reason, headers, cause, reference: pending.reference })
+    await audit.record({ action: 'authorization.refused', outcome: 'failure', clientId: request.clientId, resource: request.resource, reason, reference, address })
+    throw new PageError(status, title, message, { reason, headers, cause, reference })
   }
 }
 
@@ -141,10 +142,10 @@ async function findPending(deps: AuthorizeDeps, request: Request, context: Reque
 
 /** Takes the answer of a page: approve, deny, sign in as somebody else, or go on without an account. */
 async function answer(deps: AuthorizeDeps, request: Request, context: RequestContext): Promise<Response> {
-  requireSameOrigin(request, deps.issuer)
-  const params = await Params.fromForm(request)
   const stored = await findPending(deps, request, context)
-  return underReference(stored, async () => {
+  return underReference(deps, stored, context, async () => {
+    requireSameOrigin(request, deps.issuer)
+    const params = await Params.fromForm(request)
     const signedIn = await deps.sessions.current(request)
     const pending = signedIn === undefined ? stored : await wantedOf(deps, stored, signedIn.user)
     const profile = deps.profiles.byResource(pending.request.resource)

@@ -161,6 +161,9 @@ eachHouse('AS-24, AS-28: no answer goes to a redirect URI that is no longer regi
   const gone = await person.open(house.issuer + stepOf(page))
   assert.equal(gone.status, 400)
   assert.match(gone.text, /not known here/)
+  const [changed, ended] = house.events('authorization.refused')
+  assert.deepEqual([changed?.reason, ended?.clientId], ['redirect_uri is no longer registered', 'editor'])
+  assert.match(gone.text, new RegExp(`<code>${ended?.reference ?? 'none'}</code>`))
   await assertNothingGranted(house)
   house.clients.set('editor', client('editor'))
   await assertGranted(house, await press(person, await person.open(house.issuer + stepOf(page)), 'decision', 'approve'))
@@ -229,6 +232,10 @@ eachHouse('P-3, A10: a form of another site, without its token, or of another re
     assert.equal(response.status, 403, JSON.stringify(headers))
     assert.equal(response.headers.get('location'), null)
   }
+  // N03: each attempt is recorded, with why and under the reference of its page.
+  const attacks = house.events('authorization.refused')
+  assert.deepEqual(attacks.map(({ reason }) => reason), [...Array.from({ length: 5 }, () => 'cross-site form'), ...Array.from({ length: 5 }, () => 'csrf')])
+  assert.ok(attacks.every(({ clientId, reference, subject }) => clientId === 'editor' && reference !== undefined && subject === undefined))
   // The query is never read for an answer.
   assert.equal((await house.send(person, `${path}?decision=approve&csrf=${csrf}`, { form: {}, headers: own })).status, 403)
   await assertNothingGranted(house)
