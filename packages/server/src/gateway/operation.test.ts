@@ -31,6 +31,15 @@ test('a decision needs its name as text', () => {
   }
 })
 
+test('a name that no tool can have is none: nobody is asked to approve it, and nothing is made of it (O02)', () => {
+  for (const [method, params] of [['tools/call', { name: 'x'.repeat(513) }], ['prompts/get', { name: 'x'.repeat(1_000_000) }]] as const) {
+    assert.throws(() => operation(method, params), (error) => error instanceof McpError && error.code === 'invalid_params' && error.message.length < 100)
+  }
+  assert.deepEqual(operation('tools/call', { name: 'x'.repeat(512) }), { kind: 'tool', name: 'x'.repeat(512) })
+  // Addresses are longer than names.
+  assert.equal(operation('resources/read', { uri: 'x'.repeat(5000) }).kind, 'item')
+})
+
 test('an unknown method goes nowhere, and says so as its revision does (RS-20)', () => {
   for (const method of ['tools/run', 'Tools/Call', 'tools/call ', '', '__proto__', 'constructor', 'notifications/cancelled', 'tasks/run']) {
     for (const [revision, status] of [[LEGACY, 200], [MODERN, 404]] as const) {

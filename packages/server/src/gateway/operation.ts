@@ -23,6 +23,9 @@ export type Operation =
   /** Nothing that a decision is about: ping, log level, notifications, answers to the upstream's own requests. */
   | { readonly kind: 'free' }
 
+/** Characters of a name: more than any tool may have (pinning-refusals.ts), with that of its upstream before it. */
+const MAX_NAME = 512
+
 type Read = (params: Readonly<Record<string, unknown>>) => Operation
 
 const task: Read = (params) => ({ kind: 'task', name: text(params, 'taskId') })
@@ -65,6 +68,7 @@ export function operationOf(message: Message, revision: Revision): Operation {
 function text(params: Readonly<Record<string, unknown>>, field: string): string {
   const value = params[field]
   if (typeof value !== 'string') throw new McpError('invalid_params', `params.${field} must be a string`)
+  if (field === 'name' && value.length > MAX_NAME) throw new McpError('invalid_params', 'params.name is longer than any name')
   return value
 }
 

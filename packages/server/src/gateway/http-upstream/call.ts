@@ -119,8 +119,8 @@ async function requireExternal(deps: ApiCallDeps, call: ApiCall): Promise<void> 
 
 /** Another sign-in or a wider scope for a call, in the words of the audit trail and for the person. */
 export function wantedOf({ method = 'GET' }: Pick<IncomingMessage, 'method'>, { path }: HttpTarget, { upstream }: Pick<Contact, 'upstream'>): Pick<Wanted<Contact, void>, 'named' | 'use'> {
-  const name = operationName(method, path)
-  return { named: { tool: shown({ name }), detail: { method } }, use: `${name} of ${upstream.name}` }
+  const tool = shown({ name: operationName(method, path) })
+  return { named: { tool, detail: { method } }, use: `${tool} of ${upstream.name}` }
 }
 
 function accessOf(method: string): Access {
