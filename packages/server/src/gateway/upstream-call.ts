@@ -22,15 +22,18 @@ export interface UpstreamCallDeps {
 }
 
 const IDLE_MS = 5 * 60_000
+/** A second one is for a credential that was overtaken while it was renewed. */
+export const MAX_RENEWALS = 2
 
 /** @returns the credential for the call. @throws McpError while it cannot be refreshed, Challenge when it takes another sign-in. */
 export function credentialFor(connector: Connector, contact: Contact): Promise<Credential> {
   return inWords(contact, connector.credential(contact.caller.user.id, contact.upstream))
 }
 
-/** Tells the connector that the upstream answered 401 to a credential. @throws as `credentialFor` */
-export function refusedFor(connector: Connector, contact: Contact, { version }: UsableCredential, { headers }: Answer): Promise<void> {
-  return inWords(contact, connector.refused(contact.caller.user.id, contact.upstream, version, [headers['www-authenticate'] ?? []].flat().join(', ')))
+/** @returns what takes the place of a credential that the upstream answered with 401. @throws as `credentialFor` */
+export async function renewedAfter(connector: Connector, contact: Contact, { version }: UsableCredential, { headers }: Answer): Promise<Credential> {
+  await inWords(contact, connector.refused(contact.caller.user.id, contact.upstream, version, [headers['www-authenticate'] ?? []].flat().join(', ')))
+  return credentialFor(connector, contact)
 }
 
 async function inWords<T>({ upstream }: Contact, work: Promise<T>): Promise<T> {
@@ -46,21 +49,21 @@ async function inWords<T>({ upstream }: Contact, work: Promise<T>): Promise<T> {
 }
 
 /**
- * Sends a request with the credential. One that the upstream refuses with 401 was not carried out: it is sent once
- * more with a renewed credential. A connector is told of either refusal: the second may be for want of another sign-in.
+ * Sends a request with the credential. One that the upstream refuses with 401 was not carried out: it is sent again with
+ * a renewed credential, as long as the connector has another. What is refused for want of another sign-in may be that of
+ * the credential or, after it was renewed, of the person.
  */
 export async function sendWithCredential(deps: UpstreamCallDeps, connector: Connector, contact: Contact, credential: UsableCredential, outgoing: Outgoing): Promise<Answer | 'connection_required'> {
-  const answer = await send(deps, contact, credential, outgoing)
-  if (answer.status !== 401) return answer
-  await drain(answer)
-  await refusedFor(connector, contact, credential, answer)
-  const renewed = await credentialFor(connector, contact)
-  if (renewed === 'connection_required') return renewed
-  const again = renewed.version === credential.version ? answer : await send(deps, contact, renewed, outgoing)
-  if (again.status !== 401) return again
-  again.cancel()
-  if (again !== answer) await refusedFor(connector, contact, renewed, again)
-  throw new McpError('unavailable', `${contact.upstream.name} refuses the credential that this gateway has for it`, { status: 502, reason: 'upstream: 401' })
+  let current = credential
+  for (let renewals = 0; ; renewals += 1) {
+    const answer = await send(deps, contact, current, outgoing)
+    if (answer.status !== 401) return answer
+    await drain(answer)
+    const renewed = await renewedAfter(connector, contact, current, answer)
+    if (renewed === 'connection_required') return renewed
+    if (renewed.version === current.version || renewals === MAX_RENEWALS) throw new McpError('unavailable', `${contact.upstream.name} refuses the credential that this gateway has for it`, { status: 502, reason: 'upstream: 401' })
+    current = renewed
+  }
 }
 
 /** The credential was refused for good only now: the next call is answered with the way to connect. */

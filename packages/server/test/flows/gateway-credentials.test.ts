@@ -258,6 +258,23 @@ eachMcpCluster('a credential that the upstream refuses is renewed once, and the 
   assert.equal((await cluster.events('call.denied')).at(-1)?.reason, 'the account is not connected')
 })
 
+eachMcpCluster('a credential that was overtaken while it was renewed is renewed once more, and no more often than that', async (cluster) => {
+  cluster.accounts.set('usr_alice', '1')
+  const token = connecting(cluster)
+  const send = () => cluster.nodes[0].send(at('tickets', call(token, 'write_note')))
+  assert.equal((await send()).status, 200)
+  cluster.renew = (_userId, refused) => String(Number(refused) + 1)
+  let good = 'Bearer 3'
+  cluster.tickets.script = ({ headers }, response) => (headers.authorization === good ? false : void response.writeHead(401).end())
+  cluster.tickets.forget()
+  assert.equal((await send()).status, 200)
+  assert.deepEqual(cluster.tickets.calls().map(({ headers }) => headers.authorization), ['Bearer 1', 'Bearer 2', 'Bearer 3'])
+  good = 'none'
+  cluster.tickets.forget()
+  assert.equal((await send()).status, 502)
+  assert.deepEqual([cluster.tickets.calls().length, cluster.refusals], [3, ['1', '2', '3', '4', '5']])
+})
+
 eachMcpCluster('an account that is lost while the tools are asked for is told as lost, not as a tool that does not exist (J3)', async (cluster) => {
   cluster.accounts.set('usr_alice', 'old')
   const token = connecting(cluster)

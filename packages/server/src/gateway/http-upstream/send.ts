@@ -4,7 +4,7 @@ import type { Connector } from '../../upstreams/connectors/connector.ts'
 import type { Contact } from '../call.ts'
 import type { Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { credentialFor, credentialHeaders, drain, refusedFor, withNonce, type UsableCredential } from '../upstream-call.ts'
+import { credentialHeaders, drain, MAX_RENEWALS, renewedAfter, withNonce, type UsableCredential } from '../upstream-call.ts'
 import { CallProblem } from './problem.ts'
 
 /** One request to an API, without a credential. */
@@ -19,25 +19,23 @@ export interface ApiRequest {
 const IDLE_MS = 5 * 60_000
 
 /**
- * Sends a request with the connector's credential. What the API refuses with 401 was not carried out: it is sent once
- * more with a renewed credential, where its body is still at hand.
+ * Sends a request with the connector's credential. What the API refuses with 401 was not carried out: it is sent again
+ * with a renewed credential, where its body is still at hand.
  *
  * @throws CallProblem when the credential is refused and this request cannot be repeated
  */
 export async function sendRequest(forward: Forward, connector: Connector, contact: Contact, credential: UsableCredential, request: ApiRequest): Promise<Answer | 'connection_required'> {
-  const answer = await send(forward, contact, credential, request)
-  if (answer.status !== 401) return answer
-  await drain(answer)
-  await refusedFor(connector, contact, credential, answer)
-  const renewed = await credentialFor(connector, contact)
-  if (renewed === 'connection_required') return renewed
-  if (renewed.version === credential.version) throw refused(contact)
-  if (request.body instanceof Readable) throw gone(contact)
-  const again = await send(forward, contact, renewed, request)
-  if (again.status !== 401) return again
-  again.cancel()
-  await refusedFor(connector, contact, renewed, again)
-  throw refused(contact)
+  let current = credential
+  for (let renewals = 0; ; renewals += 1) {
+    const answer = await send(forward, contact, current, request)
+    if (answer.status !== 401) return answer
+    await drain(answer)
+    const renewed = await renewedAfter(connector, contact, current, answer)
+    if (renewed === 'connection_required') return renewed
+    if (renewed.version === current.version || renewals === MAX_RENEWALS) throw new CallProblem(502, `${contact.upstream.name} refuses the credential that this gateway has for it`, { reason: 'upstream: 401' })
+    if (request.body instanceof Readable) throw gone(contact)
+    current = renewed
+  }
 }
 
 async function send(forward: Forward, contact: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
@@ -60,8 +58,4 @@ async function send(forward: Forward, contact: Contact, credential: UsableCreden
 /** A body that is gone cannot be sent again. */
 function gone({ upstream }: Contact): CallProblem {
   return new CallProblem(503, `${upstream.name} asked for a renewed credential while the body was on its way; send the request again`, { headers: { 'retry-after': '1' }, reason: 'upstream: 401 to a body that is gone' })
-}
-
-function refused({ upstream }: Contact): CallProblem {
-  return new CallProblem(502, `${upstream.name} refuses the credential that this gateway has for it`, { reason: 'upstream: 401' })
 }
