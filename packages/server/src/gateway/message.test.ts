@@ -199,3 +199,12 @@ test('a body is put together from its pieces, and takes no more room in single b
   assert.equal((await body).length, 300_000)
   assert.ok(grown < 8 * 0x10_0000, `${grown} bytes for 300,000`)
 })
+
+test('a body of very many parts is refused before it is parsed; text is one part, whatever is in it (O02, N09)', () => {
+  const list = (count: number, last = '1'): Buffer => Buffer.from(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{"list":[${'1,'.repeat(count)}${last}]}}}`)
+  for (const body of [list(1_900_000), list(300_000, '12345678901234567890')]) assert.throws(() => parseMessage(body), (error) => error instanceof McpError && error.status === 400 && error.message.includes('too many parts'))
+  const kept = parseMessage(list(100_000, '12345678901234567890'))
+  assert.match(JSON.stringify(kept.json), /,12345678901234567890\]/)
+  const table = 'a,b\n'.repeat(900_000)
+  assert.deepEqual(parseMessage(Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x', arguments: { table } } }))).params['arguments'], { table })
+})

@@ -25,6 +25,8 @@ const MAX_BYTES = 4 * 1024 * 1024
 /** So much of a body that was refused is thrown away: a connection that is closed on its sender loses the answer. */
 const MAX_DISCARDED = 64 * 1024 * 1024
 const MAX_DEPTH = 200
+/** Members and entries in all: a million of them keep everybody waiting for more than a second. */
+const MAX_PARTS = 200_000
 /** Numbers that a double cannot hold, or can only hold otherwise than they were written: it has 15 digits for sure. */
 const UNUSUAL_NUMBER = /\d[\d.]{15}|\d[eE][+-]?\d/
 
@@ -116,9 +118,9 @@ function parse(body: Buffer): unknown {
   // A replaced byte would make another name of a tool's.
   if (!isUtf8(body)) throw new McpError('parse_error', 'the body is not UTF-8', { status: 400 })
   const text = body.toString('utf8')
-  if (isTooDeep(text)) throw invalid('the body is nested too deeply')
+  if (isTooDeep(text, MAX_PARTS)) throw invalid('the body is nested too deeply, or has too many parts')
   try {
-    return parseExactly(text)
+    return parseNumbers(text)
   } catch {
     throw new McpError('parse_error', 'the body is not JSON', { status: 400 })
   }
@@ -127,6 +129,10 @@ function parse(body: Buffer): unknown {
 /** Parses JSON so that `stringify` prints its numbers as they were written. @throws SyntaxError, RangeError when nested too deeply */
 export function parseExactly(text: string): unknown {
   if (isTooDeep(text)) throw new RangeError('nested too deeply')
+  return parseNumbers(text)
+}
+
+function parseNumbers(text: string): unknown {
   return UNUSUAL_NUMBER.test(text) ? JSON.parse(text, keepNumber) : JSON.parse(text)
 }
 
@@ -135,16 +141,21 @@ function keepNumber(_key: string, value: unknown, { source }: { readonly source?
   return typeof value === 'number' && source !== undefined && String(value) !== source ? JSON.rawJSON(source) : value
 }
 
-/** Counts brackets outside of strings: parsers and printers recurse, and must not be led to the end of the stack. */
-function isTooDeep(text: string): boolean {
+/**
+ * Counts brackets outside of strings: parsers and printers recurse, and must not be led to the end of the stack. Counts commas as
+ * well, where others wait until all is read.
+ */
+function isTooDeep(text: string, maxParts = Infinity): boolean {
   if (text.length <= MAX_DEPTH) return false
   let depth = 0
+  let parts = 0
   for (let at = 0; at < text.length; at += 1) {
     const character = text.charCodeAt(at)
     if (character === 0x22) at = endOfString(text, at)
     else if (character === 0x7b || character === 0x5b) depth += 1
     else if (character === 0x7d || character === 0x5d) depth -= 1
-    if (depth > MAX_DEPTH) return true
+    else if (character === 0x2c) parts += 1
+    if (depth > MAX_DEPTH || parts > maxParts) return true
   }
   return false
 }
