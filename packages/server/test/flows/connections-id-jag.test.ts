@@ -360,3 +360,18 @@ each('an upstream that wants another sign-in gets a token of the newest one firs
   }
   assert.equal((await cluster.events('connection.failed')).filter(({ subject, reason }) => subject === ALICE.id && reason === 'id-jag: upstream: insufficient_user_authentication').length, 2 * cases.length)
 })
+
+each('what a server says is kept and recorded while it is what it should be: no scope without an end (RFC 6749 §3.3), no token that fits no header (RFC 6750 §2.1)', async (cluster, scene) => {
+  const connector = scene.make()
+  const scopes = async (): Promise<readonly unknown[]> => (await cluster.events('connection.refreshed')).map(({ detail }) => detail?.['scope'])
+  const renew = async (answer: object): Promise<string> => {
+    cluster.now += 900_000
+    scene.held = { provider: 'corp', issuer: '', idToken: ID_TOKEN, expiresAt: cluster.now + 3600_000 }
+    scene.server = () => [200, { access_token: 'at', token_type: 'Bearer', expires_in: 900, ...answer }]
+    return bearer(connector, scene)
+  }
+  for (const scope of ['x'.repeat(100_000), 'chat.read\n"forged"', 'chat.read chat.write']) assert.equal(await renew({ scope }), 'Bearer at')
+  assert.deepEqual(await scopes(), [undefined, undefined, 'chat.read chat.write'])
+  assert.equal((await renew({ access_token: 'x'.repeat(12_000) })).length, 'Bearer '.length + 12_000)
+  for (const token of ['x'.repeat(20_000), 'a b', 'a\nb']) await assert.rejects(renew({ access_token: token }), (error) => error instanceof CredentialRefused && /fits no header/.test(error.reason))
+})

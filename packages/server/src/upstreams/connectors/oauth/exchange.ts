@@ -1,16 +1,18 @@
 import * as oauth from 'oauth4webapi'
 import { OutboundError, type Outbound, type OutboundFetch } from '../../../http/outbound.ts'
 import { basicAuthorization } from '../../../oauth/basic.ts'
+import { parseScope } from '../../../oauth/scope.ts'
 import type { OAuthCredential } from '../../../vault/credential.ts'
 import type { Upstream } from '../../upstream.ts'
 import { ConnectionRefused, errorCode, UpstreamUnavailable } from '../connector.ts'
 import type { Discovered, Discovery } from './discovery.ts'
-import { dpopHandle, newProofKey, withNonce } from './possession.ts'
+import { dpopHandle, fitsHeader, newProofKey, withNonce } from './possession.ts'
 import type { UpstreamClient } from './registration.ts'
 import { inPlainOAuth } from './slack.ts'
 
 /** Credentials are refreshed this long before they end, so that a call does not end with them. */
 const EARLY_MS = 60_000
+const MAX_SCOPE = 8192
 const MAX_LIFETIME_S = 10 * 365 * 86_400
 
 export interface Exchange {
@@ -145,11 +147,10 @@ async function keyFor({ upstream: { connector }, discovered: { server } }: Party
 function toCredential(result: oauth.TokenEndpointResponse, party: Party, before: Partial<OAuthCredential>, now: number): OAuthCredential {
   const isBound = result.token_type === 'dpop' && before.proofKey !== undefined
   if (result.token_type !== 'bearer' && !isBound) throw new ConnectionRefused(`the authorization server issued a token of type ${errorCode(result.token_type)}`)
-  // RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, and must not be tried.
-  if (!/^[\x21-\x7e]+$/.test(result.access_token)) throw new ConnectionRefused('the authorization server issued a token that fits no header')
+  if (!fitsHeader(result.access_token)) throw new ConnectionRefused('the authorization server issued a token that fits no header')
   // RFC 6749 §6: a server that sends no new refresh token means that the old one goes on.
   const refreshToken = result.refresh_token ?? before.refreshToken
-  const scope = result.scope ?? before.scope
+  const scope = readableScope(result.scope) ?? before.scope
   const account = oauth.getValidatedIdTokenClaims(result)?.sub ?? before.account
   const lifetime = result.expires_in === undefined ? undefined : Math.min(result.expires_in, MAX_LIFETIME_S) * 1000
   return {
@@ -165,6 +166,11 @@ function toCredential(result: oauth.TokenEndpointResponse, party: Party, before:
     // RFC 9449 §5: a server may bind nothing, whatever was proven.
     ...(isBound ? { proofKey: before.proofKey } : {}),
   }
+}
+
+/** RFC 6749 §3.3. It is kept, and recorded with each token: what no scope looks like is not. */
+function readableScope(scope: string | undefined): string | undefined {
+  return scope !== undefined && scope.length <= MAX_SCOPE && parseScope(scope) !== undefined ? scope : undefined
 }
 
 /** Tells what the server refused from what kept it from answering. */

@@ -5,6 +5,7 @@ import type { Credential, Possession } from '../connector.ts'
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' }
 const MAX_NONCE = 1024
+const MAX_TOKEN = 16_000
 
 /** Makes the key that one credential is bound to, to be kept with it. */
 export async function newProofKey(): Promise<JWK> {
@@ -41,6 +42,11 @@ export interface IssuedToken {
   readonly scope?: string
   /** The private key that it is bound to, when it is (RFC 9449 §5). */
   readonly proofKey?: JWK
+}
+
+/** RFC 6750 §2.1: what is not visible ASCII cannot stand in a header, nor what is longer than servers read, and must not be tried. */
+export function fitsHeader(token: string): boolean {
+  return token.length <= MAX_TOKEN && /^[\x21-\x7e]+$/.test(token)
 }
 
 /** What a call carries of a token (RFC 6750 §2.1): one that is bound goes by its own scheme, with a proof each time (RFC 9449 §7.1). */

@@ -9,7 +9,7 @@ import { actingFor, RECENT, refusing, signInOf, type ActingDeps } from '../actin
 import { ConnectionRefused, CredentialRefused, SignInRequired, type Connector } from '../connector.ts'
 import { discovery, type Discovery } from '../oauth/discovery.ts'
 import { exchange, type Exchange } from '../oauth/exchange.ts'
-import type { IssuedToken } from '../oauth/possession.ts'
+import { fitsHeader, type IssuedToken } from '../oauth/possession.ts'
 import { serverOfClient, withMethod, type ClientDeps } from '../oauth/registration.ts'
 import type { TokenExchangeSettings } from './settings.ts'
 
@@ -88,7 +88,7 @@ async function exchangedBy(provider: IdentityProvider, parameters: Parameters): 
   const { token, issuedTokenType, tokenType, expiresAt, scope } = await provider.exchange(parameters)
   // RFC 8693 §2.2.1: what is no access token, or none for a bearer, must not be sent as one.
   if (issuedTokenType !== TOKEN_TYPES.access_token || tokenType !== 'bearer') throw new LoginRefused('it issued something else than a bearer access token')
-  if (!/^[\x21-\x7e]+$/.test(token)) throw new LoginRefused('it issued a token that fits no header')
+  if (!fitsHeader(token)) throw new LoginRefused('it issued a token that fits no header')
   return { accessToken: token, ...(expiresAt === undefined ? {} : { expiresAt }), ...(scope === undefined ? {} : { scope }) }
 }
 
