@@ -105,6 +105,7 @@ for (const kind of KINDS) {
     // RFC 9449 §9: the upstream has nonces of its own.
     assert.equal(one.possession?.learn(401, { 'dpop-nonce': 'r1', 'www-authenticate': 'DPoP error="use_dpop_nonce"' }), true)
     assert.deepEqual([(await call())['nonce'], before['nonce']], ['r1', undefined])
+    assert.deepEqual((await cluster.events('connection.refreshed')).map(({ detail }) => detail?.['bound']), [true])
     const everything = await cluster.dump()
     for (const secret of ['issued-1', '"d":', 'proofKey']) assert.equal(everything.includes(secret), false, secret)
   })
@@ -134,6 +135,7 @@ for (const kind of KINDS) {
     cluster.now += 10_000
     assert.equal((await unproven.ask()).headers['authorization'], 'Bearer issued-2')
     assert.deepEqual((await unproven.proofs()).slice(2), [undefined, undefined], 'and no key was shown')
+    assert.deepEqual((await cluster.events('connection.refreshed')).map(({ detail }) => detail?.['bound']), [undefined, undefined], 'and what is not bound is not said to be')
   })
 
   each('a server that does not say that it knows proofs is shown none', async (_cluster, tickets, at) => {

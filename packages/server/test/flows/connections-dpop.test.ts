@@ -75,6 +75,7 @@ eachTickets('RFC 9449 §5: a refresh proves the same key, with the nonce that th
   })
   await cluster.connected('tickets')
   await cluster.connected('tickets', 'bob')
+  assert.deepEqual((await cluster.events('connection.created')).map(({ detail }) => detail?.['bound']), [true, true])
   const node = cluster.nodes[0].connector(bound)
   const first = await node.credential('usr_alice', bound)
   cluster.now += 600_000

@@ -37,7 +37,7 @@ export function actingFor({ users, audit, ...deps }: ActingDeps, { name, ask, in
       const user = await users.find(userId)
       if (user === undefined || user.disabled || user.kind === 'machine') throw new CredentialRefused('it acts for people alone, by their sign-in', `${name}: no person`)
       const [token, detail] = await ask(user, upstream)
-      await audit.record({ ...about, action: 'connection.refreshed', outcome: 'success', detail })
+      await audit.record({ ...about, action: 'connection.refreshed', outcome: 'success', detail: { ...detail, ...(token.proofKey === undefined ? {} : { bound: true }) } })
       return token
     } catch (error) {
       const told = error instanceof ProviderUnavailable ? new UpstreamUnavailable(error.message, { cause: error }) : inWords(error)

@@ -182,7 +182,7 @@ async function storeCredential({ vault, store, now }: OAuthConnectorDeps, attemp
     upstream: key.upstream,
     reference: attempt.reference,
     address: attempt.address,
-    detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined, ...(missing.length === 0 ? {} : { notGiven: missing }) },
+    detail: { issuer: credential.issuer, refreshable: credential.refreshToken !== undefined, ...(credential.proofKey === undefined ? {} : { bound: true }), ...(missing.length === 0 ? {} : { notGiven: missing }) },
   })
   return missing
 }
