@@ -3,7 +3,8 @@
 CREATE TABLE refresh_tokens (
   hash TEXT PRIMARY KEY,
   family TEXT NOT NULL,
-  grant_id TEXT NOT NULL REFERENCES grants (id),
+  -- No reference to grants: each grant that is forgotten would be looked for in all tokens, and a token without one is none.
+  grant_id TEXT NOT NULL,
   generation BIGINT NOT NULL,
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL,

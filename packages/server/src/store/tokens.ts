@@ -47,8 +47,8 @@ interface RefreshTokenRow extends GrantRow {
   readonly used_at: number | null
   readonly request_digest: Hashed | null
   readonly successor: Sealed | null
-  /** How often more than its tokens stand for is asked of the grant at present. */
-  readonly asked: number
+  /** Whether more than its tokens stand for is asked of the grant at present. */
+  readonly asked: 1 | null
 }
 
 export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
@@ -74,7 +74,7 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
     async findRefreshToken(hash) {
       const row = await db.find<RefreshTokenRow>(
         `SELECT r.hash, r.family, r.generation, r.created_at, r.expires_at, r.used_at, r.request_digest, r.successor, ${GRANT},
-           (SELECT count(*) FROM step_ups s WHERE s.grant_id = g.id) AS asked
+           (SELECT 1 FROM step_ups s WHERE s.grant_id = g.id LIMIT 1) AS asked
          FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.hash = $1 AND g.revoked_at IS NULL`,
         [hash],
       )
@@ -96,7 +96,8 @@ export function tokenStore({ db, audit, changed }: StoreParts): TokenStore {
       db.transaction(async (tx) => {
         const revoked = await tx.query('UPDATE grants SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL RETURNING id', [at, grantId])
         if (revoked.length === 0) return false
-        await tx.query('DELETE FROM refresh_tokens WHERE grant_id = $1', [grantId])
+        // They share a family, by which those that were used are found.
+        await tx.query('DELETE FROM refresh_tokens WHERE family = (SELECT family FROM refresh_tokens WHERE grant_id = $1 AND used_at IS NULL)', [grantId])
         await audit.append(tx, events)
         await changed(tx, { kind: 'grant', key: grantId, at: at * 1000 })
         return true
@@ -291,7 +292,7 @@ function refreshToken(row: RefreshTokenRow): RefreshTokenRecord {
     generation: row.generation,
     issuedAt: row.created_at,
     expiresAt: row.expires_at,
-    ...(row.asked > 0 ? { isAsked: true as const } : {}),
+    ...(row.asked === 1 ? { isAsked: true as const } : {}),
     ...(at === null || requestDigest === null || successor === null ? {} : { used: { at, requestDigest, successor } }),
   }
 }
