@@ -49,14 +49,14 @@ export async function callback(deps: LoginDeps, request: Request, context: Reque
     if (deps.flows.current(request).hash !== record.flowHash) throw new LoginRefused('another browser')
     if (record.provider !== provider.id) throw new LoginRefused('another provider')
     const { identity, consented } = await finish(deps, request, provider, { record, state })
-    const back = consented || provider.offlineByConsent !== true || isDemanding(record) ? record.returnTo : consentStep(deps, record, identity)
+    const back = consented || provider.offlineByConsent !== true || isDemanding(record) ? returnTo(deps, record) : consentStep(deps, record, identity)
     return await openSession(deps, request, identity, record, { event, back })
   } catch (error) {
     if (error instanceof ProviderUnavailable) return unavailable(deps, provider, record, error)
     if (!(error instanceof LoginRefused)) throw error
     await deps.audit.record({ action: 'login.failed', outcome: 'failure', reason: error.reason, ...event })
     // Who was only asked for lasting access is signed in, and may refuse it.
-    if (await isRefusingConsent(deps, request, record)) return seeOther(record.returnTo)
+    if (await isRefusingConsent(deps, request, record)) return seeOther(returnTo(deps, record))
     // RFC 9470 §5: whoever asked for it is told, and nobody is signed in.
     if (error instanceof RequirementsUnmet && record.unmetAt !== undefined) return seeOther(record.unmetAt)
     // The reference of the whole sign-in, not of this request: it finds every step.
@@ -101,6 +101,10 @@ function openSecrets({ sealer }: LoginDeps, { secrets, stateHash }: LoginRecord)
   return JSON.parse(sealer.open(secrets, ['logins', stateHash, 'secrets'])) as Omit<LoginSecrets, 'state'> & { startedAt: number; consent?: true }
 }
 
+function returnTo({ sealer }: LoginDeps, { returnTo: sealed, stateHash }: LoginRecord): string {
+  return sealer.open(sealed, ['logins', stateHash, 'return_to'])
+}
+
 /** A sign-in that must prove something is not followed by one that need not: its session would take the place of the proof. */
 function isDemanding({ prompt, maxAge, acrValues }: LoginRecord): boolean {
   return prompt !== undefined || maxAge !== undefined || acrValues !== undefined
@@ -112,8 +116,9 @@ async function isRefusingConsent(deps: LoginDeps, request: Request, record: Logi
 }
 
 /** Once more to the provider, for the consent that alone brings a refresh token (Google). */
-function consentStep(deps: LoginDeps, { flowHash, returnTo, startAgainAt, reference }: LoginRecord, { provider, email }: Identity): string {
-  return signInAt(deps, flowHash, provider, { returnTo, startAgainAt, reference, consent: true, ...(email === undefined ? {} : { loginHint: email }) })
+function consentStep(deps: LoginDeps, record: LoginRecord, { provider, email }: Identity): string {
+  const { flowHash, startAgainAt, reference } = record
+  return signInAt(deps, flowHash, provider, { returnTo: returnTo(deps, record), startAgainAt, reference, consent: true, ...(email === undefined ? {} : { loginHint: email }) })
 }
 
 interface Opening {
@@ -154,7 +159,7 @@ async function openSession(deps: LoginDeps, request: Request, identity: Identity
     const message = 'Your account was disabled here. Ask your administrator if that is a mistake.'
     return errorPage({ status: 403, title: 'Your access has ended', message, reference: record.reference })
   }
-  const headers = new Headers({ location: lasts ? record.returnTo : back, 'cache-control': 'no-store' })
+  const headers = new Headers({ location: lasts ? returnTo(deps, record) : back, 'cache-control': 'no-store' })
   headers.append('set-cookie', deps.cookies.write('session', secret, Math.floor(deps.sessionMs / 1000)))
   return new Response(null, { status: 303, headers })
 }

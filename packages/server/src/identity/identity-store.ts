@@ -12,7 +12,8 @@ export interface LoginRecord {
   readonly prompt?: 'login'
   readonly maxAge?: number
   readonly acrValues?: string
-  readonly returnTo: string
+  /** Sealed as well: the path may prove that this very sign-in succeeded. */
+  readonly returnTo: Sealed
   readonly startAgainAt: string
   readonly unmetAt?: string
   readonly reference: string

@@ -89,7 +89,7 @@ async function begin(deps: LoginDeps, request: Request, provider: IdentityProvid
     flowHash: flow.hash,
     provider: provider.id,
     secrets: deps.sealer.seal(JSON.stringify({ nonce: secrets.nonce, codeVerifier: secrets.codeVerifier, startedAt: now, consent }), ['logins', stateHash, 'secrets']),
-    returnTo,
+    returnTo: deps.sealer.seal(returnTo, ['logins', stateHash, 'return_to']),
     startAgainAt,
     ...(options.unmetAt === undefined ? {} : { unmetAt: localPath(options.unmetAt) }),
     reference,

@@ -29,7 +29,7 @@ interface LoginRow {
   readonly provider: string
   readonly secrets: Sealed
   readonly options: string
-  readonly return_to: string
+  readonly return_to: Sealed
   readonly start_again_at: string
   readonly reference: string
   readonly expires_at: number

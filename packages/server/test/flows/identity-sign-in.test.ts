@@ -394,6 +394,17 @@ eachIdentity('with several providers a person chooses, and the choice loses noth
   assert.equal((await visitor.open(links[1] ?? '')).status, 400, 'a choice is good for ever')
 })
 
+eachIdentity('E08: where a sign-in comes back to may prove that it succeeded, and does not stand in the database in the clear', async (cluster) => {
+  const [node] = cluster.nodes
+  const proof = 'lyd_st_only-whoever-signed-in-learns-it'
+  cluster.options = { returnTo: `/whoami?signed_in=${proof}` }
+  const { callback, cookie } = await leave(node)
+  assert.equal((await cluster.rows('logins')).length, 1)
+  assert.equal(JSON.stringify(await cluster.rows('logins')).includes(proof), false)
+  const response = await cluster.nodes[1].request(callback, { headers: { cookie } })
+  assert.deepEqual([response.status, response.headers.get('location')], [303, `/whoami?signed_in=${proof}`])
+})
+
 eachIdentity('return_to leads to a path of this gateway and nowhere else (RFC 9700 §4.11)', async (cluster) => {
   const [node] = cluster.nodes
   for (const [given, expected] of [

@@ -4,6 +4,7 @@ import { okta as oktaPreset } from '../../src/config/preset-schema.ts'
 import { outbound } from '../../src/http/outbound.ts'
 import { identityProviders, type ProviderSettings } from '../../src/identity/providers/index.ts'
 import { pingScopes } from '../../src/identity/providers/ping.ts'
+import type { Sealed } from '../../src/oauth/secret.ts'
 import { eachIdentity, ISSUER, settingsOf, whoami, type IdentityNode } from '../support/identity-nodes.ts'
 import { CLIENT_ID, CLIENT_SECRET, okta } from '../support/okta/okta.ts'
 import { CLIENT_SECRET as SECRET } from '../support/openid-provider.ts'
@@ -81,9 +82,9 @@ eachIdentity('a tile of the provider begins a sign-in at that provider alone, an
     const begin = async (query: Readonly<Record<string, string>>): Promise<{ to: string; hint: string | null; back: unknown }> => {
       const answer = await node.request(`/login?${new URLSearchParams(query).toString()}`)
       const to = new URL(answer.headers.get('location') ?? 'none:', ISSUER)
-      const [row] = await cluster.db.query<{ return_to: string }>('SELECT return_to FROM logins ORDER BY expires_at DESC LIMIT 1')
+      const [row] = await cluster.db.query<{ state_hash: string; return_to: Sealed }>('SELECT state_hash, return_to FROM logins')
       await cluster.db.query('DELETE FROM logins')
-      return { to: to.origin, hint: to.searchParams.get('login_hint'), back: row?.return_to }
+      return { to: to.origin, hint: to.searchParams.get('login_hint'), back: row && cluster.sealer.open(row.return_to, ['logins', row.state_hash, 'return_to']) }
     }
     const tile = { iss: emulator.origin, login_hint: 'alice@corp.example' }
     assert.deepEqual(await begin({ ...tile, target_link_uri: `${ISSUER}/whoami?x=1` }), { to: emulator.origin, hint: 'alice@corp.example', back: '/whoami?x=1' })

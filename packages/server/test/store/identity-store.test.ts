@@ -34,7 +34,7 @@ async function addGrant(pair: StorePair, id: string, userId: string): Promise<vo
   await pair.db.query(`INSERT INTO grants (id, user_id, client_id, resource, scope, created_at, last_used_at) VALUES ($1, $2, 'app', 'r', 's', 1, 1)`, [id, userId])
 }
 
-const login: LoginRecord = { stateHash: hashed('state'), flowHash: hashed('flow'), provider: 'corp', secrets: sealed('nonce'), prompt: 'login', maxAge: 0, acrValues: 'urn:mfa', returnTo: '/authorize?x', startAgainAt: '/authorize', reference: 'r', expiresAt: NOW + 1000 }
+const login: LoginRecord = { stateHash: hashed('state'), flowHash: hashed('flow'), provider: 'corp', secrets: sealed('nonce'), prompt: 'login', maxAge: 0, acrValues: 'urn:mfa', returnTo: sealed('/authorize?x'), startAgainAt: '/authorize', reference: 'r', expiresAt: NOW + 1000 }
 
 eachPair('OpenID Connect Core §3.1.2.1: a sign-in under way is taken out by one of 20 callbacks, as it was, and never after its end', async (pair) => {
   const store = identityStore(pair.one)

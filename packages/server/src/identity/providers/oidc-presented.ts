@@ -30,7 +30,8 @@ export function readUnverified(token: string): Unverified {
 
 /**
  * RFC 8725 §3.11, §3.12: an ID token is no access token, nor the other way round, nor is any other JWT of the provider
- * (a logout token, a security event, an assertion) either of them. What does not tell is neither.
+ * (a logout token, a security event, an assertion) either of them. What says that it is
+ * both is neither.
  */
 export function kindOf({ header, claims }: Unverified): PresentedKind | undefined {
   const type = header.typ?.toLowerCase()
