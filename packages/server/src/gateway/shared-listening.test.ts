@@ -6,7 +6,8 @@ import type { OpenCall } from './open-calls.ts'
 import { sharedListening } from './shared-listening.ts'
 
 const UPSTREAM: Upstream = { id: 'notes', name: 'Notes', url: 'https://notes.example/mcp', connector: { type: 'none' }, readOnlyTools: [], timeoutMs: 1000 }
-const REQUEST: UpstreamRequest = { method: 'POST', headers: { 'mcp-method': 'subscriptions/listen' }, body: '{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}', timeoutMs: 1000, idleMs: 0 }
+const BODY = '{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}'
+const REQUEST: UpstreamRequest = { method: 'POST', headers: { 'mcp-method': 'subscriptions/listen' }, body: BODY, timeoutMs: 1000, idleMs: 0 }
 
 function call(): OpenCall {
   return { issued: { userId: 'u', clientId: 'c', grantId: 'g', kid: 'k', issuedAt: 1 }, endsAt: Infinity, stream: true, ended: undefined, stop: undefined }
@@ -90,7 +91,7 @@ function upstreams() {
   const shared = sharedListening({
     send: (_upstream, { body }) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
-      const stream = { id: (JSON.parse(String(body)) as { id: unknown }).id, give: (_text: string): void => undefined, end: resolve, cancelled: false }
+      const stream = { id: (JSON.parse(typeof body === 'string' ? body : '') as { id: unknown }).id, give: (_text: string): void => undefined, end: resolve, cancelled: false }
       asked.push(stream)
       return Promise.resolve({
         status: 200,
@@ -123,7 +124,7 @@ function told(id: unknown, method: string): string {
 test('whatever a client calls its request by, it hears by that', async () => {
   const { asked, shared } = upstreams()
   for (const id of ["a$&b$$c$'d$`e", 'plain', 7, '"quoted"']) {
-    const body = JSON.stringify({ ...(JSON.parse(String(REQUEST.body)) as object), id })
+    const body = JSON.stringify({ ...(JSON.parse(BODY) as object), id })
     const own = await shared.send(UPSTREAM, { ...REQUEST, body }, call())
     let heard = ''
     void own.consume((chunk) => (heard += chunk.toString())).catch(() => undefined)

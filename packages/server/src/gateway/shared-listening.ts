@@ -101,8 +101,8 @@ async function broadcast(station: Station, answer: Answer, { upstream, message: 
   })
   const parser = eventParser(({ data, lines }) => {
     const passed = data === undefined || data === '' ? data : change.data(data)
-    if (passed === undefined && data !== undefined) return
-    const text = formatEvent({ data: passed === undefined ? passed : String(passed), lines })
+    if (data !== undefined && typeof passed !== 'string') return
+    const text = formatEvent({ data: typeof passed === 'string' ? passed : undefined, lines })
     if (data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
     for (const listener of station.listeners) listener.hear(text)
   })
