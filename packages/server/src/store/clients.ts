@@ -2,6 +2,7 @@ import { applicationOf } from '../clients/application.ts'
 import type { ClientStore, RegisteredClient } from '../clients/client-store.ts'
 import type { ClientMetadata } from '../clients/metadata.ts'
 import type { Hashed } from '../oauth/secret.ts'
+import type { Database } from './database.ts'
 import { endGrants } from './grants.ts'
 import type { StoreParts } from './parts.ts'
 
@@ -15,6 +16,8 @@ interface ClientRow {
   readonly created_at: number
   readonly last_used_at: number | null
 }
+
+const MAX_IDS = 500
 
 /** A client in use: it has a grant that was not revoked. */
 const WITHOUT_GRANT = 'NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id AND grants.revoked_at IS NULL)'
@@ -68,6 +71,7 @@ function registrationVerbs({ db, audit, changed }: StoreParts): Pick<ClientStore
       db.transaction(async (tx) => {
         const deleted = await tx.query('DELETE FROM clients WHERE id = $1 RETURNING id', [id])
         if (deleted.length === 0) return false
+        await tx.query('DELETE FROM consents WHERE client_id = $1', [id])
         await endGrants({ changed }, tx, 'client_id = $2', [id], at)
         await audit.append(tx, events)
         await changed(tx, { kind: 'client', key: id, at })
@@ -93,11 +97,17 @@ function useVerbs({ db }: StoreParts): Pick<ClientStore, 'findClient' | 'touchCl
       return added.length > 0
     },
     async reap({ used, never }, now) {
-      await db.query(`DELETE FROM clients WHERE (last_used_at < $1 OR (last_used_at IS NULL AND created_at < $2)) AND ${WITHOUT_GRANT}`, [used, never])
+      const gone = await db.query<{ id: string }>(`DELETE FROM clients WHERE (last_used_at < $1 OR (last_used_at IS NULL AND created_at < $2)) AND ${WITHOUT_GRANT} RETURNING id`, [used, never])
+      for (let start = 0; start < gone.length; start += MAX_IDS) await forgetConsents(db, gone.slice(start, start + MAX_IDS).map(({ id }) => id))
       await db.query('DELETE FROM client_assertions WHERE expires_at < $1', [now])
       await db.query('DELETE FROM registration_turns WHERE at < $1', [never])
     },
   }
+}
+
+/** Identifiers never come back: what people approved for them is of no use. */
+async function forgetConsents(db: Database, clientIds: readonly string[]): Promise<void> {
+  await db.query(`DELETE FROM consents WHERE client_id IN (${clientIds.map((_, index) => `$${index + 1}`).join(', ')})`, clientIds)
 }
 
 /** Whose grants end with the application's. Whether its issuer is still trusted is asked when it is read. */

@@ -27,6 +27,14 @@ function client(id: string, more: Partial<RegisteredClient> = {}): RegisteredCli
   }
 }
 
+async function addConsent(pair: StorePair, clientId: string): Promise<void> {
+  await pair.db.query("INSERT INTO consents (user_id, client_id, redirect_host, resource, scope, client_digest, reach, granted_at) VALUES ('usr_a', $1, 'loopback', 'https://lanyard.example/mcp', 'mcp.read', 'd', '[]', $2)", [clientId, NOW])
+}
+
+async function consents(pair: StorePair): Promise<readonly string[]> {
+  return (await pair.db.query<{ client_id: string }>('SELECT client_id FROM consents ORDER BY client_id')).map((row) => row.client_id)
+}
+
 async function ids(pair: StorePair): Promise<string[]> {
   return (await pair.db.query<{ id: string }>('SELECT id FROM clients ORDER BY id')).map((row) => row.id)
 }
@@ -84,7 +92,9 @@ eachPair('deleting a client ends its grants on all nodes, once, and nobody else\
     await store.addClient(client(id), LIMITS, EVENT)
     await addGrant(pair, id)
   }
+  for (const id of ['app', 'other']) await addConsent(pair, id)
   const deleted = await race(pair, (parts) => clientStore(parts).deleteClient('app', NOW + 5000, EVENT))
+  assert.deepEqual(await consents(pair), ['other'])
   assert.equal(deleted.filter(Boolean).length, 1)
   assert.deepEqual(await ids(pair), ['other'])
   assert.deepEqual(
@@ -127,8 +137,11 @@ eachPair('reap forgets unused clients without a grant and expired assertions, an
   await add('young', NOW)
   await store.useAssertion('app', hashed('old'), NOW - 1)
   await store.useAssertion('app', hashed('live'), NOW + 1)
+  for (const id of ['forgotten', 'revoked', 'used', 'https://app.example/client.json']) await addConsent(pair, id)
   await store.reap({ used: NOW - 5 * day, never: NOW - 3 * day }, NOW)
   assert.deepEqual(await ids(pair), ['granted', 'tried', 'used', 'young'])
+  // O05: nor does what people approved for them stay; a client of another kind is in no table.
+  assert.deepEqual(await consents(pair), ['https://app.example/client.json', 'used'])
   assert.equal(await store.useAssertion('app', hashed('live'), NOW + 1), false)
   assert.equal(await store.useAssertion('app', hashed('old'), NOW + 1), true)
   assert.equal(await pair.count('registration_turns'), 1)
