@@ -64,9 +64,6 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     const keys = await signingKeys(config, store, secrets)
     const assertionKeys = makesAssertions(config) ? await signingKeys(config, store, secrets, 'assertion') : undefined
     const federationKeys = isFederated(config) ? await signingKeys(config, store, secrets, 'federation') : undefined
-    // Until they are made, whoever needs them waits.
-    const made = federationKeys?.begin().catch((error: unknown) => logFailure('making of the keys for Entra ID', error))
-    opened.defer(() => made)
     // Addresses that others name may be loopback only where the gateway itself is.
     const sender = outbound({ allow: config.outbound.allow, discoveredLoopback: config.issuer.startsWith('http:') })
     opened.defer(() => sender.close())
@@ -79,6 +76,9 @@ export async function start(config: Config, options: StartOptions = {}): Promise
     opened.defer(() => server.close(DRAIN_MS))
     // Streams without an end would keep the server from ending.
     opened.defer(() => gateway.close())
+    // Nobody waits for them but whoever needs them.
+    const made = federationKeys?.begin().catch((error: unknown) => logFailure('making of the keys for Entra ID', error))
+    opened.defer(() => made)
     opened.defer(every(MAINTENANCE_MS, 'maintenance', () => gateway.maintain()))
     opened.defer(every(REVOCATION_MS, 'revocation at providers', () => gateway.revokeDue()))
     opened.defer(every(NOTICES_MS, 'sending of notices', () => gateway.sendNotices()))
