@@ -83,7 +83,7 @@ async function verified(text: string, issuer: string, keys: JSONWebKeySet, now: 
 function statement(issuer: string, text: string, payload: JWTPayload): Statement {
   const { iss: _iss, sub: _sub, aud: _aud, exp: _exp, nbf: _nbf, iat: _iat, jti: _jti, ...claims } = payload
   const { software_id: softwareId, client_name: name, redirect_uris: redirectUris } = claims
-  if (typeof softwareId !== 'string' || softwareId === '' || softwareId.length > 200) throw invalid('it has no software_id')
+  if (typeof softwareId !== 'string' || softwareId === '' || softwareId.length > 200 || !softwareId.isWellFormed()) throw invalid('it has no software_id')
   if (typeof name !== 'string') throw invalid('it has no client_name')
   if (!Array.isArray(redirectUris)) throw invalid('it has no redirect_uris')
   return { issuer, softwareId, claims, text }

@@ -49,7 +49,7 @@ eachClientWorld('a statement that its issuer did not sign, or that is over, is r
   const [header = '', , signature = ''] = (await stated()).split('.')
   const swapped = `${header}.${Buffer.from(JSON.stringify({ iss: ISSUER, ...STATED, client_name: 'Other' })).toString('base64url')}.${signature}`
   const seconds = Math.floor(world.now / 1000)
-  const wrong: readonly unknown[] = [await stated({}, other), unsigned, symmetric, swapped, await stated({ exp: seconds - 120 }), await stated({ nbf: seconds + 120 }), 'a.b.c', '', 7, null, { iss: ISSUER }, 'x'.repeat(17_000)]
+  const wrong: readonly unknown[] = [await stated({}, other), unsigned, symmetric, swapped, await stated({ exp: seconds - 120 }), await stated({ nbf: seconds + 120 }), await stated({ software_id: '\ud800' }), 'a.b.c', '', 7, null, { iss: ISSUER }, 'x'.repeat(17_000)]
   for (const statement of wrong) {
     const answer = await register(world, statement)
     assert.ok(['invalid_software_statement', 'invalid_client_metadata'].includes(String(answer.body['error'])), answer.text)
