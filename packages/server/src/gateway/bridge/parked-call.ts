@@ -32,7 +32,7 @@ export function park(state: State): void {
   chair.finish({ jsonrpc: '2.0', id: chair.id, result: inputRequired(asked, state.tickets.seal(line.contact, message, introduced.params, { node: state.relay.node, park: state.park, round })) })
 }
 
-/** Keeps the call for whoever comes back with the ticket of this round, no longer than the token counts. @throws McpError for one too many */
+/** Keeps the call for whoever comes back with the ticket of this round, until it has waited too long or what it was made with is revoked. @throws McpError for one too many */
 function keep(state: State, round: string): void {
   const { caller } = state.line.contact
   state.registered = state.openCalls.open({ issued: issuedToken(caller), endsAt: Number.MAX_SAFE_INTEGER })

@@ -20,8 +20,17 @@ export async function requestBody(request: IncomingMessage, maxBytes: number): P
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers
   if (coding === undefined && (length === undefined || Number(length) === 0)) return undefined
   if (Number(length ?? 0) > maxBytes) throw tooLarge(maxBytes)
-  return length !== undefined && Number(length) <= KEPT_BYTES ? whole(request) : bounded(request, maxBytes)
+  const before = kept.get(request)
+  if (before !== undefined) return before
+  if (request.readableDidRead) throw new BodyRefused(503, 'the body is gone: send the request again')
+  if (length === undefined || Number(length) > KEPT_BYTES) return bounded(request, maxBytes)
+  const bytes = await whole(request)
+  kept.set(request, bytes)
+  return bytes
 }
+
+/** Bodies of requests that are under way: one whose person signed in again meanwhile takes its way from the beginning. */
+const kept = new WeakMap<IncomingMessage, Buffer>()
 
 async function whole(request: IncomingMessage): Promise<Buffer> {
   const bytes = growingBytes()
