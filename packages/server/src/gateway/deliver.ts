@@ -43,6 +43,27 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
 }
 
 /**
+ * Passes on a stream and waits for nothing, so that all that brought it about is let go of: one that is silent holds little
+ * more than its connection.
+ *
+ * @param failed is told when the upstream breaks it off, or it was ended from this side
+ */
+export function leaveOpen(call: Pick<Call, 'response' | 'upstream'>, answer: Answer, failed: (error: unknown) => Promise<void>): void {
+  writeHead(call.response, answer, {})
+  void passOn(call.response, call.upstream, answer, failed)
+}
+
+async function passOn(response: ServerResponse, upstream: Upstream, answer: Answer, failed: (error: unknown) => Promise<void>): Promise<void> {
+  try {
+    await answer.pipe(response)
+  } catch (error) {
+    await failed(ownOr(error, upstream)).catch(() => undefined)
+    // Half an answer must not look like a whole one.
+    response.destroy()
+  }
+}
+
+/**
  * Passes on the stream of a session of the 2025 revisions. `Last-Event-ID` makes an upstream repeat what it answered to
  * any request of the session, so every response in it is changed as if it were the answer to that (H07).
  */

@@ -184,8 +184,10 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     progress.open = open
     // RS-29: a client that goes away takes its call along, also one that went while its token was checked.
     if (request.socket.destroyed) plane.open.end(open, 'gone')
+    // Streams live on when this function is over: what is open is done with when its response is.
     response.once('close', () => {
-      if (!response.writableFinished) plane.open.end(open, 'gone')
+      if (response.writableFinished) plane.open.done(open)
+      else plane.open.end(open, 'gone')
     })
     const visit: Visit = { caller, profile, headers: request.headers, response, open, address }
     if (request.method === 'POST') await post(plane, request, visit, (id) => (progress.id = id))
@@ -193,8 +195,6 @@ async function handle(plane: Plane, request: IncomingMessage, response: ServerRe
     else await endSession(plane, visit)
   } catch (error) {
     tell(plane, response, error, progress)
-  } finally {
-    if (progress.open !== undefined) plane.open.done(progress.open)
   }
 }
 

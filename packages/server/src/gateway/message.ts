@@ -54,17 +54,19 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
     const announced = Number(request.headers['content-length'] ?? 0)
     if (announced > MAX_BYTES) refuse()
     let size = 0
-    request.on('data', (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       size += chunk.length
       if (size > MAX_DISCARDED) request.destroy()
       else if (Math.max(size, announced) > MAX_BYTES) refuse()
       else body.add(chunk)
-    })
-    request.once('end', () => resolve(body.bytes()))
-    request.once('error', reject)
-    request.once('close', () => {
-      if (!request.complete) reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
-    })
+    }
+    const early = (): void => reject(new McpError('invalid_request', 'the request ended early', { status: 400 }))
+    const whole = (): void => {
+      // What is answered by a stream stays: its body need not.
+      request.off('data', take).off('error', reject).off('close', early)
+      resolve(body.bytes())
+    }
+    request.on('data', take).once('end', whole).once('error', reject).once('close', early)
   })
 }
 

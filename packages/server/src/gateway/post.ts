@@ -3,12 +3,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Access } from '../oauth/scope.ts'
 import type { Connector } from '../upstreams/connectors/connector.ts'
-import type { Rewrite } from './answers.ts'
+import { kindOf, type Rewrite } from './answers.ts'
 import { askForMore, type AskForMoreDeps } from './ask-for-more.ts'
 import { trace, type Asked, type Call, type Visit } from './call.ts'
 import { afterApproval, type CallApprovalDeps } from './call-approval.ts'
 import { Challenge } from './challenge.ts'
-import { deliver, respond } from './deliver.ts'
+import { deliver, leaveOpen, respond } from './deliver.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import { isLostSession, sendInSession } from './late-session.ts'
@@ -20,7 +20,7 @@ import { operationOf } from './operation.ts'
 import { alsoLacking, decide, permissions, type Denied, type Permissions, type Verdict } from './permit.ts'
 import { aggregate } from './profile/aggregate.ts'
 import { asToldOutside, hiddenFrom, resolve } from './profile/resolve.ts'
-import { beginRecord, checkScope, named, orFailure, recordDenial, recordFailure } from './record.ts'
+import { beginRecord, checkScope, failureRecord, named, orFailure, recordDenial, recordFailure } from './record.ts'
 import { revisionOf } from './revisions.ts'
 import type { SessionRequestDeps } from './session-requests.ts'
 import { beginning, stateOf, upstreamSessionId } from './session.ts'
@@ -126,12 +126,18 @@ async function pass(deps: PostDeps, call: Call, passage: Passage): Promise<void>
     if (answer === 'connection_required') return await unconnected(deps, call)
     const lacking = await lackingScope(connector, call, answer)
     if (lacking !== undefined) return await drain(answer).then(() => unconnected(deps, call, lacking))
+    if (isSilent(call, answer)) return leaveOpen(call, answer, failureRecord(deps, call))
     await deliver(call, answer, rewriteFor(deps, call, passage), sessionHeader(deps, call, answer))
   } catch (error) {
     call.open.stop?.()
     await recordFailure(deps, call, error)
     throw error
   }
+}
+
+/** Whether it is a stream that may say nothing for hours, in the upstream's own words. */
+function isSilent({ operation, outward }: Call, answer: Answer): boolean {
+  return operation.kind === 'listen' && outward === undefined && answer.status === 200 && kindOf(answer) === 'events'
 }
 
 /** Checks the scope that the operation needs, which for a tool depends on what the upstream says of it, as rules may. @returns the last word of policy */

@@ -53,13 +53,22 @@ function clientOf({ message, revision }: Asked): { version: string; client: stri
   return { version: revision.version, client: name.slice(0, 80) }
 }
 
-export async function recordFailure(deps: RecordDeps, call: Call, error: unknown): Promise<void> {
-  // What the store does not take it does not take a moment later either, and the caller waits.
-  if (error instanceof StoreUnavailable) return
-  const gone = error instanceof Stopped
-  if (gone && call.operation.kind !== 'tool') return
-  const reason = gone ? `ended: ${call.open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : error instanceof Challenge ? error.message : 'fault'
-  await deps.audit.record({ action: 'call.finished', outcome: 'failure', ...trace(call), ...named(call), reason })
+export function recordFailure(deps: RecordDeps, call: Call, error: unknown): Promise<void> {
+  return failureRecord(deps, call)(error)
+}
+
+/** Records a failure that comes later, and keeps of the call until then what the record says. */
+export function failureRecord({ audit }: RecordDeps, call: Call): (error: unknown) => Promise<void> {
+  const { open, operation } = call
+  const event = { action: 'call.finished', outcome: 'failure', ...trace(call), ...named(call) } as const
+  return async (error) => {
+    // What the store does not take it does not take a moment later either, and the caller waits.
+    if (error instanceof StoreUnavailable) return
+    const gone = error instanceof Stopped
+    if (gone && operation.kind !== 'tool') return
+    const reason = gone ? `ended: ${open.ended ?? 'stopped'}` : error instanceof McpError ? error.reason : error instanceof Challenge ? error.message : 'fault'
+    await audit.record({ ...event, reason })
+  }
 }
 
 /** What a call needs before it is made: that it cannot be had is recorded. */

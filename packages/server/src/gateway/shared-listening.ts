@@ -1,5 +1,6 @@
 // Owns that an upstream is listened to once for all who would hear the same: what is asked of it is the same to the letter, the
 // credential included, so that it could not tell them apart. Each of them has an answer that names their own request.
+import type { ServerResponse } from 'node:http'
 import { hash, newId } from '../oauth/secret.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { isResponse, kindOf, messages, requireResponse } from './answers.ts'
@@ -15,24 +16,22 @@ import { tellsOfOthers } from './tasks/words.ts'
 const MAX_BEHIND = 1024 * 1024
 const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged'
 
+/** A text without the identifier of the request: it stood between each two of these. */
+type Said = readonly string[]
+
 /** One stream of an upstream, and those who hear it. */
 interface Station {
   /** Whether there is one: an upstream may answer with something else. */
   readonly opened: Promise<boolean>
-  /** The identifier that the upstream knows the request by. */
+  /** The identifier that the upstream knows the request by: one that nobody else can have written. */
   readonly id: string
   readonly listeners: Set<Listener>
   /** What whoever comes later has to hear first. */
-  acknowledged: string | undefined
+  acknowledged: Said | undefined
   /** Undefined when nothing more comes of it. */
   source: Answer | undefined
   /** Nobody finds it any more. */
   forget(): void
-}
-
-interface Listener {
-  hear(text: string): void
-  end(error?: Error): void
 }
 
 interface Asked {
@@ -102,14 +101,14 @@ async function broadcast(station: Station, answer: Answer, { upstream, message: 
   const parser = eventParser(({ data, lines }) => {
     const passed = data === undefined || data === '' ? data : change.data(data)
     if (data !== undefined && typeof passed !== 'string') return
-    const text = formatEvent({ data: typeof passed === 'string' ? passed : undefined, lines })
-    if (data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= text
-    for (const listener of station.listeners) listener.hear(text)
+    const said = unnamed(formatEvent({ data: typeof passed === 'string' ? passed : undefined, lines }), station)
+    if (data?.includes(ACKNOWLEDGED) === true) station.acknowledged ??= said
+    for (const listener of station.listeners) listener.hear(said)
   })
-  const failure = await answer.consume((chunk) => parser.push(chunk)).then(() => undefined, (error: unknown) => (error instanceof Error ? error : new Error('the stream broke off')))
+  const outcome = await answer.consume((chunk) => parser.push(chunk)).then(() => 'ended' as const, (error: unknown) => (error instanceof Error ? error : new Error('the stream broke off')))
   station.source = undefined
   station.forget()
-  for (const listener of station.listeners) listener.end(failure)
+  for (const listener of station.listeners) listener.end(outcome)
 }
 
 /** Whoever comes now opens another one. */
@@ -123,66 +122,90 @@ function close(station: Station): void {
 /** An answer of their own for one more listener. */
 function join(station: Station, { call, id }: Asked): Answer {
   if (call.ended !== undefined) throw new Stopped('stopped')
-  const { promise: over, resolve, reject } = Promise.withResolvers<void>()
-  over.catch(() => undefined)
-  let behind = ''
-  let give: ((text: string) => boolean) | undefined
-  let last: (text: string) => void = () => undefined
-  const listener: Listener = {
-    hear(text) {
-      behind += named(text, station, id)
-      if (give?.(behind) === true) behind = ''
-      else if (behind.length > MAX_BEHIND) listener.end(new Error('the reader is too slow'))
-    },
-    end(error) {
-      if (!station.listeners.delete(listener)) return
-      if (station.listeners.size === 0) close(station)
-      if (error !== undefined) return reject(error)
-      // However slow the reader is: there is no more than this.
-      last(behind)
-      resolve()
-    },
-  }
+  const listener = new Listener(station, id)
   station.listeners.add(listener)
-  call.stop = () => listener.end(new Stopped('stopped'))
+  call.stop = () => listener.cancel()
   if (station.acknowledged !== undefined) listener.hear(station.acknowledged)
-  const consume: Answer['consume'] = (take, reader) => {
-    give = asFastAs(reader, take, () => {
-      if (give?.(behind) === true) behind = ''
+  return listener
+}
+
+const HEADERS = { 'content-type': 'text/event-stream' }
+
+/** One of those who hear a station: what they have heard, as far as they have read it. */
+class Listener implements Answer {
+  readonly status = 200
+  readonly headers = HEADERS
+  readonly #station: Station
+  readonly #id: string
+  #behind = ''
+  #take: ((chunk: Buffer) => void) | undefined
+  #reader: Reader | undefined
+  #waiting = false
+  #outcome: 'ended' | Error | undefined
+  #tell: (outcome: 'ended' | Error) => void = () => undefined
+
+  constructor(station: Station, id: unknown) {
+    this.#station = station
+    this.#id = JSON.stringify(id)
+  }
+
+  hear(said: Said): void {
+    this.#behind += said.join(this.#id)
+    this.#give()
+    if (this.#behind.length > MAX_BEHIND) this.end(new Error('the reader is too slow'))
+  }
+
+  end(outcome: 'ended' | Error): void {
+    if (!this.#station.listeners.delete(this)) return
+    if (this.#station.listeners.size === 0) close(this.#station)
+    // However slow the reader is: there is no more than this.
+    if (outcome === 'ended') this.#giveAll()
+    this.#outcome = outcome
+    this.#tell(outcome)
+  }
+
+  consume(take: (chunk: Buffer) => void, reader?: Reader): Promise<void> {
+    this.#take = take
+    this.#reader = reader
+    if (this.#outcome === 'ended') this.#giveAll()
+    else this.#give()
+    return new Promise((resolve, reject) => {
+      this.#tell = (outcome) => (outcome === 'ended' ? resolve() : reject(outcome))
+      if (this.#outcome !== undefined) this.#tell(this.#outcome)
     })
-    if (give(behind)) behind = ''
-    last = (text) => void (text === '' || take(Buffer.from(text)))
-    return over
   }
-  return {
-    status: 200,
-    headers: { 'content-type': 'text/event-stream' },
-    consume,
-    pipe: (response) => consume((chunk) => response.write(chunk), response).then(() => void response.end()),
-    cancel: () => listener.end(new Stopped('stopped')),
+
+  async pipe(response: ServerResponse): Promise<void> {
+    await this.consume((chunk) => response.write(chunk), response)
+    response.end()
+  }
+
+  cancel(): void {
+    this.end(new Stopped('stopped'))
+  }
+
+  /** Gives on what there is when the reader has room for it. */
+  #give(): void {
+    if (this.#waiting || this.#behind === '') return
+    this.#giveAll()
+    if (this.#reader?.writableNeedDrain !== true) return
+    this.#waiting = true
+    this.#reader.once('drain', () => {
+      this.#waiting = false
+      this.#give()
+    })
+  }
+
+  #giveAll(): void {
+    if (this.#take === undefined || this.#behind === '') return
+    this.#take(Buffer.from(this.#behind))
+    this.#behind = ''
   }
 }
 
-/** Gives text to `take` when the reader has room for it. @returns whether it was taken */
-function asFastAs(reader: Reader | undefined, take: (chunk: Buffer) => void, again: () => void): (text: string) => boolean {
-  let waiting = false
-  return (text) => {
-    if (waiting) return false
-    if (text !== '') take(Buffer.from(text))
-    if (reader?.writableNeedDrain === true) {
-      waiting = true
-      reader.once('drain', () => {
-        waiting = false
-        again()
-      })
-    }
-    return true
-  }
-}
-
-/** The identifier is one that nobody else can have written: wherever it stands, it names the request. */
-function named(text: string, { id }: Station, own: unknown): string {
-  return text.replaceAll(JSON.stringify(id), () => JSON.stringify(own))
+/** Wherever the identifier stands, it names the request. */
+function unnamed(text: string, { id }: Station): Said {
+  return text.split(JSON.stringify(id))
 }
 
 /** What an upstream answers that is no stream, in the words of whoever asked. */
@@ -196,7 +219,7 @@ function renamed(answer: Answer, station: Station, { id }: Asked): Answer {
       if (size > MAX_BEHIND) throw new Error('the answer is too large')
       chunks.push(chunk)
     })
-    take(Buffer.from(named(Buffer.concat(chunks).toString('utf8'), station, id)))
+    take(Buffer.from(unnamed(Buffer.concat(chunks).toString('utf8'), station).join(JSON.stringify(id))))
   }
   return {
     status: answer.status,

@@ -72,8 +72,11 @@ function hurry(request: IncomingMessage, response: ServerResponse, milliseconds:
     if (response.headersSent) socket.destroy()
     else socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n', () => socket.destroy())
   }, milliseconds).unref()
-  const whole = (): void => clearTimeout(timer)
-  request.once('end', whole).once('close', whole)
+  const whole = (): void => {
+    clearTimeout(timer)
+    request.off('end', whole).off('close', whole)
+  }
+  request.on('end', whole).on('close', whole)
 }
 
 function splitAddress(listen: string): { host: string; port: number } {

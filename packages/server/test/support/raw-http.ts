@@ -16,13 +16,19 @@ export function open(address: string): Promise<Socket> {
   })
 }
 
-/** Sends the pieces one after the other and reads until the server closes, or says nothing for a while. */
-export async function exchange(address: string, pieces: Iterable<string | Buffer>, quietMs = 300): Promise<string> {
+/** What a busy machine may take for its first word. */
+const FIRST_MS = 10_000
+
+/** Sends the pieces one after the other and reads until the server closes, or has said something and then nothing for a while. */
+export async function exchange(address: string, pieces: Iterable<string | Buffer>, quietMs = 500): Promise<string> {
   const socket = await open(address)
   let text = ''
   const ended = new Promise<void>((resolve) => {
-    socket.setTimeout(quietMs, () => resolve())
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')))
+    socket.setTimeout(FIRST_MS, () => resolve())
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1')
+      socket.setTimeout(quietMs)
+    })
     socket.on('error', () => resolve())
     socket.on('close', () => resolve())
   })
