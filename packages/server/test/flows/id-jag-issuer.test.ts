@@ -92,6 +92,22 @@ each('what nobody approved is refused: audience, resource, client, person, scope
   assert.equal(decodeJwt(String((await ask(cluster, token, { resource: 'https://mcp.chat.example/admin' })).body['access_token']))['resource'], 'https://mcp.chat.example/admin')
 })
 
+eachCluster('G08: the scope is never wider than the rule that names the audience, whatever the audience has (RFC 8693 §5)', async (cluster) => {
+  const [token, far] = [await signIn(cluster), { audience: 'https://far.example', resource: 'https://far.example/mcp/notes' }]
+  const scopeOf = async (scope: string): Promise<unknown> => (await ask(cluster, token, { ...far, scope })).body['scope']
+  assert.deepEqual([await scopeOf('mcp.read mcp.write'), await scopeOf('mcp.notes.read'), await scopeOf('')], ['mcp.read', 'mcp.notes.read', 'mcp.read'])
+  const wider = await ask(cluster, token, { ...far, scope: 'mcp.write other' })
+  assert.deepEqual([wider.status, wider.body['error']], [400, 'invalid_scope'])
+  const issued = await cluster.events('assertion.issued')
+  assert.deepEqual(issued.map(({ detail }) => detail?.['exchange_rule']), [['reads'], ['reads'], ['reads']])
+  // A rule that names no scope adds none.
+  assert.equal((await ask(cluster, token)).body['scope'], 'chat.read')
+}, (world) => {
+  prepare(world)
+  world.exchange = [RULE, { id: 'reads', clients: ['app'], targets: ['https://far.example'], scopes: ['mcp.read'] }]
+  world.audiences = [CHAT, { issuer: 'https://far.example', resources: ['https://far.example/mcp/notes'], clients: new Map([['app', 'app-there']]) }]
+})
+
 each('an assertion is about a person’s sign-in: a machine has none to vouch for (ID-JAG §1, §3)', async (cluster) => {
   cluster.clients.set('app', client('app', { kind: 'pre-registered', tokenEndpointAuthMethods: ['client_secret_post'], secretHashes: [hash(SECRET)], grantTypes: ['client_credentials', 'authorization_code', 'refresh_token', EXCHANGE] }))
   cluster.machines = machines(ISSUER, [{ clientId: 'app', name: 'App', groups: ['engineering'] }])
