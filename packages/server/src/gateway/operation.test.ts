@@ -35,6 +35,7 @@ test('a name that no tool can have is none: nobody is asked to approve it, and n
   for (const [method, params] of [['tools/call', { name: 'x'.repeat(513) }], ['prompts/get', { name: 'x'.repeat(1_000_000) }]] as const) {
     assert.throws(() => operation(method, params), (error) => error instanceof McpError && error.code === 'invalid_params' && error.message.length < 100)
   }
+  for (const [method, params] of [['tools/call', { name: 'a\0b' }], ['resources/subscribe', { uri: 'a\0b' }], ['tasks/get', { taskId: '\0' }]] as const) assert.throws(() => operation(method, params), (error) => error instanceof McpError && error.code === 'invalid_params', 'H05')
   assert.deepEqual(operation('tools/call', { name: 'x'.repeat(512) }), { kind: 'tool', name: 'x'.repeat(512) })
   // Addresses are longer than names.
   assert.equal(operation('resources/read', { uri: 'x'.repeat(5000) }).kind, 'item')

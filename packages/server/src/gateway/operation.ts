@@ -68,7 +68,8 @@ export function operationOf(message: Message, revision: Revision): Operation {
 function text(params: Readonly<Record<string, unknown>>, field: string): string {
   const value = params[field]
   if (typeof value !== 'string') throw new McpError('invalid_params', `params.${field} must be a string`)
-  if (field === 'name' && value.length > MAX_NAME) throw new McpError('invalid_params', 'params.name is longer than any name')
+  // H05: nothing has such a name, and no column of PostgreSQL holds it.
+  if ((field === 'name' && value.length > MAX_NAME) || value.includes('\0')) throw new McpError('invalid_params', `params.${field} is nothing's name`)
   return value
 }
 

@@ -8,7 +8,7 @@ import { approvalStore } from '../../src/store/applications.ts'
 import { recordChange } from '../../src/store/changes.ts'
 import type { StoreParts } from '../../src/store/parts.ts'
 import { eventually } from '../support/eventually.ts'
-import { at, call, eachMcpCluster, errorOf, modern, RULES, toolNames, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
+import { at, call, eachMcpCluster, errorOf, legacy, modern, RULES, toolNames, type Answer, type Cluster, type Sent } from '../support/mcp-nodes.ts'
 
 const DANA = { userId: 'usr_dana', reference: 'r', address: '192.0.2.9' }
 
@@ -195,3 +195,14 @@ eachMcpCluster('of a profile, the upstreams that the application was approved fo
   await eventually('the other approval', async () => isAllowed(await send(call(token, 'weather__read_note'))))
   assert.ok(!isAllowed(await send(call(token, 'weather__write_note'))))
 }, { profiles: [{ id: 'team', name: 'Team', upstreams: ['weather', 'notes'] }] })
+
+eachMcpCluster('H05, O02: a name that no tool can have waits for nobody', async (cluster) => {
+  const token = cluster.token({ clientId: 'app' })
+  for (const name of ['archive\u0000note', 'x'.repeat(100_000)]) {
+    const answer = await cluster.nodes[0].send(legacy(token, 'tools/call', { name, arguments: {} }))
+    assert.deepEqual([answer.status, errorOf(answer.body).code], [200, -32602])
+  }
+  assert.deepEqual(await store(cluster).requests('pending', 10), [])
+  assert.equal(errorOf((await cluster.nodes[0].send(legacy(token, 'tools/call', { name: 'read_note', arguments: {} }))).body).code, -32000)
+  assert.deepEqual((await store(cluster).requests('pending', 10)).map(({ content }) => content.tool), ['read_note'])
+}, { rules: [...RULES, { id: 'ask-first', effect: 'approval' }] })
