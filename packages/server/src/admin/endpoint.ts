@@ -1,6 +1,6 @@
 // Owns how an endpoint of the JSON API is declared: once, with schemas, from which its checks and its description follow.
 import * as z from 'zod'
-import { readText } from '../http/params.ts'
+import { parseJson, readText } from '../http/params.ts'
 import { ProblemError, type Mistake } from '../http/problem.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import type { Actor, ApiAccess, CheckAccess } from './access.ts'
@@ -105,7 +105,7 @@ async function jsonBody(request: Request): Promise<unknown> {
   const text = await readText(request, MAX_BODY_BYTES)
   if (text === undefined) throw new ProblemError('too-large', 'The body is too large.')
   try {
-    return JSON.parse(text) as unknown
+    return parseJson(text)
   } catch {
     throw new ProblemError('invalid-request', 'The body is not JSON.')
   }

@@ -7,7 +7,7 @@ import type { Approvals, CallAnswer } from '../approval/approvals.ts'
 import type { Recorder } from '../audit/event.ts'
 import type { Client, ClientAuthentication } from '../clients/client.ts'
 import { addressBucket } from '../http/address.ts'
-import { readText } from '../http/params.ts'
+import { parseJson, readText } from '../http/params.ts'
 import { requireRate, type RateLimit } from '../http/rate-limit.ts'
 import type { RequestContext, Route } from '../http/route.ts'
 import type { User } from '../identity/user.ts'
@@ -102,7 +102,7 @@ async function jsonBody(request: Request): Promise<unknown> {
   if (!/^application\/json\s*(?:;|$)/i.test(request.headers.get('content-type') ?? '')) throw new OAuthError('invalid_request', 'the body must be application/json')
   const text = await readText(request, MAX_BODY_BYTES)
   try {
-    return JSON.parse(text ?? '') as unknown
+    return parseJson(text ?? '')
   } catch {
     throw new OAuthError('invalid_request', text === undefined ? 'the body is too large' : 'the body is not JSON')
   }

@@ -70,6 +70,15 @@ for (const variant of variants()) {
       await settled(async () => (await alice.tools()).includes('list_notes'))
     })
 
+    test('a body with a NUL is refused, and no fault of the gateway on any store (H05)', async () => {
+      assert.equal((await dana('/api/rules', { method: 'POST', body: { id: 'a\0b', effect: 'deny' } })).status, 400)
+      assert.equal((await dana('/api/approvals/apr_1/refuse', { method: 'POST', body: { reason: 'a\0b' } })).status, 400)
+      // What only looks like one is text.
+      const plain = { id: 'plain', description: String.raw`a\u0000b`, effect: 'deny', tools: ['no_such_tool'] }
+      assert.deepEqual((await dana('/api/rules', { method: 'POST', body: plain })).body['rule'], plain)
+      assert.equal((await dana('/api/rules/plain', { method: 'DELETE' })).status, 204)
+    })
+
     test('a rule is changed by who read its newest version', async () => {
       const rule = { id: 'quiet', effect: 'deny', tools: ['nothing'] }
       assert.equal((await dana('/api/rules', { method: 'POST', body: rule })).status, 201)

@@ -121,7 +121,7 @@ for (const variant of variants().filter(({ nodes }) => nodes === 1)) {
       assert.equal((await evaluate(question('list_notes'), basic('notes-server', 'wrong'))).status, 401)
       assert.equal((await evaluate(question('list_notes'), {})).status, 401)
       assert.equal((await evaluate(question('list_notes'), basic(alice.clientId, ''))).status, 401)
-      for (const body of [{}, { ...question('t'), subject: 'alice' }, [], 'x']) assert.equal((await evaluate(body)).status, 400, JSON.stringify(body))
+      for (const body of [{}, { ...question('t'), subject: 'alice' }, { ...question('t'), subject: { type: 'user', id: 'a\0b' } }, [], 'x']) assert.equal((await evaluate(body)).status, 400, JSON.stringify(body))
       assert.equal((await evaluate('{', basic('notes-server'))).status, 400)
       assert.equal((await ask(gateway.issuer, '/access/v1/evaluation', { method: 'POST', body: 'a=b', headers: { ...basic('notes-server'), 'content-type': 'application/x-www-form-urlencoded' } })).status, 400)
     })
