@@ -50,6 +50,10 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
  */
 export function leaveOpen(call: Pick<Call, 'response' | 'upstream'>, answer: Answer, failed: (error: unknown) => Promise<void>): void {
   writeHead(call.response, answer, {})
+  const { req: request } = call.response
+  // What the client said, its token included, is needed no more; Node.js would keep it as long as the response.
+  request.headers = {}
+  request.rawHeaders = []
   void passOn(call.response, call.upstream, answer, failed)
 }
 
