@@ -174,6 +174,10 @@ eachApiHouse('a list that is very long is read in pieces, and every tool of it c
     cursor = (body['result'] as Result)['nextCursor']
     pages += 1
   } while (cursor !== undefined)
+  for (const odd of ['x', '-1', '999999', '', '1e3']) {
+    const { body } = await nodes[0].send(at('tools', modern(token({ profile: 'tools' }), 'tools/list', { cursor: odd })))
+    assert.equal((body['error'] as { code: number } | undefined)?.code, -32602, odd)
+  }
   assert.ok(pages > 1)
   assert.deepEqual(names, Array.from({ length: 1900 }, (_, index) => `op${index}`))
   assert.equal((resultOf(await use(house, 'op1899')).structuredContent as Result)['url'], '/v1/n/1899')

@@ -79,9 +79,10 @@ const ANSWERS: ReadonlyMap<string, Respond> = new Map<string, Respond>([
 
 const MAX_PAGE = 4 * 1024 * 1024
 
-/** Most lists are one page, as many clients read no other; a very long one is read in pieces. */
-function page({ tools }: ToolSet, cursor: unknown): Json {
-  const first = typeof cursor === 'string' && /^\d{1,6}$/.test(cursor) ? Number(cursor) : 0
+/** Most lists are one page, as many clients read no other; a very long one is read in pieces. @throws McpError for a cursor that none gave */
+function page({ tools }: ToolSet, cursor: unknown = '0'): Json {
+  const first = typeof cursor === 'string' && /^\d{1,6}$/.test(cursor) ? Number(cursor) : tools.length
+  if (first > 0 && first >= tools.length) throw new McpError('invalid_params', 'Invalid cursor')
   let size = 0
   let next = first
   while (next < tools.length && (next === first || size < MAX_PAGE)) size += JSON.stringify(tools[next++]?.definition).length
