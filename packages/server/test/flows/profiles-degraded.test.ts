@@ -29,7 +29,7 @@ eachMcpCluster('a dead upstream is named in a list and fails nothing but its own
   const failed = await send(call(token, 'weather__read_note'))
   assert.equal(failed.status, 502)
   assert.match(String(errorOf(failed.body).message), /^The weather /)
-  assert.equal((await cluster.events('call.finished')).filter(({ upstream }) => upstream === 'weather').length, 3, 'tools, resources, discovery')
+  assert.equal((await cluster.events('call.finished')).filter(({ upstream }) => upstream === 'weather').length, 4, 'tools, resources, discovery, and the call')
 
   // With nobody left there is no list, rather than an empty one.
   cluster.notes.script = cluster.weather.script

@@ -22,6 +22,7 @@ export interface Source {
 
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 30_000
+const KEEP_ALIVE_MS = 25_000
 
 /**
  * Passes on what all streams say, event by event as they come. One that ends or breaks off is opened again: the client
@@ -31,7 +32,13 @@ export async function followAll(calls: readonly Call[], opened: readonly (Opened
   const [first] = calls
   // Each of them waits for the same reader.
   first?.response.setMaxListeners(calls.length + 10)
-  await Promise.all(calls.map(async (call, index) => follow(call, (await opened[index]) ?? 'later', source)))
+  // RS-30: what is silent for long looks broken to proxies in between.
+  const alive = setInterval(() => first?.response.writableNeedDrain === true || first?.response.write(':\n\n'), KEEP_ALIVE_MS).unref()
+  try {
+    await Promise.all(calls.map(async (call, index) => follow(call, (await opened[index]) ?? 'later', source)))
+  } finally {
+    clearInterval(alive)
+  }
 }
 
 async function follow(call: Call, first: Opened, source: Source): Promise<void> {
