@@ -29,8 +29,7 @@ export interface CompiledRule {
 
 export interface List {
   readonly kind: 'user' | 'client' | 'tool' | 'group'
-  /** The keys that its entries are filed under. */
-  readonly keys: readonly string[]
+  readonly names: readonly string[]
 }
 
 /** @throws Error for a network or time zone that is none */
@@ -62,7 +61,7 @@ function listsOf({ users, clients, tools, groups }: Rule, restricts: boolean): r
   const lists: List[] = []
   const add = (kind: List['kind'], list: readonly string[] | undefined): void => {
     if (list === undefined || (kind === 'tool' ? !isListOfNames(list, restricts) : list.some((pattern) => pattern.includes('*')))) return
-    lists.push({ kind, keys: (list.length === 1 ? list : [...new Set(list)]).map((name) => `${kind} ${name}`) })
+    lists.push({ kind, names: list.length === 1 ? list : [...new Set(list)] })
   }
   add('user', users)
   add('client', clients)

@@ -1,7 +1,7 @@
 // Owns decisions: who may reach which tool of which upstream from which client. It reads no request and no store.
 import { applies, compileRule, conditionsHold, isFor, isForTool, isSatisfied, type CompiledRule, type List } from './compiled.ts'
 import { explainRule, type Explanation } from './explain.ts'
-import { allOf, firstOf, indexRules, keysOf, type RuleIndex } from './index-of-rules.ts'
+import { allOf, firstOf, indexRules, type RuleIndex } from './index-of-rules.ts'
 import type { Decision, PolicyInput, Rule } from './rule.ts'
 import { challengeOf } from './step-up.ts'
 
@@ -68,21 +68,20 @@ export function policy(rules: readonly Rule[], upstreams: readonly string[] = []
     restriction: (input) => restrictionBy(rulesFor(input.upstream), input),
     mayReach(input) {
       const { denyAll, allowAny } = rulesFor(input.upstream)
-      const keys = keysOf(input)
       const denied = (rule: CompiledRule): boolean => isFor(rule, input) && conditionsHold(rule, input) === true
       const allowed = (rule: CompiledRule): boolean => isFor(rule, input) && conditionsHold(rule, input) !== false
-      return firstOf(denyAll, keys, denied) === undefined && firstOf(allowAny, keys, allowed) !== undefined
+      return firstOf(denyAll, input, denied) === undefined && firstOf(allowAny, input, allowed) !== undefined
     },
     decideAll(input) {
       // Of what is not known, the tool among it, the worst is assumed.
       const restricts = (rule: CompiledRule): boolean => isFor(rule, input) && applies(rule, input) && !isSatisfied(rule, input)
       const { restrictAny, allow } = rulesFor(input.upstream)
-      const [first, ...others] = allOf(restrictAny, keysOf(input), restricts)
+      const [first, ...others] = allOf(restrictAny, input, restricts)
       if (first === undefined) return decide(input)
       const barrier = [first, ...others].find(({ effect }) => effect !== 'step-up')
       if (barrier !== undefined) return { allow: false, effect: 'deny', rule: barrier.id }
       // One sign-in that meets them all opens everything, to whom a rule allows it.
-      if (firstOf(allow, keysOf(input), matching(input)) === undefined) return DENIED
+      if (firstOf(allow, input, matching(input)) === undefined) return DENIED
       return { allow: false, effect: 'step-up', rule: first.id, challenge: challengeOf([first, ...others].flatMap(({ rule }) => rule.require ?? [])) }
     },
     // The client is left out: an account may be connected before, or for, any of them. So only a denial of all counts.
@@ -115,11 +114,11 @@ function indexUpstream(rules: readonly CompiledRule[]): Indexes {
 }
 
 function decideBy(indexes: Indexes, input: PolicyInput): Decision {
-  const [keys, matches] = [keysOf(input), matching(input)]
-  const restriction = restrictionBy(indexes, input, keys, matches)
+  const matches = matching(input)
+  const restriction = restrictionBy(indexes, input, matches)
   if (restriction?.effect === 'deny') return restriction
   // A requirement asks something only of whom a rule allows.
-  const permission = firstOf(indexes.allow, keys, matches)
+  const permission = firstOf(indexes.allow, input, matches)
   if (permission === undefined) return DENIED
   return restriction ?? { allow: true, effect: 'allow', rule: permission.id }
 }
@@ -128,10 +127,10 @@ function matching(input: PolicyInput): (rule: CompiledRule) => boolean {
   return (rule) => isFor(rule, input) && isForTool(rule, input) && applies(rule, input)
 }
 
-function restrictionBy({ deny, restrict }: Indexes, input: PolicyInput, keys = keysOf(input), matches = matching(input)): Decision | undefined {
-  const denial = firstOf(deny, keys, matches)
+function restrictionBy({ deny, restrict }: Indexes, input: PolicyInput, matches = matching(input)): Decision | undefined {
+  const denial = firstOf(deny, input, matches)
   if (denial !== undefined) return { allow: false, effect: 'deny', rule: denial.id }
-  const lacking = restrict.all.length === 0 ? [] : allOf(restrict, keys, (rule) => matches(rule) && !isSatisfied(rule, input))
+  const lacking = restrict.all.length === 0 ? [] : allOf(restrict, input, (rule) => matches(rule) && !isSatisfied(rule, input))
   const [first] = lacking
   if (first === undefined) return undefined
   // What the person can do themselves comes first.
