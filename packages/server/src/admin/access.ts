@@ -1,4 +1,5 @@
 // Owns who may use the JSON API: a browser session of an administrator, or an access token that was issued for it.
+import { assess } from '../approval/approval.ts'
 import type { Cutoffs } from '../audit/change.ts'
 import type { Recorder } from '../audit/event.ts'
 import { addressBucket } from '../http/address.ts'
@@ -67,6 +68,8 @@ async function verified(deps: AccessDeps, token: PresentedToken, request: Reques
   try {
     // RFC 8707 §2: a token for an MCP server is worth nothing here, and one for here nothing there.
     const caller = await deps.verifier.verify(token.value, resource)
+    // What reaches no upstream is not judged by call: whom an administrator refused altogether is refused here.
+    if (assess(caller.standing, [], caller.user.groups).kind === 'refused') throw new AccessTokenError('application_refused')
     await requirePossession(deps.proof, caller, { token, proof: request.headers.get('dpop') ?? undefined, method: request.method, url: `${deps.issuer}${new URL(request.url).pathname}` })
     return caller
   } catch (error) {

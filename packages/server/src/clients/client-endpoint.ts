@@ -29,7 +29,7 @@ export interface AskingClient {
   readonly request: Request
   readonly context: RequestContext
   /** Tells what the record of a refusal says besides. */
-  learn(facts: Known): void
+  readonly learn: (facts: Known) => void
 }
 
 type Known = Partial<Pick<AuditEvent, 'subject' | 'grantId' | 'resource'>>

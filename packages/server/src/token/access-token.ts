@@ -5,6 +5,8 @@ import type { KeyRing } from '../keys/signing.ts'
 /** Why a token is no access token of this issuer: for the audit trail; the caller hears `invalid_token` alone. */
 export type AccessTokenRefusal =
   | 'malformed' | 'typ' | 'alg' | 'kid' | 'signature' | 'issuer' | 'audience' | 'expired' | 'not_yet_valid' | 'cut' | 'unknown_user' | 'disabled' | 'bound' | 'not_bound'
+  /** An administrator refused its application altogether. */
+  | 'application_refused'
   /** A token of an identity provider: where none is accepted, and one that is not. */
   | 'foreign' | 'provider'
 

@@ -98,7 +98,7 @@ eachHouse('Graph is asked about nobody whose token is refused anyway: for anothe
   assert.equal((await send(house, await house.token(NOTES_API))).status, 401)
   assert.match((await reason(house)) ?? '', /for somebody else/)
   const [head, body, signature = ''] = good.split('.')
-  assert.equal((await send(house, `${head}.${body}.${[...signature].toReversed().join('')}`)).status, 401)
+  assert.equal((await send(house, `${head}.${body}.${signature.split('').toReversed().join('')}`)).status, 401)
   assert.deepEqual([asked(), await groupsIn(house)], [[], undefined])
   assert.equal((await send(house, good)).status, 200)
   cluster.now += 90 * 60_000

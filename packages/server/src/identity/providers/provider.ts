@@ -41,7 +41,7 @@ export interface IdentityProvider {
    * @returns undefined when the provider says that the grant has ended (`invalid_grant`), or names somebody else.
    * @throws ProviderUnavailable or LoginRefused: neither says anything of the user
    */
-  refresh?(tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>): Promise<Identity | undefined>
+  readonly refresh?: (tokens: IdentityTokens, known: KnownIdentity, keep: (tokens: IdentityTokens) => Promise<void>) => Promise<Identity | undefined>
   /**
    * Redeems the refresh token for an access token of other scopes, of a provider whose refresh tokens are good for that.
    * @param keep as of `refresh`

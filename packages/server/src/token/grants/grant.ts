@@ -23,7 +23,7 @@ export interface GrantRequest {
   /** The thumbprint of the key that the request proved (RFC 9449 §5): what is issued is bound to it. */
   readonly jkt?: string
   /** Tells members that the answer has besides, whatever becomes of the request. */
-  tell(members: Readonly<Record<string, string>>): void
+  readonly tell: (members: Readonly<Record<string, string>>) => void
 }
 
 /** What a grant type proved; the endpoint asks policy and the user's state before it calls `issue`. */
