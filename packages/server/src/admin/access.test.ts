@@ -16,7 +16,7 @@ function checkFor(standing: Standing): { readonly check: CheckAccess; readonly r
   const caller = { user: DANA, clientId: 'ops', scope: ['admin'], resource: API, standing } as unknown as Caller
   const check = accessCheck({
     issuer: 'https://lanyard.example',
-    administration: { resource: API, groups: ['it-admins'] } as never,
+    administration: { resource: API, groups: ['it-admins'] },
     sessions: { find: () => assert.fail('no session') } as never,
     verifier: { verify: () => Promise.resolve(caller) },
     proof: { required: false } as never,

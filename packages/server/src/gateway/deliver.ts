@@ -4,6 +4,7 @@ import type { Call, Contact } from './call.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import { isObject, type Message } from './message.ts'
+import { NotTheAnswer, watched } from './own-answer.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import type { Outward } from './outward.ts'
 import { drain } from './upstream-call.ts'
@@ -36,9 +37,12 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
   }
   if (outward !== undefined) return passOutward(answer, message.id, outward, { response, upstream, begin: () => writeHead(response, answer, own) })
   const { 'content-length': length } = answer.headers
-  writeHead(response, answer, { ...(typeof length === 'string' && kindOf(answer) === 'json' ? { 'content-length': length } : {}), ...own })
-  await answer.pipe(response).catch((error: unknown) => {
-    throw ownOr(error, upstream)
+  const kind = kindOf(answer)
+  const begin = (): void => writeHead(response, answer, { ...(typeof length === 'string' && kind === 'json' ? { 'content-length': length } : {}), ...own })
+  // The first event may come much later; of anything else it is seen first whether it is the answer.
+  if (kind === 'events') begin()
+  await answer.pipe(watched(kind, message.id, response, begin)).catch((error: unknown) => {
+    throw error instanceof NotTheAnswer ? unreadable(upstream, error.message, error) : ownOr(error, upstream)
   })
 }
 

@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 
@@ -7,6 +6,12 @@ import type { Dispatcher } from 'undici'
 export interface Reader {
   readonly writableNeedDrain: boolean
   once(event: 'drain', drained: () => void): unknown
+}
+
+/** Where an answer goes: the response to the client, or what looks at it on its way there. */
+export interface Sink extends Reader {
+  write(chunk: Buffer): unknown
+  end(last?: Buffer): unknown
 }
 
 /** An upstream's answer, from its first line on; the body flows when somebody takes it. */
@@ -19,8 +24,8 @@ export interface Answer {
    * @throws Error when the upstream breaks off, or `take` throws.
    */
   consume(take: (chunk: Buffer) => void, reader?: Reader): Promise<void>
-  /** Streams the body to the client as fast as it reads, and ends the response. */
-  pipe(response: ServerResponse): Promise<void>
+  /** Streams the body as fast as it is read, and ends it. @throws Error when the upstream breaks off, or `sink` throws */
+  pipe(sink: Sink): Promise<void>
   /** Leaves the rest of the body unread. */
   cancel(): void
 }
@@ -123,17 +128,21 @@ export class Exchange implements Dispatcher.DispatchHandler, Answer {
     return this.#hand(take, reader, ignore)
   }
 
-  pipe(response: ServerResponse): Promise<void> {
+  pipe(sink: Sink): Promise<void> {
     // Ended in the same turn as the last piece is written: one packet, not two.
-    return this.#hand((chunk) => response.write(chunk), response, () => response.end())
+    return this.#hand((chunk) => sink.write(chunk), sink, () => sink.end())
   }
 
   #hand(take: (chunk: Buffer) => void, reader: Reader | undefined, end: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#stopped !== undefined) return reject(this.#stopped)
       this.#start = () => {
-        end()
-        resolve()
+        try {
+          end()
+          resolve()
+        } catch (error) {
+          reject(error)
+        }
       }
       this.#fail = reject
       this.#take = reader === undefined ? take : this.#asFastAs(reader, take)

@@ -112,7 +112,7 @@ function spellings(...names: readonly string[]): ReadonlyMap<string, string> {
 }
 
 /** Both ways, as \u017f is a small s and \u212a a k. */
-function folded(name: string): string {
+export function folded(name: string): string {
   return name.toUpperCase().toLowerCase()
 }
 

@@ -1,11 +1,10 @@
 // Owns that an upstream is listened to once for all who would hear the same: what is asked of it is the same to the letter, the
 // credential included, so that it could not tell them apart. Each of them has an answer that names their own request.
-import type { ServerResponse } from 'node:http'
 import { hash, newId } from '../oauth/secret.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { isResponse, kindOf, messages, requireResponse } from './answers.ts'
 import type { Contact } from './call.ts'
-import { Stopped, type Answer, type Reader, type UpstreamRequest } from './exchange.ts'
+import { Stopped, type Answer, type Reader, type Sink, type UpstreamRequest } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import { isObject, parseExactly } from './message.ts'
 import type { OpenCall } from './open-calls.ts'
@@ -175,9 +174,9 @@ class Listener implements Answer {
     })
   }
 
-  async pipe(response: ServerResponse): Promise<void> {
-    await this.consume((chunk) => response.write(chunk), response)
-    response.end()
+  async pipe(sink: Sink): Promise<void> {
+    await this.consume((chunk) => sink.write(chunk), sink)
+    sink.end()
   }
 
   cancel(): void {
@@ -225,7 +224,7 @@ function renamed(answer: Answer, station: Station, { id }: Asked): Answer {
     status: answer.status,
     headers,
     consume,
-    pipe: (response) => consume((chunk) => response.write(chunk)).then(() => void response.end()),
+    pipe: (sink) => consume((chunk) => sink.write(chunk)).then(() => void sink.end()),
     cancel: () => answer.cancel(),
   }
 }

@@ -76,18 +76,19 @@ eachMcpCluster('an answer whose connection closes before it is taken is whole al
   const body = (asked: Asked): string => JSON.stringify(result(asked, { content: [{ type: 'text', text: 'x'.repeat(30_000) }] }))
   let recorded = (): void => undefined
   cluster.beforeRecord = () => new Promise((resolve) => (recorded = resolve))
-  const answers: [string, (asked: Asked, response: ServerResponse) => void, boolean][] = [
-    ['with a length', (asked, response) => void response.writeHead(200, { 'content-type': 'application/json', connection: 'close', 'content-length': Buffer.byteLength(body(asked)) }).end(body(asked)), true],
-    ['until the end', (asked, response) => void response.socket?.end(`HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n${body(asked)}`), true],
-    ['in an event', (asked, response) => void response.writeHead(200, { 'content-type': 'text/event-stream', connection: 'close' }).end(`data: ${body(asked)}\n\n`), true],
-    ['nothing of it', (_asked, response) => void response.socket?.end('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n'), false],
+  const WHOLE = /^200 whole true$/
+  const answers: [string, (asked: Asked, response: ServerResponse) => void, RegExp][] = [
+    ['with a length', (asked, response) => void response.writeHead(200, { 'content-type': 'application/json', connection: 'close', 'content-length': Buffer.byteLength(body(asked)) }).end(body(asked)), WHOLE],
+    ['until the end', (asked, response) => void response.socket?.end(`HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n${body(asked)}`), WHOLE],
+    ['in an event', (asked, response) => void response.writeHead(200, { 'content-type': 'text/event-stream', connection: 'close' }).end(`data: ${body(asked)}\n\n`), WHOLE],
+    ['nothing of it', (_asked, response) => void response.socket?.end('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n'), /^502 whole/],
     ['a reset', (_asked, response) => {
       response.writeHead(200, { 'content-type': 'application/json' }).write('{"a"')
       setTimeout(() => response.socket?.resetAndDestroy(), 20)
-    }, false],
-    ['half of it', (_asked, response) => void response.socket?.end('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"a"'), false],
+    }, /cut|^502 whole/],
+    ['half of it', (_asked, response) => void response.socket?.end('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"a"'), /cut/],
   ]
-  for (const [name, answer, whole] of answers) {
+  for (const [name, answer, expected] of answers) {
     cluster.notes.forget()
     cluster.notes.script = onCall(answer)
     const stream = cluster.nodes[0].open(call(token, 'write_note'))
@@ -97,8 +98,7 @@ eachMcpCluster('an answer whose connection closes before it is taken is whole al
     cluster.beforeRecord = () => Promise.resolve()
     recorded()
     const outcome = await stream.then(async (opened) => `${opened.status} ${await opened.ended} ${opened.text().length > 30_000}`, () => 'cut')
-    if (whole) assert.equal(outcome, '200 whole true', name)
-    else assert.match(outcome, /cut/, name)
+    assert.match(outcome, expected, name)
     cluster.beforeRecord = () => new Promise((resolve) => (recorded = resolve))
   }
 })
@@ -300,6 +300,24 @@ eachMcpCluster('events go on as they come, not when the tool is done (RS-30, P-1
   assert.equal(await stream.ended, 'whole')
 })
 
+eachMcpCluster('H07, H20: an upstream answers the call that was made, and not the list that its client waits for as well', async (cluster) => {
+  const token = cluster.token()
+  await warm(cluster, token)
+  const list = (asked: Asked): string => JSON.stringify({ ...result(asked, { tools: [{ name: 'never_seen', inputSchema: { type: 'object' } }] }), id: 'the list' })
+  const forms: [string, (text: string) => string][] = [['application/json', (text) => text], ['text/event-stream', (text) => `data: ${text}\n\n`]]
+  for (const [type, form] of forms) {
+    cluster.notes.script = onCall((asked, response) => void response.writeHead(200, { 'content-type': type }).end(form(list(asked))))
+    const outcome = await cluster.nodes[0].open(call(token, 'write_note')).then(async (stream) => `${stream.status} ${await stream.ended} ${stream.text()}`, () => 'cut')
+    assert.match(outcome, type === 'application/json' ? /^502 whole \{.*"id":1.*gave an answer that cannot be used/ : /^(?:200 )?cut\s*$/)
+    const told = (await cluster.events('call.finished')).filter(({ reason }) => reason === 'upstream: not the response to this request')
+    assert.equal(told.length, forms.findIndex(([each]) => each === type) + 1)
+    cluster.notes.script = onCall((asked, response) => void response.writeHead(200, { 'content-type': type }).end(form(JSON.stringify(result(asked, { content: [] })))))
+    const own = await cluster.nodes[0].open(call(token, 'write_note'))
+    assert.deepEqual([own.status, await own.ended], [200, 'whole'])
+    assert.match(own.text(), /"content":\[\]/)
+  }
+})
+
 eachMcpCluster('fifty megabytes to a slow reader stay with the upstream until they are read (X19, I7)', async (cluster) => {
   const token = cluster.token()
   const MEGABYTES = 50
@@ -311,12 +329,14 @@ eachMcpCluster('fifty megabytes to a slow reader stay with the upstream until th
       const isList = method === 'tools/list'
       const closed = new Promise((resolve) => response.once('close', resolve))
       response.writeHead(200, { 'content-type': type })
+      const [start = '', end = ''] = JSON.stringify(result(asked, { content: [{ type: 'text', text: '@' }] })).split('@')
+      if (!isList) response.write(`${type === 'text/event-stream' ? 'data: ' : ''}${start}`)
       for (; written < MEGABYTES; written += 1) {
         const text = isList ? event({ jsonrpc: '2.0', method: 'notifications/message', params: piece.toString() }) : piece
         if (!response.write(text)) await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))])
         if (response.destroyed) return undefined
       }
-      response.end(isList ? event(result(asked, { tools: cluster.notes.tools })) : undefined)
+      response.end(isList ? event(result(asked, { tools: cluster.notes.tools })) : `${end}\n\n`)
       return undefined
     }
     const stream = await cluster.nodes[0].open(method === 'tools/call' ? call(token, 'write_note') : modern(token, 'tools/list'))

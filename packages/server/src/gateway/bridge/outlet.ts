@@ -1,6 +1,5 @@
 import { ownOr, unreadable } from '../answers.ts'
-import type { ServerResponse } from 'node:http'
-import { Stopped, type Answer, type Reader } from '../exchange.ts'
+import { Stopped, type Answer, type Reader, type Sink } from '../exchange.ts'
 import { formatEvent } from '../sse.ts'
 import type { Upstream } from '../../upstreams/upstream.ts'
 import type { Json } from './translate.ts'
@@ -74,9 +73,9 @@ export class Outlet implements Answer, Reader {
     })
   }
 
-  async pipe(response: ServerResponse): Promise<void> {
-    await this.consume((chunk) => response.write(chunk), response)
-    response.end()
+  async pipe(sink: Sink): Promise<void> {
+    await this.consume((chunk) => sink.write(chunk), sink)
+    sink.end()
   }
 
   #put(text: string): void {
@@ -138,7 +137,7 @@ export function reply(status: number, message: Json | undefined, headers: Readon
     consume: async (take) => {
       if (body.length > 0) take(body)
     },
-    pipe: async (response) => void response.end(body),
+    pipe: async (sink) => void sink.end(body),
     cancel: () => undefined,
   }
 }

@@ -1,5 +1,4 @@
-import type { ServerResponse } from 'node:http'
-import type { Answer } from '../exchange.ts'
+import type { Answer, Sink } from '../exchange.ts'
 
 /** An answer that was made here: whole from the beginning. */
 export function memoryAnswer(status: number, message: unknown): Answer {
@@ -10,8 +9,8 @@ export function memoryAnswer(status: number, message: unknown): Answer {
     async consume(take) {
       if (body.length > 0) take(body)
     },
-    async pipe(response: ServerResponse) {
-      response.end(body)
+    async pipe(sink: Sink) {
+      sink.end(body)
     },
     cancel: () => undefined,
   }
