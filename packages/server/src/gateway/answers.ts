@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Upstream } from '../upstreams/upstream.ts'
 import { McpError } from './error.ts'
 import { Stopped, type Answer } from './exchange.ts'
-import { growingBytes } from './growing-bytes.ts'
+import { GrowingBytes } from './growing-bytes.ts'
 import { isObject, parseExactly } from './message.ts'
 import type { Outward } from './outward.ts'
 import { eventParser, formatEvent } from './sse.ts'
@@ -182,7 +182,7 @@ async function inTime<Value>(answer: Answer, upstream: Upstream, read: () => Pro
 }
 
 async function readText(answer: Answer, upstream: Upstream): Promise<string> {
-  const text = growingBytes()
+  const text = new GrowingBytes()
   await answer.consume((chunk) => {
     if (text.size + chunk.length > MAX_BYTES) throw unreadable(upstream, 'answer too large')
     text.add(chunk)

@@ -4,7 +4,7 @@ import type { Call, Contact } from './call.ts'
 import { McpError } from './error.ts'
 import type { Answer } from './exchange.ts'
 import { isObject, type Message } from './message.ts'
-import { NotTheAnswer, watched } from './own-answer.ts'
+import { NotTheAnswer, Watched } from './own-answer.ts'
 import type { Upstream } from '../upstreams/upstream.ts'
 import type { Outward } from './outward.ts'
 import { drain } from './upstream-call.ts'
@@ -41,7 +41,7 @@ export async function deliver(call: Call, answer: Answer, rewrite: Rewrite | und
   const begin = (): void => writeHead(response, answer, { ...(typeof length === 'string' && kind === 'json' ? { 'content-length': length } : {}), ...own })
   // The first event may come much later; of anything else it is seen first whether it is the answer.
   if (kind === 'events') begin()
-  await answer.pipe(watched(kind, message.id, response, begin)).catch((error: unknown) => {
+  await answer.pipe(new Watched(kind, message.id, response, begin)).catch((error: unknown) => {
     throw error instanceof NotTheAnswer ? unreadable(upstream, error.message, error) : ownOr(error, upstream)
   })
 }

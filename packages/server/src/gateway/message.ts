@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { McpError } from './error.ts'
-import { growingBytes } from './growing-bytes.ts'
+import { GrowingBytes } from './growing-bytes.ts'
 
 declare global {
   interface JSON {
@@ -43,7 +43,7 @@ export function readBody(request: IncomingMessage): Promise<Buffer> {
     throw new McpError('invalid_request', 'the body must be application/json', { status: 415 })
   }
   return new Promise((resolve, reject) => {
-    const body = growingBytes()
+    const body = new GrowingBytes()
     let refused = false
     const refuse = (): void => {
       if (refused) return

@@ -19,25 +19,37 @@ export class NotTheAnswer extends Error {
   override readonly name = 'NotTheAnswer'
 }
 
-/** A way to the response that every piece is looked at on. @param begin writes the head of the response, where it is not there yet */
-export function watched(kind: AnswerKind, id: string | number | null, response: ServerResponse, begin: () => void): Sink {
-  const watch = watchFor(kind, id)
-  return {
-    get writableNeedDrain() {
-      return response.writableNeedDrain
-    },
-    once: (event, drained) => response.once(event, drained),
-    write(chunk) {
-      watch.push(chunk)
-      if (!response.headersSent) begin()
-      return response.write(chunk)
-    },
-    end(last) {
-      if (last !== undefined) watch.push(last)
-      watch.end()
-      if (!response.headersSent) begin()
-      return last === undefined ? response.end() : response.end(last)
-    },
+/** A way to the response on which every piece is looked at. */
+export class Watched implements Sink {
+  readonly #watch: Watch
+  readonly #response: ServerResponse
+  readonly #begin: () => void
+
+  /** @param begin writes the head of the response, where it is not there yet */
+  constructor(kind: AnswerKind, id: string | number | null, response: ServerResponse, begin: () => void) {
+    this.#watch = watchFor(kind, id)
+    this.#response = response
+    this.#begin = begin
+  }
+
+  get writableNeedDrain(): boolean {
+    return this.#response.writableNeedDrain
+  }
+
+  once(event: 'drain', drained: () => void): void {
+    this.#response.once(event, drained)
+  }
+
+  write(chunk: Buffer): void {
+    this.#watch.push(chunk)
+    if (!this.#response.headersSent) this.#begin()
+    this.#response.write(chunk)
+  }
+
+  end(last?: Buffer): void {
+    if (last !== undefined) this.write(last)
+    this.#watch.end()
+    this.#response.end()
   }
 }
 
@@ -50,6 +62,7 @@ const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d] as const
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 /** Whatever is longer, escapes included, is no name that says something here. */
 const MAX_NAME = 64
+const MAX_TELLING = 7
 const TELLING: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'method', 'result', 'error'])
 
 /** Follows one JSON-RPC message. */
@@ -57,7 +70,8 @@ class MessageWatch implements Watch {
   readonly #id: string | number | null
   /** Whether it may also be a request or a notification. */
   readonly #mayAsk: boolean
-  readonly #maxValue: number
+  /** The identifier as most would print it. */
+  readonly #printed: string
   #depth = 0
   #inString = false
   #escaped = false
@@ -71,7 +85,7 @@ class MessageWatch implements Watch {
   constructor(id: string | number | null, mayAsk: boolean) {
     this.#id = id
     this.#mayAsk = mayAsk
-    this.#maxValue = 6 * JSON.stringify(id).length
+    this.#printed = JSON.stringify(id)
   }
 
   get isEmpty(): boolean {
@@ -94,7 +108,7 @@ class MessageWatch implements Watch {
     if (!answers && this.#mayAsk) return
     const id = has('id') ? this.#members.get('id') : 'null'
     // An error that is told before the request was understood has no identifier.
-    const isOwn = id !== undefined && (parsed(id) === this.#id || (id === 'null' && has('error')))
+    const isOwn = id !== undefined && (id === this.#printed || parsed(id) === this.#id || (id === 'null' && has('error')))
     if (!answers || !isOwn) throw new NotTheAnswer('not the response to this request')
   }
 
@@ -113,13 +127,13 @@ class MessageWatch implements Watch {
       const isEscaped = backslashes % 2 === 1
       if (quote === -1) {
         this.#escaped = isEscaped
-        this.#keep(chunk, start, chunk.length)
+        this.#keepPiece(chunk, start, chunk.length)
         return chunk.length
       }
       at = quote + 1
       if (isEscaped) continue
       this.#inString = false
-      this.#keep(chunk, start, at)
+      this.#keepPiece(chunk, start, at)
       return at
     }
   }
@@ -135,7 +149,7 @@ class MessageWatch implements Watch {
     else if (byte === CLOSE || byte === CLOSE_LIST) this.#depth -= 1
     else if (this.#depth === 1 && byte === COLON) return this.#named(at)
     if (this.#depth === 0 || (this.#depth === 1 && byte === COMMA)) this.#valued()
-    else if (!isBlank(byte)) this.#keep(chunk, at, at + 1)
+    else if (this.#text !== undefined && !isBlank(byte)) this.#keep(String.fromCharCode(byte))
     return at + 1
   }
 
@@ -147,19 +161,23 @@ class MessageWatch implements Watch {
     return at + 1
   }
 
-  #keep(chunk: Buffer, from: number, to: number): void {
-    if (this.#text === undefined) return
-    this.#text += chunk.toString('latin1', from, to)
-    const limit = this.#name === undefined ? MAX_NAME : this.#maxValue + MAX_NAME
+  #keepPiece(chunk: Buffer, from: number, to: number): void {
+    if (this.#text !== undefined) this.#keep(chunk.toString('latin1', from, to))
+  }
+
+  #keep(piece: string): void {
+    // Each character of the identifier may be written in six.
+    const limit = this.#name === undefined ? MAX_NAME : 6 * this.#printed.length
+    const text = `${this.#text}${piece}`
     // It is not the one that was asked for, or not a name that matters.
-    if (this.#text.length > limit) this.#text = undefined
+    this.#text = text.length > limit ? undefined : text
   }
 
   /** A name is over. */
   #named(at: number): number {
     if (this.#name !== undefined) throw new NotTheAnswer('not JSON')
     const name = this.#text === undefined ? '' : nameIn(this.#text)
-    const known = folded(name)
+    const known = name.length > MAX_TELLING ? name : folded(name)
     if (TELLING.has(known)) {
       // Whoever reads it may take the first of two, or the last, or think nothing of the case of letters.
       if (name !== known || this.#members.has(name)) throw new NotTheAnswer('a message that says something twice')
@@ -180,8 +198,12 @@ class MessageWatch implements Watch {
   }
 }
 
+/** A string without anything that is written otherwise than it is. */
+const PLAIN = /^"[\x20-\x21\x23-\x5b\x5d-\x7e]*"$/
+
 /** The name that stands there; one that cannot be read is none. @throws NotTheAnswer */
 function nameIn(text: string): string {
+  if (PLAIN.test(text)) return text.slice(1, -1)
   const value = parsed(text)
   if (typeof value !== 'string') throw new NotTheAnswer('not JSON')
   return value

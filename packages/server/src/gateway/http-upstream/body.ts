@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { Stopped } from '../exchange.ts'
-import { growingBytes } from '../growing-bytes.ts'
+import { GrowingBytes } from '../growing-bytes.ts'
 
 /** The body of a request cannot go on: nothing is wrong with the API. */
 export class BodyRefused extends Stopped {
@@ -33,7 +33,7 @@ export async function requestBody(request: IncomingMessage, maxBytes: number): P
 const kept = new WeakMap<IncomingMessage, Buffer>()
 
 async function whole(request: IncomingMessage): Promise<Buffer> {
-  const bytes = growingBytes()
+  const bytes = new GrowingBytes()
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) bytes.add(chunk)
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { Upstream } from '../../upstreams/upstream.ts'
 import { Stopped, type Answer } from '../exchange.ts'
-import { growingBytes } from '../growing-bytes.ts'
+import { GrowingBytes } from '../growing-bytes.ts'
 import { isObject, parseExactly } from '../message.ts'
 import { McpError } from '../error.ts'
 import { drain } from '../upstream-call.ts'
@@ -67,7 +67,7 @@ function structuredOf({ output }: ApiTool, value: unknown): Json {
 
 /** @returns undefined for more than can be told. @throws McpError when it breaks off, or is not whole in time */
 async function read(answer: Answer, upstream: Upstream): Promise<Buffer | undefined> {
-  const bytes = growingBytes()
+  const bytes = new GrowingBytes()
   let late = false
   let large = false
   const timer = setTimeout(() => {

@@ -29,26 +29,35 @@ export async function each<Value>(deps: RecordDeps, asked: Asked, calls: readonl
 
 /** One call for each upstream, which can be stopped by itself, and ends with the whole. */
 export function parts(asked: Asked, upstreams: readonly Upstream[]): readonly Call[] {
-  const calls = upstreams.map((upstream) => ({ ...toUpstream(asked, upstream), open: partOf(asked.open) }))
+  const calls = upstreams.map((upstream) => ({ ...toUpstream(asked, upstream), open: new Part(asked.open) }))
   asked.open.stop = () => {
     for (const { open } of calls) open.stop?.()
   }
   return calls
 }
 
-function partOf(whole: OpenCall): OpenCall {
-  let ended: OpenCall['ended']
-  return {
-    issued: whole.issued,
-    endsAt: whole.endsAt,
-    stream: whole.stream,
-    stop: undefined,
-    get ended() {
-      return whole.ended ?? ended
-    },
-    set ended(reason) {
-      ended = reason
-    },
+/** What is open for one of the upstreams: it ends by itself, or with the whole. */
+class Part implements OpenCall {
+  readonly issued: OpenCall['issued']
+  endsAt: number
+  stream: boolean
+  stop: OpenCall['stop'] = undefined
+  readonly #whole: OpenCall
+  #ended: OpenCall['ended']
+
+  constructor(whole: OpenCall) {
+    this.#whole = whole
+    this.issued = whole.issued
+    this.endsAt = whole.endsAt
+    this.stream = whole.stream
+  }
+
+  get ended(): OpenCall['ended'] {
+    return this.#whole.ended ?? this.#ended
+  }
+
+  set ended(reason: OpenCall['ended']) {
+    this.#ended = reason
   }
 }
 
