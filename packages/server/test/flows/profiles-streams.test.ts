@@ -183,7 +183,7 @@ eachMcpCluster('one subscription listens to all upstreams: acknowledged once, fi
   weather.write(event({ jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: { _meta: meta } }))
   assert.deepEqual((await received(stream, 3))[2], { jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: { _meta: meta } })
   // One that ends its subscription does not end the client's, and is asked again.
-  weather.write(event({ jsonrpc: '2.0', id: 'sub-1', result: { resultType: 'complete', _meta: meta } }))
+  weather.write(event({ jsonrpc: '2.0', id: weather.asked[0]?.message['id'], result: { resultType: 'complete', _meta: meta } }))
   weather.end()
   while (weather.asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 20))
   weather.write(event({ jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: { _meta: meta } }))
