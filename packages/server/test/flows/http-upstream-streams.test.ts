@@ -215,7 +215,8 @@ eachApiHouse('an API that answers early, late, with nonsense or not at all', asy
   const { api, ask } = house
   // Early: before the body is whole.
   api.script = (_request, response) => void response.writeHead(400, { 'content-type': 'text/plain' }).end('I have seen enough')
-  const early = start(house, '/http/api/large')
+  // As clients do: of a connection that ends with its answer, a sender who still writes may lose it.
+  const early = start(house, '/http/api/large', 'POST', { connection: 'keep-alive' })
   const answer = answerOf(early)
   early.on('error', () => undefined)
   await Promise.race([write(early, 40), answer])
