@@ -23,7 +23,7 @@ export interface UpstreamCallDeps {
 
 const IDLE_MS = 5 * 60_000
 /** A second one is for a credential that was overtaken while it was renewed. */
-export const MAX_RENEWALS = 2
+const MAX_RENEWALS = 2
 
 /** @returns the credential for the call. @throws McpError while it cannot be refreshed, Challenge when it takes another sign-in. */
 export function credentialFor(connector: Connector, contact: Contact): Promise<Credential> {
@@ -31,7 +31,7 @@ export function credentialFor(connector: Connector, contact: Contact): Promise<C
 }
 
 /** @returns what takes the place of a credential that the upstream answered with 401. @throws as `credentialFor` */
-export async function renewedAfter(connector: Connector, contact: Contact, { version }: UsableCredential, { headers }: Answer): Promise<Credential> {
+async function renewedAfter(connector: Connector, contact: Contact, { version }: UsableCredential, { headers }: Answer): Promise<Credential> {
   await inWords(contact, connector.refused(contact.caller.user.id, contact.upstream, version, [headers['www-authenticate'] ?? []].flat().join(', ')))
   return credentialFor(connector, contact)
 }
@@ -48,20 +48,27 @@ async function inWords<T>({ upstream }: Contact, work: Promise<T>): Promise<T> {
   }
 }
 
+/** Sends a request with the credential, or those that take its place. */
+export function sendWithCredential(deps: UpstreamCallDeps, connector: Connector, contact: Contact, credential: UsableCredential, outgoing: Outgoing): Promise<Answer | 'connection_required'> {
+  return withRenewals(connector, contact, credential, (current) => send(deps, contact, current, outgoing))
+}
+
 /**
- * Sends a request with the credential. One that the upstream refuses with 401 was not carried out: it is sent again with
- * a renewed credential, as long as the connector has another. What is refused for want of another sign-in may be that of
- * the credential or, after it was renewed, of the person.
+ * What the upstream refuses with 401 was not carried out: it is sent again with a renewed credential, as long as the connector
+ * has another. What is refused for want of another sign-in may be that of the credential or, after it was renewed, of the person.
+ *
+ * @param renewable throws for a request that cannot be sent again
  */
-export async function sendWithCredential(deps: UpstreamCallDeps, connector: Connector, contact: Contact, credential: UsableCredential, outgoing: Outgoing): Promise<Answer | 'connection_required'> {
+export async function withRenewals(connector: Connector, contact: Contact, credential: UsableCredential, sending: (credential: UsableCredential) => Promise<Answer>, renewable = (): void => undefined): Promise<Answer | 'connection_required'> {
   let current = credential
   for (let renewals = 0; ; renewals += 1) {
-    const answer = await send(deps, contact, current, outgoing)
+    const answer = await sending(current)
     if (answer.status !== 401) return answer
     await drain(answer)
     const renewed = await renewedAfter(connector, contact, current, answer)
     if (renewed === 'connection_required') return renewed
     if (renewed.version === current.version || renewals === MAX_RENEWALS) throw new McpError('unavailable', `${contact.upstream.name} refuses the credential that this gateway has for it`, { status: 502, reason: 'upstream: 401' })
+    renewable()
     current = renewed
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Waits for what happens by itself, on a busy machine too. @returns milliseconds until it did; fails when it does not in time */
-export async function eventually(what: string, holds: () => boolean | Promise<boolean>, ms = 20_000): Promise<number> {
+/** Waits for what happens by itself. @returns milliseconds until it did; fails when it does not in time */
+export async function eventually(what: string, holds: () => boolean | Promise<boolean>, ms = 5000): Promise<number> {
   const startedAt = Date.now()
   while (!(await holds())) {
     if (Date.now() - startedAt > ms) assert.fail(`not within ${ms} ms: ${what}`)

@@ -4,7 +4,7 @@ import type { Connector } from '../../upstreams/connectors/connector.ts'
 import type { Contact } from '../call.ts'
 import type { Answer } from '../exchange.ts'
 import type { Forward } from '../forward.ts'
-import { credentialHeaders, drain, MAX_RENEWALS, renewedAfter, withNonce, type UsableCredential } from '../upstream-call.ts'
+import { credentialHeaders, drain, withNonce, withRenewals, type UsableCredential } from '../upstream-call.ts'
 import { CallProblem } from './problem.ts'
 
 /** One request to an API, without a credential. */
@@ -22,20 +22,13 @@ const IDLE_MS = 5 * 60_000
  * Sends a request with the connector's credential. What the API refuses with 401 was not carried out: it is sent again
  * with a renewed credential, where its body is still at hand.
  *
- * @throws CallProblem when the credential is refused and this request cannot be repeated
+ * @throws McpError when the credential is refused, CallProblem when this request cannot be repeated
  */
-export async function sendRequest(forward: Forward, connector: Connector, contact: Contact, credential: UsableCredential, request: ApiRequest): Promise<Answer | 'connection_required'> {
-  let current = credential
-  for (let renewals = 0; ; renewals += 1) {
-    const answer = await send(forward, contact, current, request)
-    if (answer.status !== 401) return answer
-    await drain(answer)
-    const renewed = await renewedAfter(connector, contact, current, answer)
-    if (renewed === 'connection_required') return renewed
-    if (renewed.version === current.version || renewals === MAX_RENEWALS) throw new CallProblem(502, `${contact.upstream.name} refuses the credential that this gateway has for it`, { reason: 'upstream: 401' })
+export function sendRequest(forward: Forward, connector: Connector, contact: Contact, credential: UsableCredential, request: ApiRequest): Promise<Answer | 'connection_required'> {
+  const renewable = (): void => {
     if (request.body instanceof Readable) throw gone(contact)
-    current = renewed
   }
+  return withRenewals(connector, contact, credential, (current) => send(forward, contact, current, request), renewable)
 }
 
 async function send(forward: Forward, contact: Contact, credential: UsableCredential, { method, path, headers, body }: ApiRequest): Promise<Answer> {
