@@ -16,8 +16,8 @@ export interface KeyRecord {
 }
 
 export interface KeyStore {
-  /** Where they are kept: what is sealed is sealed for its place. */
-  readonly table: string
+  /** What they sign: each is sealed for that, and never signs anything else. */
+  readonly kind: string
   all(): Promise<readonly KeyRecord[]>
   /** Adds the keys when there is none yet: of two nodes that start at once, one adds. */
   addFirst(keys: readonly KeyRecord[], events: readonly AuditEvent[]): Promise<boolean>

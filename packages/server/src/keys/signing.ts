@@ -70,7 +70,7 @@ function loadedKeys({ store, sealer }: KeyRingOptions): LoadedKeys {
     // A node that cannot open the new key yet goes on with the one before it, never with a revoked one.
     const before = keys.get(signer?.record.kid ?? '')?.record.state
     if (before === undefined || before === 'revoked') signer = undefined
-    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, sealer, store.table) }
+    if (active !== undefined) signer = { record: active, privateKey: openPrivate(active, sealer, store.kind) }
   }
   let last: Promise<unknown> = Promise.resolve()
   return {
@@ -155,7 +155,7 @@ async function makeFirst(options: KeyRingOptions, loaded: LoadedKeys): Promise<v
     await options.store.addFirst(first, first.map(({ kid }) => created(kid)))
     await loaded.load()
   }
-  if (loaded.signer === undefined) throw new Error(`there is no active signing key: the table ${options.store.table} was changed by hand`)
+  if (loaded.signer === undefined) throw new Error(`there is no active signing key: the table signing_keys was changed by hand`)
 }
 
 function created(kid: string): AuditEvent {
@@ -179,8 +179,8 @@ function openPublic(record: KeyRecord): LoadedKey {
   return { record, publicJwk, publicKey: createPublicKey({ key: publicJwk, format: 'jwk' }) }
 }
 
-function openPrivate(record: KeyRecord, sealer: Sealer, table: string): KeyObject {
-  return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(table, record.kid))) as JWK, format: 'jwk' })
+function openPrivate(record: KeyRecord, sealer: Sealer, kind: string): KeyObject {
+  return createPrivateKey({ key: JSON.parse(sealer.open(record.privateJwk, row(kind, record.kid))) as JWK, format: 'jwk' })
 }
 
 const generate = promisify(generateKeyPair)
@@ -200,13 +200,13 @@ async function makeKey(options: KeyRingOptions, state: 'active' | 'next'): Promi
     algorithm: options.algorithm,
     state,
     publicJwk: JSON.stringify({ ...bare, kid, alg: options.algorithm, use: 'sig' }),
-    privateJwk: options.sealer.seal(JSON.stringify(pair.privateKey.export({ format: 'jwk' })), row(options.store.table, kid)),
+    privateJwk: options.sealer.seal(JSON.stringify(pair.privateKey.export({ format: 'jwk' })), row(options.store.kind, kid)),
     since: options.now(),
   }
 }
 
-function row(table: string, kid: string): readonly string[] {
-  return [table, kid, 'private_jwk']
+function row(kind: string, kid: string): readonly string[] {
+  return ['signing_keys', kind, kid, 'private_jwk']
 }
 
 function signJwt(payload: JWTPayload, typ: string, { record, privateKey: key }: Signer): string {

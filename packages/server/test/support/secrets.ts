@@ -99,7 +99,7 @@ function addSealed(known: Secrets, tables: ReadonlyMap<string, readonly Row[]>, 
     const { accessToken, refreshToken } = vault(sealer(keys)).open(user ?? '', upstream ?? '', credential as Sealed)
     known.add('upstream token', accessToken, refreshToken)
   }
-  for (const { kid, private_jwk: jwk } of rows('signing_keys')) known.add('signing key', (JSON.parse(open(jwk as Sealed, ['signing_keys', kid ?? '', 'private_jwk'])) as { d: string }).d)
+  for (const { kid, kind, private_jwk: jwk } of rows('signing_keys')) known.add('signing key', (JSON.parse(open(jwk as Sealed, ['signing_keys', kind ?? '', kid ?? '', 'private_jwk'])) as { d: string }).d)
   for (const { key } of keys) known.add('key-encryption key', key.toString('base64url'), key.toString('base64'), key.toString('hex'))
 }
 
