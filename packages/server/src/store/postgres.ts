@@ -27,11 +27,7 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
       onnotice: () => undefined,
     })
   const sql = connections({ max: POOL_SIZE })
-  // One, for single rows: those that are asked for at once share packets, and a packet costs both sides more than a row does.
-  const reading = connections({ max: 1, backoff: () => RETRY_S })
-
-  const run = async <Row extends object>(on: postgres.Sql | postgres.TransactionSql, text: string, params: readonly Value[]): Promise<Row[]> =>
-    Array.from(await on.unsafe<Row[]>(text, [...params], { prepare: true }))
+  const reading = readingConnection(() => connections({ max: 1, backoff: () => RETRY_S }), answerMs)
 
   const once = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
     const connection = deadline(Math.min(answerMs, WAIT_MS))
@@ -46,19 +42,11 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
     return result.value
   }
 
-  /** A statement is a transaction by itself, and runs again as one does. */
-  const statement = async <Row extends object>(on: postgres.Sql, text: string, params: readonly Value[], attempt = 1): Promise<Row[]> =>
-    run<Row>(on, text, params).catch((error: unknown) => {
-      // Whatever only reads may be asked again.
-      if (attempt >= MAX_ATTEMPTS || !mayRetry(error, on !== reading)) throw error
-      return statement<Row>(on, text, params, attempt + 1)
-    })
-
   return {
     dialect: 'postgres',
     connection: sql,
-    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(statement<Row>(sql, text, params)).catch(rethrow),
-    find: async <Row extends object>(text: string, params: readonly Value[]) => (await deadline(answerMs).race(statement<Row>(reading, text, params)).catch(rethrow))[0],
+    query: <Row extends object>(text: string, params: readonly Value[] = []) => deadline(answerMs).race(statement<Row>(sql, text, params, true)).catch(rethrow),
+    find: reading.find,
     append: async (text, params) => void (await deadline(Math.min(answerMs, WAIT_MS)).race(run(sql, text, params)).catch(rethrow)),
     async transaction(work) {
       for (let attempt = 1; ; attempt += 1) {
@@ -73,7 +61,42 @@ export function openPostgres(url: string, answerMs = ANSWER_MS): Database & { re
         }
       }
     },
-    close: async () => void (await Promise.all([sql.end({ timeout: 5 }), reading.end({ timeout: 5 })])),
+    close: async () => void (await Promise.all([sql.end({ timeout: 5 }), reading.end()])),
+  }
+}
+
+async function run<Row extends object>(on: postgres.Sql | postgres.TransactionSql, text: string, params: readonly Value[]): Promise<Row[]> {
+  return Array.from(await on.unsafe<Row[]>(text, [...params], { prepare: true }))
+}
+
+/** A statement is a transaction by itself, and runs again as one does. @param started whether it may have been carried out, so that it is not asked again */
+async function statement<Row extends object>(on: postgres.Sql, text: string, params: readonly Value[], started: boolean, attempt = 1): Promise<Row[]> {
+  return run<Row>(on, text, params).catch((error: unknown) => {
+    if (attempt >= MAX_ATTEMPTS || !mayRetry(error, started)) throw error
+    return statement<Row>(on, text, params, started, attempt + 1)
+  })
+}
+
+/** One connection, for single rows: those that are asked for at once share packets, and a packet costs both sides more than a row does. */
+function readingConnection(open: () => postgres.Sql, answerMs: number): Pick<Database, 'find'> & { end(): Promise<void> } {
+  let current = open()
+  return {
+    async find<Row extends object>(text: string, params: readonly Value[]) {
+      const on = current
+      try {
+        // Whatever only reads may be asked again.
+        const [row] = await deadline(answerMs).race(statement<Row>(on, text, params, false))
+        return row
+      } catch (error) {
+        // No statement takes so long: the other end is gone without a word, and who comes next must not wait for it as well.
+        if (error instanceof Error && 'code' in error && error.code === LATE && on === current) {
+          current = open()
+          on.end({ timeout: 0 }).catch(() => undefined)
+        }
+        return rethrow(error)
+      }
+    },
+    end: () => current.end({ timeout: 5 }),
   }
 }
 
@@ -133,6 +156,8 @@ function guardedSession(run: Run) {
   }
 }
 
+const LATE = 'ETIMEDOUT'
+
 interface Deadline {
   /** What was waited for is there; too late, it throws. */
   met(): void
@@ -145,7 +170,7 @@ function deadline(ms: number): Deadline {
   promise.catch(() => undefined)
   let late: Error | undefined
   const timer = setTimeout(() => {
-    late = Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' })
+    late = Object.assign(new Error('the database does not answer'), { code: LATE })
     reject(late)
   }, ms)
   return {

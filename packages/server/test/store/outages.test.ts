@@ -15,6 +15,7 @@ import { openPostgres } from '../../src/store/postgres.ts'
 import { needsPostgres } from '../support/databases.ts'
 import { postgresUrl } from '../support/postgres.ts'
 import { eachPair } from '../support/store-pair.ts'
+import { tcpProxy } from '../support/tcp-proxy.ts'
 
 const OPTIONS = { sink: () => undefined, now: Date.now, maxTokenLifetimeMs: 900_000 }
 const directory = mkdtempSync(join(tmpdir(), 'lanyard-outages-'))
@@ -83,6 +84,25 @@ test('PostgreSQL whose connections are all taken: an error in time, never silenc
   await db.query('SELECT 1 AS one')
   assert.equal(ran, false, 'who was told of a failure must not have succeeded')
   await db.close()
+  await database.close()
+})
+
+test('PostgreSQL whose connection for reading is gone without a word: who waits for it is told, and the next one has another', needsPostgres, async () => {
+  const database = await postgresUrl()
+  const link = await tcpProxy(Number(new URL(database.url).port))
+  const url = new URL(database.url)
+  url.port = String(link.port)
+  const db = openPostgres(url.href, 500)
+  const find = () => db.find<{ one: number }>('SELECT $1::int AS one', [1])
+  assert.equal((await find())?.one, 1)
+  // What was on its way when the other end went never comes.
+  link.gate = () => new Promise(() => undefined)
+  await Promise.all([1, 2, 3].map(() => assert.rejects(find(), { message: 'the database does not answer', code: 'ETIMEDOUT' })))
+  link.gate = undefined
+  assert.deepEqual((await Promise.all([find(), find()])).map((row) => row?.one), [1, 1])
+  assert.equal(link.opened(), 2)
+  await db.close()
+  await link.close()
   await database.close()
 })
 
